@@ -1,0 +1,39 @@
+"""Hidden states of large language models as features for scikit-learn.
+
+``LLMEmbeddingTransformer`` turns text columns into features; every text goes through the
+model once, ever. Names are imported when they are first used: neither torch nor
+transformers is imported by ``import sklearn_llm2vec``.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0.dev0"
+
+_HOMES = {
+    "EmbeddingCache": "_cache",
+    "LLMEmbeddingTransformer": "_transformer",
+    "LayerPoolingDisplay": "_display",
+    "ModelNotFoundError": "_models",
+    "layer_pooling_grid": "_search",
+}
+
+__all__ = [
+    "EmbeddingCache",
+    "LLMEmbeddingTransformer",
+    "LayerPoolingDisplay",
+    "ModelNotFoundError",
+    "__version__",
+    "layer_pooling_grid",
+]
+
+
+def __getattr__(name):
+    if name in _HOMES:
+        value = getattr(import_module(f"sklearn_llm2vec.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,58 @@
+"""Batching: token counts become batches of texts of exactly one length.
+
+Equal lengths need no padding, hence no attention mask: attention takes its fast kernel,
+pooling is a plain reduction, no arithmetic is wasted, and a text's vector doesn't depend
+on the texts beside it. This file knows integers only.
+"""
+
+import numpy as np
+
+__all__ = ["MIN_TOKENS", "exact_length_batches", "fill_rows"]
+
+# A matrix product of fewer than 12 rows takes another kernel on CPU, and its sums come
+# out in another order. With at least 16 tokens in a pass every pass takes the same one.
+MIN_TOKENS = 16
+
+
+def exact_length_batches(lengths, token_budget):
+    """Split texts into batches of one exact length each, longest first.
+
+    Parameters
+    ----------
+    lengths : array-like of int, shape (n_texts,)
+        Tokens of each text, at least 1.
+    token_budget : int
+        Most tokens of a batch. A text longer than the budget is a batch of its own.
+
+    Yields
+    ------
+    ndarray of int, shape (n_rows,)
+        Positions in `lengths`; all have the same length.
+
+    Examples
+    --------
+    >>> from sklearn_llm2vec._batching import exact_length_batches
+    >>> [batch.tolist() for batch in exact_length_batches([3, 5, 3, 3], 6)]
+    [[1], [0, 2], [3]]
+    """
+    lengths = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    # Longest first: the short batches at the end even out what the threads are given.
+    for group in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
+        if not len(group):
+            continue
+        rows = max(1, int(token_budget // lengths[group[0]]))
+        for start in range(0, len(group), rows):
+            yield group[start : start + rows]
+
+
+def fill_rows(n_rows, n_tokens):
+    """Rows to add (repeats of the first) so that a pass has ``MIN_TOKENS`` tokens.
+
+    Examples
+    --------
+    >>> from sklearn_llm2vec._batching import fill_rows
+    >>> fill_rows(n_rows=1, n_tokens=5), fill_rows(n_rows=4, n_tokens=5)
+    (3, 0)
+    """
+    return max(0, -(-MIN_TOKENS // n_tokens) - n_rows)

@@ -1,0 +1,68 @@
+"""Facts that take seconds to find and never change, kept in a small file.
+
+The SHA-256 of a weight file of 15 GB, what a ``config.json`` says once transformers has
+read it: with these remembered, a new process can name a text's vector without importing
+torch. A fact that can't be written is found again. This file doesn't know what the facts
+mean.
+"""
+
+import json
+import os
+import threading
+from pathlib import Path
+
+__all__ = ["remember"]
+
+_known: dict[str, object] = {}
+_read_from: set[str] = set()
+_lock = threading.Lock()
+
+
+def remember(key, compute, directory):
+    """The fact `key`: from memory, else from the file, else ``compute()``.
+
+    Parameters
+    ----------
+    key : str
+        Must name all that the fact depends on.
+    compute : callable
+        Without arguments; returns something JSON can hold.
+    directory : path-like
+        Where ``facts.json`` lies.
+
+    Returns
+    -------
+    object
+        What `compute` returned, now or earlier.
+    """
+    path = Path(directory) / "facts.json"
+    with _lock:
+        if str(path) not in _read_from:
+            _read_from.add(str(path))
+            _known.update(_read(path))
+    if key not in _known:
+        value = compute()
+        with _lock:
+            _known[key] = value
+            _write(path, {**_read(path), key: value})
+    return _known[key]
+
+
+def _read(path):
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _write(path, facts):
+    # Written beside and renamed: a reader never sees half a file. Two writers at once may
+    # lose one fact, which is then found again.
+    beside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(json.dumps(facts, indent=0, sort_keys=True), encoding="utf-8")
+        os.replace(beside, path)
+    except OSError:
+        pass

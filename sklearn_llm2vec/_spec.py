@@ -1,0 +1,167 @@
+"""What a vector depends on, and its name.
+
+An ``EncoderSpec`` holds everything that changes a text's vector except layer and pooling:
+one *space*. Its fingerprint names the space in the cache, ``text_keys`` the texts in it.
+Device, batch size and place of the cache are left out on purpose: they must not change a
+vector. This file imports neither torch nor transformers, so that a transform whose
+vectors are all cached needs neither.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from sklearn_llm2vec._memo import remember
+
+__all__ = [
+    "NUMERICS_VERSION",
+    "EncoderSpec",
+    "file_digest",
+    "resolve_device",
+    "resolve_dtype",
+    "text_keys",
+]
+
+# Raised whenever our own arithmetic changes vectors: cached ones are then made anew, and
+# the CHANGELOG says so under "Changed vectors".
+NUMERICS_VERSION = 1
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """All that changes a vector, but layer and pooling.
+
+    Attributes
+    ----------
+    weights, config, tokenizer : str
+        Digests of the contents of the model's files, never of their place.
+    attention : {"causal", "bidirectional"}
+    special_tokens : bool
+        Whether BOS, CLS and SEP count in mean, weighted_mean and max.
+    max_length : int
+        In tokens.
+    long_texts : {"truncate"}
+        What happens to the tokens after `max_length`.
+    dtype : {"float32", "bfloat16", "float16"}
+        Of the weights and of the arithmetic.
+    numerics : int
+        ``NUMERICS_VERSION``.
+    """
+
+    weights: str
+    config: str
+    tokenizer: str
+    attention: str
+    special_tokens: bool
+    max_length: int
+    long_texts: str
+    dtype: str
+    numerics: int = NUMERICS_VERSION
+
+    @property
+    def fingerprint(self):
+        """SHA-256 of all fields, as hexadecimal digits: the name of the space."""
+        fields = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return hashlib.sha256(fields.encode()).hexdigest()
+
+
+def text_keys(texts):
+    """The key of each text: 16 bytes of BLAKE2b of its UTF-8.
+
+    Examples
+    --------
+    >>> from sklearn_llm2vec._spec import text_keys
+    >>> [key.hex()[:8] for key in text_keys(["a text"])]
+    ['5ca8a0ab']
+    """
+    blake2b = hashlib.blake2b
+    return [blake2b(text.encode(), digest_size=16).digest() for text in texts]
+
+
+def file_digest(path, memo_directory):
+    """SHA-256 of a file's content, found once for each state of the file.
+
+    The files of a hub snapshot are links to blobs that are named by their digest; any
+    other file is read once and remembered by path, size and time of change.
+    """
+    path = Path(path)
+    target = path.resolve()
+    if target.parent.name == "blobs" and len(target.name) == 64:
+        return target.name
+    state = target.stat()
+    key = f"sha256:{target}:{state.st_size}:{state.st_mtime_ns}:{state.st_ino}"
+    return remember(key, lambda: _sha256(target), memo_directory)
+
+
+def _sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def resolve_device(device):
+    """The name of the device to encode on; torch is asked only where it must be.
+
+    Parameters
+    ----------
+    device : str or None
+        None is the first accelerator that torch has, else the CPU.
+    """
+    if device is not None:
+        return str(device)
+    if not _may_have_accelerator():
+        return "cpu"
+    import torch
+
+    if torch.accelerator.is_available():
+        return str(torch.accelerator.current_accelerator())
+    return "cpu"
+
+
+def _may_have_accelerator():
+    # Importing torch takes seconds; the absence of every driver's device file answers
+    # the question at once on the usual Linux machine without a GPU.
+    if sys.platform == "linux":
+        nodes = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg", "/dev/dri", "/dev/accel")
+        return any(os.path.exists(node) for node in nodes)
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    return True
+
+
+def resolve_dtype(dtype, device):
+    """The floating dtype of the weights: "auto" is bfloat16 where CUDA or XPU has it.
+
+    Parameters
+    ----------
+    dtype : {"auto", "float32", "bfloat16", "float16"}
+    device : str
+        As `resolve_device` gives it.
+
+    Raises
+    ------
+    ValueError
+        For any other `dtype`.
+    """
+    if dtype in DTYPES:
+        return dtype
+    if dtype != "auto":
+        raise ValueError(
+            "The 'dtype' parameter of LLMEmbeddingTransformer must be a str among "
+            f"{{'auto', 'float32', 'bfloat16', 'float16'}}. Got {dtype!r} instead."
+        )
+    kind = device.split(":")[0]
+    if kind not in ("cuda", "xpu"):
+        return "float32"
+    import torch
+
+    return "bfloat16" if getattr(torch, kind).is_bf16_supported() else "float32"

@@ -1,0 +1,631 @@
+"""``LLMEmbeddingTransformer``: the scikit-learn estimator.
+
+Parameters, validation, feature names, PCA and output live here. What a vector is and
+where it comes from is the business of ``_vectors`` and below; the estimator never holds a
+model, so a clone is free, ``set_params`` always takes effect and a pickle is small.
+"""
+
+import numbers
+import os
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
+
+from sklearn_llm2vec._cache import EmbeddingCache
+from sklearn_llm2vec._inputs import read_texts
+from sklearn_llm2vec._models import read_model
+from sklearn_llm2vec._spec import EncoderSpec, resolve_device, resolve_dtype
+from sklearn_llm2vec._vectors import ALL_POOLINGS, Source, find_vectors, open_cache
+
+__all__ = ["LLMEmbeddingTransformer"]
+
+
+class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
+    """Turn text columns into features: hidden states of a language model.
+
+    Each text becomes the pooled hidden state of one layer of a Hugging Face decoder or
+    encoder. Every text goes through the model once, ever: vectors are kept in a cache on
+    disk that all folds, candidates, processes and later sessions share.
+
+    Parameters
+    ----------
+    model : str or path-like, default="sentence-transformers/all-MiniLM-L6-v2"
+        Hub id or local folder. Weights must be in safetensors format.
+    layer : int, float or tuple, default=-1
+        Which hidden state, as transformers numbers them: 0 the embeddings, L (the number
+        of layers) the last, after the final norm. Negative from the end. A float in
+        [0, 1] is the relative depth, rounded to a layer. A tuple of these is the mean
+        of those layers' pooled vectors.
+    pooling : {"auto", "mean", "weighted_mean", "last", "first", "max"}, default="auto"
+        How a text's tokens become one vector. "weighted_mean" weighs token i by
+        i / sum(i). "auto" is what the model's folder declares, else "weighted_mean" for
+        causal models and "mean" for all others (LLM2Vec, arXiv 2404.05961, table 5).
+    special_tokens : "auto" or bool, default="auto"
+        Whether BOS, CLS and SEP count in "mean", "weighted_mean" and "max". "auto": yes
+        for encoders, no for decoders.
+    attention : {"auto", "causal"}, default="auto"
+        "auto" is what the model was made for; "causal" insists on it.
+    n_components : int or None, default=None
+        Components of a PCA, one for each text column, learned in `fit`.
+    normalize : bool, default=False
+        Scale each vector to unit length, after everything else.
+    missing : {"zero", "nan", "empty", "error"}, default="zero"
+        What None, NaN, ``pd.NA`` and ``pd.NaT`` become: a zero vector, a NaN vector, the
+        vector of the empty string, or a ValueError.
+    max_length : int or None, default=None
+        Tokens of a text, special tokens included. None is the model's own limit, at most
+        512.
+    long_texts : {"truncate", "error"}, default="truncate"
+        What happens to longer texts: they are cut, with one warning that counts them, or
+        a ValueError is raised before anything is encoded.
+    cache : bool, path-like, EmbeddingCache or None, default=True
+        True is the user's default cache (``$SKLEARN_LLM2VEC_CACHE``, else the platform's
+        cache folder), a path a cache in that folder, False or None no cache.
+    keep : "auto", "requested", "all" or tuple of (layers, poolings), default="auto"
+        What a pass of the model stores. "requested": what `layer` and `pooling` ask for.
+        "all": every layer with every pooling. A tuple names them; either part may be
+        "all". "auto": what is asked for, but everything as soon as texts that were
+        encoded before need another layer or pooling, because a search is under way then.
+    device : str or None, default=None
+        A torch device. None is the first accelerator, else the CPU.
+    dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
+        Of the model's arithmetic. "auto" is bfloat16 on an accelerator that has it, else
+        float32. The features are float32 in any case.
+    batch_tokens : int or "auto", default="auto"
+        Most tokens in one pass of the model. Changes speed and memory, no vector.
+    revision : str or None, default=None
+        Branch, tag or commit of the model on the hub.
+    trust_remote_code : bool, default=False
+        Whether Python code in the model's folder may run.
+    verbose : "auto" or bool, default="auto"
+        Progress bar; "auto" shows it when encoding lasts longer than 3 seconds.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the PCA.
+
+    Attributes
+    ----------
+    n_layers_ : int
+        Layers of the model; it has one hidden state more.
+    layer_ : int or tuple of int
+        The layer or layers in use, counted from 0.
+    pooling_ : str
+        The pooling in use.
+    embedding_dim_ : int
+        Features of one text column before PCA.
+    fingerprint_ : str
+        Names all that changes a vector but layer and pooling; 64 hexadecimal digits.
+    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+        Names of the columns; only when the input was a frame.
+    n_features_in_ : int
+        Number of text columns.
+    pca_ : list of PCA
+        One for each text column; only with `n_components`.
+    last_report_ : Report
+        What the last `transform` did: ``texts``, ``unique``, ``cached``, ``encoded``,
+        ``tokens``, ``seconds``, ``bytes_written``.
+
+    See Also
+    --------
+    layer_pooling_grid : A search over layers and poolings that costs one pass.
+    EmbeddingCache : The store of the vectors.
+
+    Notes
+    -----
+    Without `n_components` nothing is learned, and `transform` works without `fit`. `fit`
+    reads the model's configuration and names its weights, but doesn't load them.
+
+    On a CPU with float32 a text's vector has the same bits alone, in any batch, in any
+    order, from the cache or not.
+
+    References
+    ----------
+    .. [1] BehnamGhader et al., "LLM2Vec: Large Language Models Are Secretly Powerful
+       Text Encoders", COLM 2024, arXiv 2404.05961.
+
+    Examples
+    --------
+    >>> from sklearn_llm2vec import LLMEmbeddingTransformer
+    >>> encoder = LLMEmbeddingTransformer(layer=3, pooling="mean", cache=False)
+    >>> features = encoder.fit_transform(["a text", "another text", None])
+    >>> features.shape, features.dtype
+    ((3, 384), dtype('float32'))
+    >>> encoder.get_feature_names_out()[:2]
+    array(['llm_0', 'llm_1'], dtype=object)
+    """
+
+    def __init__(
+        self,
+        model="sentence-transformers/all-MiniLM-L6-v2",
+        *,
+        layer=-1,
+        pooling="auto",
+        special_tokens="auto",
+        attention="auto",
+        n_components=None,
+        normalize=False,
+        missing="zero",
+        max_length=None,
+        long_texts="truncate",
+        cache=True,
+        keep="auto",
+        device=None,
+        dtype="auto",
+        batch_tokens="auto",
+        revision=None,
+        trust_remote_code=False,
+        verbose="auto",
+        random_state=None,
+    ):
+        self.model = model
+        self.layer = layer
+        self.pooling = pooling
+        self.special_tokens = special_tokens
+        self.attention = attention
+        self.n_components = n_components
+        self.normalize = normalize
+        self.missing = missing
+        self.max_length = max_length
+        self.long_texts = long_texts
+        self.cache = cache
+        self.keep = keep
+        self.device = device
+        self.dtype = dtype
+        self.batch_tokens = batch_tokens
+        self.revision = revision
+        self.trust_remote_code = trust_remote_code
+        self.verbose = verbose
+        self.random_state = random_state
+
+    # --- scikit-learn ----------------------------------------------------------------
+
+    def fit(self, X, y=None):
+        """Read the model's configuration; with `n_components` learn the PCA.
+
+        Parameters
+        ----------
+        X : list, array, Series or frame of str, of shape (n_rows,) or (n_rows, n_columns)
+            Texts. Each column gives its own block of features.
+        y : ignored
+            For compatibility with scikit-learn.
+
+        Returns
+        -------
+        self : LLMEmbeddingTransformer
+
+        Raises
+        ------
+        ValueError, TypeError
+            For parameters or data of the wrong kind; `ModelNotFoundError`, a ValueError,
+            when the model is in no place.
+        """
+        self._fit(X)
+        return self
+
+    def fit_transform(self, X, y=None):
+        """Fit, and transform the same texts; see `fit` and `transform`."""
+        columns, blocks = self._fit(X)
+        if blocks is None:
+            blocks = self._blocks(columns, self._source())
+        return self._output(columns, blocks)
+
+    def transform(self, X):
+        """Features of texts.
+
+        Parameters
+        ----------
+        X : list, array, Series or frame of str, of shape (n_rows,) or (n_rows, n_columns)
+            Texts, with the columns that `fit` saw.
+
+        Returns
+        -------
+        features : float32 ndarray of shape (n_rows, n_columns * n_features)
+            Or a frame, if `set_output` says so.
+
+        Raises
+        ------
+        NotFittedError
+            With `n_components`, before `fit`.
+        ValueError, TypeError
+            For data of the wrong kind, other columns than in `fit`, or a model whose
+            files have changed since.
+        """
+        if self.n_components is not None and not hasattr(self, "pca_"):
+            raise NotFittedError(
+                f"This {type(self).__name__} instance is not fitted yet. With "
+                "'n_components' call 'fit' with appropriate arguments first."
+            )
+        self._check_params()
+        columns = read_texts(X, missing=self.missing)
+        self._check_columns(columns)
+        source = self._source()
+        self._check_same_model(source)
+        return self._output(columns, self._blocks(columns, source))
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the features: ``{column}_{i}``, or ``llm_{i}`` for a nameless column.
+
+        Parameters
+        ----------
+        input_features : sequence of str or None, default=None
+            Names of the columns; None takes those that `fit` saw.
+
+        Returns
+        -------
+        names : ndarray of str, dtype object
+        """
+        if not hasattr(self, "embedding_dim_"):
+            raise NotFittedError(
+                f"This {type(self).__name__} instance is not fitted yet. Call 'fit' "
+                "with appropriate arguments before asking for feature names."
+            )
+        prefixes = self._prefixes
+        if input_features is not None:
+            prefixes = self._check_input_features(input_features)
+        width = self._width()
+        return np.array(
+            [f"{prefix}_{i}" for prefix in prefixes for i in range(width)], dtype=object
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = True
+        tags.input_tags.allow_nan = self.missing != "error"
+        tags.requires_fit = self.n_components is not None
+        return tags
+
+    # --- fit and transform, step by step ---------------------------------------------
+
+    def _fit(self, X):
+        self._check_params()
+        columns = read_texts(X, missing=self.missing)
+        source = self._source()
+        self._set_columns(columns)
+        self.n_layers_ = source.model.n_layers
+        self.layer_ = resolve_layer(self.layer, self.n_layers_)
+        self.pooling_ = self._resolve_pooling(source.model)
+        self.embedding_dim_ = source.model.hidden_size
+        self.fingerprint_ = source.spec.fingerprint
+        self._model_files = _model_files(source.spec)
+        self._model_params = self._naming_params()
+        self.__dict__.pop("pca_", None)
+        if self.n_components is None:
+            return columns, None
+        blocks = self._blocks(columns, source)
+        self.pca_ = [self._fit_pca(vectors, there) for vectors, there in blocks]
+        return columns, blocks
+
+    def _source(self):
+        """The model, the settings and the cache that the parameters mean."""
+        cache = open_cache(self.cache)
+        model = read_model(
+            self.model,
+            revision=self.revision,
+            trust_remote_code=self.trust_remote_code,
+            memo_directory=None if cache is None else cache.path,
+        )
+        if self.attention == "causal" and not model.causal:
+            raise ValueError(
+                "The 'attention' parameter of LLMEmbeddingTransformer must be 'auto' for "
+                f"{model.name!r}, which has bidirectional attention by design. Got "
+                "'causal' instead."
+            )
+        device = resolve_device(self.device)
+        special = (
+            not model.causal if self.special_tokens == "auto" else self.special_tokens
+        )
+        spec = EncoderSpec(
+            weights=model.digest_weights(),
+            config=model.digest_config(),
+            tokenizer=model.digest_tokenizer(),
+            attention="causal" if model.causal else "bidirectional",
+            special_tokens=bool(special),
+            max_length=self._resolve_max_length(model),
+            # Where no text is cut, "error" gives the vectors of "truncate".
+            long_texts="truncate",
+            dtype=resolve_dtype(self.dtype, device),
+        )
+        return Source(
+            model=model,
+            spec=spec,
+            device=device,
+            cache=cache,
+            batch_tokens=self.batch_tokens,
+            long_texts=self.long_texts,
+            keep=self.keep,
+            verbose=self.verbose,
+        )
+
+    def _blocks(self, columns, source):
+        """For each column its (vectors, which rows aren't missing)."""
+        layer = resolve_layer(self.layer, source.model.n_layers)
+        layers = layer if isinstance(layer, tuple) else (layer,)
+        vectors, report = find_vectors(
+            columns.unique, layers, self._resolve_pooling(source.model), source
+        )
+        n_texts = int(np.count_nonzero(columns.inverse >= 0))
+        self.last_report_ = report._replace(texts=n_texts)
+        return [(vectors, rows) for rows in columns.inverse.T]
+
+    def _fit_pca(self, vectors, rows):
+        present = rows[rows >= 0]
+        if len(present) < self.n_components or vectors.shape[1] < self.n_components:
+            raise ValueError(
+                "The 'n_components' parameter of LLMEmbeddingTransformer must be at most "
+                f"the number of texts in a column ({len(present)}) and of features "
+                f"({vectors.shape[1]}). Got {self.n_components} instead."
+            )
+        pca = PCA(self.n_components, random_state=self.random_state)
+        return pca.fit(vectors[present])
+
+    def _output(self, columns, blocks):
+        """Put unique vectors back into rows; PCA, missing values, unit length."""
+        width = self._width(blocks[0][0].shape[1])
+        if self.n_components is None and not self.normalize and len(blocks) == 1:
+            vectors, rows = blocks[0]
+            if np.array_equal(rows, np.arange(len(vectors))):
+                return vectors  # nothing repeated or missing: no second copy
+        out = np.empty((columns.inverse.shape[0], len(blocks) * width), np.float32)
+        for n, (vectors, rows) in enumerate(blocks):
+            if self.n_components is not None:
+                vectors = _project(self.pca_[n], vectors)
+            if self.normalize:
+                vectors = _unit_length(vectors)
+            part = out[:, n * width : (n + 1) * width]
+            if len(vectors):
+                np.take(vectors, rows, axis=0, out=part, mode="wrap")
+            part[rows < 0] = np.nan if self.missing == "nan" else 0.0
+        return out
+
+    def _width(self, embedding_dim=None):
+        if self.n_components is not None:
+            return self.pca_[0].n_components_
+        return self.embedding_dim_ if embedding_dim is None else embedding_dim
+
+    # --- what the parameters mean ----------------------------------------------------
+
+    def _resolve_pooling(self, model):
+        if self.pooling != "auto":
+            return self.pooling
+        return model.declared_pooling or ("weighted_mean" if model.causal else "mean")
+
+    def _resolve_max_length(self, model):
+        if self.max_length is None:
+            return model.max_tokens
+        if model.max_positions and self.max_length > model.max_positions:
+            raise ValueError(
+                "The 'max_length' parameter of LLMEmbeddingTransformer must be at most "
+                f"{model.max_positions} for {model.name!r}, the positions that the model "
+                f"has. Got {self.max_length} instead."
+            )
+        return int(self.max_length)
+
+    def _naming_params(self):
+        return {name: getattr(self, name) for name in ("model", "revision")}
+
+    def _check_same_model(self, source):
+        """Refuse a model whose files changed since `fit`: a classifier learned from them.
+
+        Other parameters, and another model given by ``set_params``, take effect.
+        """
+        fitted = getattr(self, "_model_files", None)
+        if fitted is None:
+            return
+        same_name = self._model_params == self._naming_params()
+        changed = fitted != _model_files(source.spec)
+        if changed and (same_name or self.n_components is not None):
+            raise ValueError(
+                f"The files of model {source.model.name!r} must be those that 'fit' saw "
+                f"(fingerprint {self.fingerprint_[:12]}). They are others now "
+                f"({source.spec.fingerprint[:12]}): fit again, or bring the model back."
+            )
+
+    def _check_params(self):
+        for name, (accepts, expected) in _PARAMETERS.items():
+            value = getattr(self, name)
+            if not accepts(value):
+                raise ValueError(
+                    f"The {name!r} parameter of LLMEmbeddingTransformer must be "
+                    f"{expected}. Got {value!r} instead."
+                )
+
+    # --- columns ---------------------------------------------------------------------
+
+    def _set_columns(self, columns):
+        self.n_features_in_ = len(columns.names)
+        self.__dict__.pop("feature_names_in_", None)
+        if columns.named:
+            self.feature_names_in_ = np.array(columns.names, dtype=object)
+        nameless = ["llm"] if len(columns.names) == 1 else None
+        self._prefixes = [
+            name if name is not None else nameless[0] if nameless else f"x{i}"
+            for i, name in enumerate(columns.names)
+        ]
+
+    def _check_columns(self, columns):
+        n_fitted = getattr(self, "n_features_in_", None)
+        if n_fitted is None:
+            return
+        fitted = list(getattr(self, "feature_names_in_", ()))
+        if fitted and columns.named and fitted != list(columns.names):
+            raise ValueError(_other_columns(fitted, columns.names))
+        if len(columns.names) != n_fitted:
+            raise ValueError(
+                f"X has {len(columns.names)} features, but LLMEmbeddingTransformer is "
+                f"expecting {n_fitted} features as input."
+            )
+
+    def _check_input_features(self, input_features):
+        names = [str(name) for name in input_features]
+        fitted = list(getattr(self, "feature_names_in_", ()))
+        if fitted and names != fitted:
+            raise ValueError("input_features is not equal to feature_names_in_")
+        if len(names) != self.n_features_in_:
+            raise ValueError(
+                "input_features should have length equal to number of features "
+                f"({self.n_features_in_}), got {len(names)}"
+            )
+        return names
+
+
+# --- parameters ----------------------------------------------------------------------
+
+
+def resolve_layer(layer, n_layers):
+    """The hidden state, counted from 0, that a `layer` parameter means.
+
+    Parameters
+    ----------
+    layer : int, float or tuple of these
+    n_layers : int
+        Layers of the model; hidden states go from 0 to `n_layers`.
+
+    Returns
+    -------
+    int or tuple of int
+
+    Raises
+    ------
+    ValueError
+        When the model has no such layer.
+
+    Examples
+    --------
+    >>> from sklearn_llm2vec._transformer import resolve_layer
+    >>> resolve_layer(-1, 6), resolve_layer(0.5, 6), resolve_layer((1, -1), 6)
+    (6, 3, (1, 6))
+    """
+    if isinstance(layer, tuple | list):
+        return tuple(resolve_layer(one, n_layers) for one in layer)
+    if isinstance(layer, numbers.Integral):
+        if -n_layers - 1 <= layer <= n_layers:
+            return int(layer) % (n_layers + 1)
+    elif 0 <= layer <= 1:
+        return round(float(layer) * n_layers)
+    raise ValueError(
+        f"The 'layer' parameter of LLMEmbeddingTransformer must be an int from "
+        f"{-n_layers - 1} to {n_layers} (this model has {n_layers} layers; 0 is the "
+        f"embeddings) or a float in [0, 1]. Got {layer!r} instead."
+    )
+
+
+def _is_layer(value):
+    if isinstance(value, tuple | list):
+        return len(value) > 0 and all(
+            _is_layer(one) and not isinstance(one, tuple | list) for one in value
+        )
+    if isinstance(value, bool | np.bool_):
+        return False
+    return isinstance(value, numbers.Real)
+
+
+def _is_keep(value):
+    if isinstance(value, str):
+        return value in ("auto", "requested", "all")
+    if not (isinstance(value, tuple | list) and len(value) == 2):
+        return False
+    layers, poolings = value
+    if isinstance(layers, str):
+        layers_fit = layers == "all"
+    else:
+        layers_fit = all(isinstance(k, numbers.Integral) for k in layers)
+    if isinstance(poolings, str):
+        return layers_fit and poolings == "all"
+    return layers_fit and set(poolings) <= set(ALL_POOLINGS)
+
+
+def _is_count(value):
+    return (
+        isinstance(value, numbers.Integral)
+        and not isinstance(value, bool)
+        and value > 0
+    )
+
+
+def _one_of(*values):
+    accepts = lambda value: any(
+        value is v or (isinstance(v, str) and isinstance(value, str) and value == v)
+        for v in values
+    )  # noqa: E731
+    return accepts, "among {" + ", ".join(map(repr, values)) + "}"
+
+
+_flag = (lambda value: isinstance(value, bool | np.bool_), "a bool")
+
+_PARAMETERS = {
+    "layer": (_is_layer, "an int, a float in [0, 1], or a non-empty tuple of these"),
+    "pooling": _one_of("auto", *ALL_POOLINGS),
+    "special_tokens": _one_of("auto", True, False),
+    "attention": _one_of("auto", "causal"),
+    "n_components": (
+        lambda value: value is None or _is_count(value),
+        "a positive int or None",
+    ),
+    "normalize": _flag,
+    "missing": _one_of("zero", "nan", "empty", "error"),
+    "max_length": (
+        lambda value: value is None or _is_count(value),
+        "a positive int or None",
+    ),
+    "long_texts": _one_of("truncate", "error"),
+    "cache": (
+        lambda value: (
+            value is None
+            or isinstance(value, bool | str | os.PathLike | EmbeddingCache)
+        ),
+        "a bool, a path, an EmbeddingCache or None",
+    ),
+    "keep": (
+        _is_keep,
+        "among {'auto', 'requested', 'all'} or a tuple (layers, poolings)",
+    ),
+    "batch_tokens": (
+        lambda value: value == "auto" if isinstance(value, str) else _is_count(value),
+        "a positive int or 'auto'",
+    ),
+    "revision": (
+        lambda value: value is None or isinstance(value, str),
+        "a str or None",
+    ),
+    "trust_remote_code": _flag,
+    "verbose": _one_of("auto", True, False),
+}
+
+
+# --- small helpers -------------------------------------------------------------------
+
+
+def _model_files(spec):
+    return spec.weights, spec.config, spec.tokenizer
+
+
+def _project(pca, vectors):
+    if not len(vectors):
+        return np.zeros((0, pca.n_components_), np.float32)
+    return pca.transform(vectors).astype(np.float32, copy=False)
+
+
+def _unit_length(vectors):
+    length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None]
+    return vectors / np.where(length > 0, length, 1)
+
+
+def _other_columns(fitted, names):
+    """scikit-learn's message for a frame with other columns than `fit` saw."""
+    unseen = sorted(set(names) - set(fitted))
+    absent = sorted(set(fitted) - set(names))
+    lines = ["The feature names should match those that were passed during fit."]
+    if unseen:
+        lines += [
+            "Feature names unseen at fit time:",
+            *(f"- {name}" for name in unseen),
+        ]
+    if absent:
+        lines += ["Feature names seen at fit time, yet now missing:"]
+        lines += [f"- {name}" for name in absent]
+    if not unseen and not absent:
+        lines += ["Feature names must be in the same order as they were in fit."]
+    return "\n".join(lines) + "\n"

