@@ -17,7 +17,12 @@ import pandas as pd
 from sklearn.compose import make_column_transformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_score
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    StratifiedKFold,
+    cross_val_score,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -41,7 +46,10 @@ def docstring_table(per_class=40, at_least=15):
         except ImportError:
             continue
         for module in pkgutil.iter_modules(root.__path__):
-            if not module.name.startswith("_") and module.name not in ("tests", "conftest"):
+            if not module.name.startswith("_") and module.name not in (
+                "tests",
+                "conftest",
+            ):
                 rows += public_members(f"{package}.{module.name}")
     table = pd.DataFrame(rows).drop_duplicates("docstring")
     sizes = table["target"].value_counts()
@@ -75,7 +83,9 @@ def public_members(name):
                 "name": member,
                 "summary": " ".join(summary.split()),
                 # Examples and cross references name the sub-package: no riddle then.
-                "docstring": " ".join(rest.split("See Also")[0].split(">>>")[0].split()),
+                "docstring": " ".join(
+                    rest.split("See Also")[0].split(">>>")[0].split()
+                ),
                 "n_parameters": n_parameters,
                 "n_lines": document.count("\n") + 1,
                 "target": name,
@@ -87,7 +97,9 @@ def public_members(name):
 def user_table(args):
     """The user's CSV file, cut to its text, numeric and target columns."""
     table = pd.read_csv(args.csv).dropna(subset=[args.target])
-    numeric = table.select_dtypes("number").columns.difference([args.target, *args.text])
+    numeric = table.select_dtypes("number").columns.difference(
+        [args.target, *args.text]
+    )
     return table[[*args.text, *numeric, args.target]].rename(
         columns={args.target: "target"}
     )
@@ -99,8 +111,12 @@ def main():
     parser.add_argument("--text", action="append", help="a text column (repeatable)")
     parser.add_argument("--target", help="the column to predict")
     parser.add_argument("--model", default=MODEL, help="hub id or folder of a model")
-    parser.add_argument("--cache", help="folder of the cache; the user's default if left out")
-    parser.add_argument("--png", default="quickstart.png", help="where the heat map goes")
+    parser.add_argument(
+        "--cache", help="folder of the cache; the user's default if left out"
+    )
+    parser.add_argument(
+        "--png", default="quickstart.png", help="where the heat map goes"
+    )
     args = parser.parse_args()
     if args.csv and not (args.text and args.target):
         parser.error("--csv needs at least one --text and a --target")
@@ -147,8 +163,10 @@ def main():
         head,
     )
     # LogisticRegression(C=0.1) suits dense features; TF-IDF gets the better of two.
-    strong = tfidf if regression else make_pipeline(
-        tfidf[0], LogisticRegression(C=10, max_iter=200, tol=1e-2)
+    strong = (
+        tfidf
+        if regression
+        else make_pipeline(tfidf[0], LogisticRegression(C=10, max_iter=200, tol=1e-2))
     )
     known = X.assign(**{column: X[column].fillna("") for column in text})
     baseline = max(
@@ -157,13 +175,18 @@ def main():
     )
 
     last = search.cv_results_["mean_test_score"][
-        [p == best_of_last_layer(grid) for p in map(layer_and_pooling, search.cv_results_["params"])]
+        [
+            p == best_of_last_layer(grid)
+            for p in map(layer_and_pooling, search.cv_results_["params"])
+        ]
     ]
     print(f"\n{metric} on the same {cv.get_n_splits()} folds")
     print(f"  TF-IDF                                   {baseline:.3f}")
     print(f"  hidden states, last layer, mean          {last[0]:.3f}")
     layer, pooling = layer_and_pooling(search.best_params_)
-    print(f"  hidden states, layer {layer}, {pooling:<18}  {search.best_score_:.3f}  (searched)")
+    print(
+        f"  hidden states, layer {layer}, {pooling:<18}  {search.best_score_:.3f}  (searched)"
+    )
 
     info = cache.info()
     encoded = info["texts_encoded"] - before

@@ -498,18 +498,26 @@ def resolve_layer(layer, n_layers):
     >>> resolve_layer(-1, 6), resolve_layer(0.5, 6), resolve_layer((1, -1), 6)
     (6, 3, (1, 6))
     """
-    if isinstance(layer, tuple | list):
-        return tuple(resolve_layer(one, n_layers) for one in layer)
-    if isinstance(layer, numbers.Integral):
-        if -n_layers - 1 <= layer <= n_layers:
-            return int(layer) % (n_layers + 1)
-    elif 0 <= layer <= 1:
-        return round(float(layer) * n_layers)
-    raise ValueError(
-        f"The 'layer' parameter of LLMEmbeddingTransformer must be an int from "
-        f"{-n_layers - 1} to {n_layers} (this model has {n_layers} layers; 0 is the "
-        f"embeddings) or a float in [0, 1]. Got {layer!r} instead."
+    several = isinstance(layer, tuple | list)
+    found = tuple(
+        _counted_layer(one, n_layers) for one in (layer if several else [layer])
     )
+    if None in found:
+        raise ValueError(
+            "The 'layer' parameter of LLMEmbeddingTransformer must be an int from "
+            f"{-n_layers - 1} to {n_layers} (this model has {n_layers} layers; 0 is the "
+            f"embeddings), a float in [0, 1] or a tuple of these. Got {layer!r} instead."
+        )
+    return found if several else found[0]
+
+
+def _counted_layer(layer, n_layers):
+    if isinstance(layer, numbers.Integral) and not isinstance(layer, bool):
+        inside = -n_layers - 1 <= layer <= n_layers
+        return int(layer) % (n_layers + 1) if inside else None
+    if isinstance(layer, numbers.Real) and 0 <= layer <= 1:
+        return round(float(layer) * n_layers)
+    return None
 
 
 def _is_layer(value):
@@ -546,10 +554,10 @@ def _is_count(value):
 
 
 def _one_of(*values):
-    accepts = lambda value: any(
-        value is v or (isinstance(v, str) and isinstance(value, str) and value == v)
-        for v in values
-    )  # noqa: E731
+    def accepts(value):
+        # By type too: 1 == True, and isn't meant.
+        return any(type(value) is type(one) and value == one for one in values)
+
     return accepts, "among {" + ", ".join(map(repr, values)) + "}"
 
 

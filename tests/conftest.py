@@ -8,10 +8,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["SKLEARN_LLM2VEC_CACHE"] = tempfile.mkdtemp(prefix="sklearn-llm2vec-tests-")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-import importlib.util  # noqa: E402
-from pathlib import Path  # noqa: E402
+import importlib.util
+from pathlib import Path
 
-import pytest  # noqa: E402
+import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

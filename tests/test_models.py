@@ -61,7 +61,9 @@ def test_digests_name_contents_not_places(folder, bert):
     weights.write_bytes(content)
     assert read_model(folder).digest_weights() != there.digest_weights()
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"transformers_version": "0"}))
+    (folder / "config.json").write_text(
+        json.dumps(config | {"transformers_version": "0"})
+    )
     assert read_model(folder).digest_config() == there.digest_config()
     (folder / "config.json").write_text(json.dumps(config | {"hidden_act": "relu"}))
     assert read_model(folder).digest_config() != there.digest_config()
@@ -153,9 +155,7 @@ def test_weights_that_dont_fill_the_layers_are_refused(folder):
 
 
 def test_the_registry_lets_go_of_the_model_used_longest_ago(tmp_path, monkeypatch):
-    folders = [
-        save_model(tmp_path / str(n), bert_config(), seed=n) for n in range(3)
-    ]
+    folders = [save_model(tmp_path / str(n), bert_config(), seed=n) for n in range(3)]
     size = (folders[0] / "model.safetensors").stat().st_size
     monkeypatch.setattr(_models, "_memory_bytes", lambda: int(5.5 * size))
     models = [read_model(folder) for folder in folders]
@@ -163,7 +163,9 @@ def test_the_registry_lets_go_of_the_model_used_longest_ago(tmp_path, monkeypatc
     assert load_model(models[0], depth=3, dtype="float32", device="cpu") is loaded[0]
     load_model(models[2], depth=3, dtype="float32", device="cpu")
     assert load_model(models[0], depth=3, dtype="float32", device="cpu") is loaded[0]
-    assert load_model(models[1], depth=3, dtype="float32", device="cpu") is not loaded[1]
+    assert (
+        load_model(models[1], depth=3, dtype="float32", device="cpu") is not loaded[1]
+    )
 
 
 def test_dtype_of_the_file_isnt_the_dtype_of_the_arithmetic(tmp_path):
@@ -172,7 +174,8 @@ def test_dtype_of_the_file_isnt_the_dtype_of_the_arithmetic(tmp_path):
     assert {p.dtype for p in loaded.states.network.parameters()} == {torch.float32}
 
 
-def test_facts_are_remembered_between_processes(bert, tmp_path):
+def test_facts_are_remembered_between_processes(bert, tmp_path, monkeypatch):
+    monkeypatch.setattr("sklearn_llm2vec._memo._known", {})
     read_model(bert, memo_directory=tmp_path).digest_weights()
     facts = json.loads((tmp_path / "facts.json").read_text())
     assert any(key.startswith("config:") for key in facts)

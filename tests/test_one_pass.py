@@ -13,8 +13,12 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from sklearn_llm2vec import EmbeddingCache, LLMEmbeddingTransformer, layer_pooling_grid
-from sklearn_llm2vec import _handover
+from sklearn_llm2vec import (
+    EmbeddingCache,
+    LLMEmbeddingTransformer,
+    _handover,
+    layer_pooling_grid,
+)
 from sklearn_llm2vec._vectors import ALL_POOLINGS
 
 N_TEXTS = 60
@@ -96,12 +100,16 @@ def count_loads(path):
 def transform_part(model, cache, texts, log, barrier):
     count_loads(log)
     barrier.wait()
-    got = LLMEmbeddingTransformer(model, cache=cache, verbose=False).fit_transform(texts)
+    got = LLMEmbeddingTransformer(model, cache=cache, verbose=False).fit_transform(
+        texts
+    )
     assert got.shape == (len(texts), 32)
     barrier.wait()  # stay there, as a joblib worker does
 
 
-def test_workers_share_one_model_and_encode_each_text_once(llama, cache, texts, tmp_path):
+def test_workers_share_one_model_and_encode_each_text_once(
+    llama, cache, texts, tmp_path
+):
     spawn = multiprocessing.get_context("spawn")
     barrier = spawn.Barrier(3)
     log = tmp_path / "loads"

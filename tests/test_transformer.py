@@ -128,7 +128,9 @@ def test_layers(make, layer, which):
     got = estimator.transform(TEXTS)
     several = which if isinstance(which, tuple) else (which,)
     parts = [make(layer=k).fit_transform(TEXTS) for k in several]
-    np.testing.assert_array_equal(got, sum(parts[1:], parts[0]) / np.float32(len(parts)))
+    np.testing.assert_array_equal(
+        got, sum(parts[1:], parts[0]) / np.float32(len(parts))
+    )
 
 
 def test_layers_and_poolings_differ(make):
@@ -188,7 +190,11 @@ def frames():
 def test_every_kind_of_input_gives_the_same_features(make, kind):
     X = frames()[kind]
     want = make().fit_transform(["a card", "the bank"])
-    for got in (make().fit(X).transform(X), make().fit_transform(X), make().transform(X)):
+    for got in (
+        make().fit(X).transform(X),
+        make().fit_transform(X),
+        make().transform(X),
+    ):
         assert got.dtype == np.float32
         assert got.shape == (3, 32)
         np.testing.assert_array_equal(got[[0, 2]], want)
@@ -232,7 +238,19 @@ def test_data_of_the_wrong_kind(make, counted, X, error, message):
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "\n\t", "\0", "a\0b", "\ud800", "x\udfffy", "🙂👩‍👩‍👧", "שלום עולם", "مرحبا", "\ufeff"],
+    [
+        "",
+        " ",
+        "\n\t",
+        "\0",
+        "a\0b",
+        "\ud800",
+        "x\udfffy",
+        "🙂👩‍👩‍👧",
+        "שלום עולם",
+        "مرحبا",
+        "\ufeff",
+    ],
 )
 def test_odd_texts_have_a_vector_that_doesnt_depend_on_others(make, text):
     alone = make(cache=None).fit_transform([text])
@@ -261,7 +279,9 @@ def test_long_texts_can_be_refused_before_anything_is_encoded(make, counted):
 
 
 def test_columns_are_blocks_and_share_one_pass(make, counted):
-    X = pd.DataFrame({"title": ["a card", "bank"], "review": ["bank", None]}, index=[5, 2])
+    X = pd.DataFrame(
+        {"title": ["a card", "bank"], "review": ["bank", None]}, index=[5, 2]
+    )
     estimator = make().fit(X)
     got = estimator.transform(X)
     assert got.shape == (2, 64)
@@ -295,7 +315,9 @@ def test_set_output(make):
     assert list(frame.index) == list("vwxyz")
     assert list(frame.columns[:2]) == ["t_0", "t_1"]
     assert set(frame.dtypes) == {np.dtype("float32")}
-    frame = make().set_output(transform="polars").fit_transform(pl.DataFrame({"t": TEXTS}))
+    frame = (
+        make().set_output(transform="polars").fit_transform(pl.DataFrame({"t": TEXTS}))
+    )
     assert isinstance(frame, pl.DataFrame)
     assert frame.columns[31] == "t_31"
     np.testing.assert_array_equal(frame.to_numpy(), make().transform(TEXTS))
@@ -457,10 +479,12 @@ def test_cache_as_path(bert, tmp_path, counted):
     assert EmbeddingCache(tmp_path / "c").info()["texts"] == 4
 
 
-def test_a_cache_path_that_is_a_file_is_refused_before_encoding(bert, tmp_path, counted):
+def test_a_cache_path_that_is_a_file_is_refused_before_encoding(
+    bert, tmp_path, counted
+):
     path = tmp_path / "file"
     path.write_text("not a folder")
-    with pytest.raises(ValueError, match="folder|directory"):
+    with pytest.raises(ValueError, match="must be a folder"):
         LLMEmbeddingTransformer(bert, cache=path).fit_transform(TEXTS)
     assert counted == []
     assert path.read_text() == "not a folder"
@@ -499,9 +523,7 @@ def test_clones_share_the_model(make, monkeypatch):
 
     loads = []
     load = _models.load_network
-    monkeypatch.setattr(
-        _models, "load_network", lambda *a: loads.append(a) or load(*a)
-    )
+    monkeypatch.setattr(_models, "load_network", lambda *a: loads.append(a) or load(*a))
     _models.forget_models()
     estimator = make(cache=None)
     for _ in range(3):
@@ -567,12 +589,13 @@ def table(n=40):
 def test_in_a_column_transformer(make, columns):
     X, y = table()
     transformer = make_column_transformer((make(), columns), remainder="passthrough")
+    X = X.drop(columns=[] if "review" in columns else ["review"])
     pipe = make_pipeline(transformer, StandardScaler(), LogisticRegression()).fit(X, y)
     assert pipe.score(X, y) == 1
     names = pipe[:-1].get_feature_names_out()
     assert names[0] == "llmembeddingtransformer__title_0"
     n_text = 1 if isinstance(columns, str) else len(columns)
-    assert len(names) == 32 * n_text + 3 - n_text
+    assert len(names) == 32 * n_text + 1
 
 
 def test_in_a_union_a_cross_validation_and_frozen(make, counted):
@@ -585,8 +608,10 @@ def test_in_a_union_a_cross_validation_and_frozen(make, counted):
 
 
 def test_pandas_output_through_a_column_transformer(make):
-    X, y = table()
-    transformer = ColumnTransformer([("t", make(), "title"), ("p", "passthrough", ["price"])])
+    X, _ = table()
+    transformer = ColumnTransformer(
+        [("t", make(), "title"), ("p", "passthrough", ["price"])]
+    )
     frame = transformer.set_output(transform="pandas").fit_transform(X)
     assert list(frame.columns[[0, 32]]) == ["t__title_0", "p__price"]
     np.testing.assert_array_equal(frame["p__price"], X["price"])
@@ -597,7 +622,7 @@ def test_repr_and_html(make):
     assert "LLMEmbeddingTransformer" in make()._repr_html_()
 
 
-# check_estimator skips nearly all checks for estimators of text: these apply, one by one.
+# check_estimator skips nearly all checks for estimators of text; these apply.
 CHECKS = [
     estimator_checks.check_no_attributes_set_in_init,
     estimator_checks.check_parameters_default_constructible,
@@ -605,7 +630,7 @@ CHECKS = [
     estimator_checks.check_set_params,
     estimator_checks.check_estimator_cloneable,
     estimator_checks.check_estimator_repr,
-    estimator_checks.check_do_not_raise_errors_in_init_or_set_param,
+    estimator_checks.check_do_not_raise_errors_in_init_or_set_params,
     estimator_checks.check_valid_tag_types,
     estimator_checks.check_estimator_tags_renamed,
     estimator_checks.check_mixin_order,
