@@ -150,7 +150,7 @@ def main():
         ),
         head,
     )
-    grid = layer_pooling_grid(pipeline, poolings=["mean", "max", "first"])
+    grid = layer_pooling_grid(pipeline, poolings=["mean", "weighted_mean", "max"])
     started = time.perf_counter()
     search = GridSearchCV(pipeline, grid, cv=cv, scoring=metric).fit(X, y)
     seconds = time.perf_counter() - started
@@ -184,9 +184,8 @@ def main():
     print(f"  TF-IDF                                   {baseline:.3f}")
     print(f"  hidden states, last layer, mean          {last[0]:.3f}")
     layer, pooling = layer_and_pooling(search.best_params_)
-    print(
-        f"  hidden states, layer {layer}, {pooling:<18}  {search.best_score_:.3f}  (searched)"
-    )
+    chosen = f"layer {layer}, {pooling}, searched"
+    print(f"  hidden states, {chosen:<26}{search.best_score_:.3f}")
 
     info = cache.info()
     encoded = info["texts_encoded"] - before
@@ -194,9 +193,10 @@ def main():
     # Each fit transforms its training and its test part, and the refit all rows again.
     asked = (n_fits + 1) * len(X) * len(text)
     print(
-        f"\n{n_fits} fits asked for the vectors of {asked:,} texts; {encoded:,} went through"
-        f" the model ({seconds:.0f} s in all).\nThe cache holds {info['vectors']:,} vectors "
-        f"in {info['bytes'] / 1e6:.0f} MB. Run this again: none will be encoded."
+        f"\n{n_fits} fits asked for the vectors of {asked:,} texts; {encoded:,} went "
+        f"through the model ({seconds:.0f} s in all).\nThe cache holds "
+        f"{info['vectors']:,} vectors in {info['bytes'] / 1e6:.0f} MB. Run this again: "
+        "none will be encoded."
     )
     LayerPoolingDisplay.from_search(search).figure_.savefig(
         args.png, dpi=150, bbox_inches="tight"

@@ -1,9 +1,9 @@
 """``EmbeddingCache``: vectors on disk, shared by processes and sessions.
 
-One SQLite file in WAL mode. A block is what one put brought: the rows' keys, and for each
-cell (layer, pooling) all its vectors as raw little-endian floats with a checksum a row. So
-35 cells of 500 texts are 35 values and not 17,500. Texts are never stored, only 16-byte
-keys. This file doesn't know models: a space is a name, a cell a number and a name.
+One SQLite file in WAL mode. A block is what one put brought: the rows' keys, and for
+each cell (layer, pooling) all its vectors as raw little-endian floats with a checksum a
+row. So 35 cells of 500 texts are 35 values and not 17,500. Texts are never stored, only
+16-byte keys. This file doesn't know models: a space is a name, a cell two values.
 """
 
 import hashlib
@@ -565,7 +565,7 @@ class EmbeddingCache:
     # --- connections -----------------------------------------------------------------
 
     def _connection(self, create=False):
-        """This thread's connection; None when there is no database (to be had)."""
+        """The connection of this thread; None when there is no database (to be had)."""
         local = self._local
         if getattr(local, "connection", None) is not None and local.pid == os.getpid():
             return local.connection

@@ -1,7 +1,7 @@
 """The vectors of texts: from the cache, and from the model for what is missing.
 
-The one place that knows both the cache and the encoder, which don't know each other. torch
-and transformers are imported only when a text has to go through the model.
+The one place that knows both the cache and the encoder, which don't know each other.
+torch and transformers are imported only when a text has to go through the model.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""Tiny models made on the spot: nothing is downloaded, nothing of the user's is touched."""
+"""Tiny models made on the spot; nothing is downloaded or taken from the user."""
 
 import os
 import tempfile

@@ -77,7 +77,7 @@ HEAVY = (
     "torch",
     "transformers",
     "matplotlib",
-   
+
     "polars",
     "tqdm",
     "tokenizers",
