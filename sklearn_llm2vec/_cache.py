@@ -234,7 +234,8 @@ class EmbeddingCache:
             " CROSS JOIN rows r ON"
             "  r.space_id = (SELECT id FROM spaces WHERE fingerprint = ?)"
             "  AND r.key = w.key"
-            " CROSS JOIN cells c ON c.block_id = r.block_id AND c.layer = ? AND c.pooling = ?"
+            " CROSS JOIN cells c ON c.block_id = r.block_id"
+            "  AND c.layer = ? AND c.pooling = ?"
         )
         with closing(_wanted(db, keys)):
             found = db.execute(query, (space, layer, pooling)).fetchall()
