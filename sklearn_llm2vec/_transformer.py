@@ -96,7 +96,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         Features of one text column before PCA.
     fingerprint_ : str
         Names all that changes a vector but layer and pooling; 64 hexadecimal digits.
-    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+    feature_names_in_ : ndarray of str, shape (n_columns,)
         Names of the columns; only when the input was a frame.
     n_features_in_ : int
         Number of text columns.
