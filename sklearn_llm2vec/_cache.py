@@ -145,8 +145,12 @@ class EmbeddingCache:
     def close(self):
         """Close this thread's connection; the next use opens another."""
         connection = self._local.__dict__.pop("connection", None)
-        if connection is not None and self._local.pid == os.getpid():
+        if connection is None:
+            return
+        if self._local.pid == os.getpid():
             connection.close()
+        else:
+            _inherited.append(connection)
 
     # --- reading ---------------------------------------------------------------------
 
@@ -568,8 +572,14 @@ class EmbeddingCache:
     def _connection(self, create=False):
         """The connection of this thread; None when there is no database (to be had)."""
         local = self._local
-        if getattr(local, "connection", None) is not None and local.pid == os.getpid():
-            return local.connection
+        current = getattr(local, "connection", None)
+        if current is not None and local.pid != os.getpid():
+            # Made before a fork. SQLite forbids to close it here, so it is kept for good.
+            _inherited.append(local.__dict__.pop("connection"))
+        elif current is not None and (self.path / FILE).exists():
+            return current
+        elif current is not None:  # somebody removed the folder: start anew
+            self.close()
         self._check_settings()
         if not create and not (self.path / FILE).is_file():
             if self.path.exists() and not self.path.is_dir():
@@ -652,6 +662,9 @@ class EmbeddingCache:
                 UserWarning,
                 stacklevel=4,
             )
+
+
+_inherited = []
 
 
 # --- SQLite --------------------------------------------------------------------------

@@ -77,7 +77,6 @@ HEAVY = (
     "torch",
     "transformers",
     "matplotlib",
-
     "polars",
     "tqdm",
     "tokenizers",
