@@ -450,14 +450,14 @@ _registry: "OrderedDict[tuple, LoadedModel]" = OrderedDict()
 _loading = threading.RLock()
 
 
-def loaded_model(model, *, depth, dtype, device):
+def loaded_model(model, *, depth, dtype, device, attention="auto"):
     """The registry's copy that can serve hidden state `depth`, or None."""
     with _loading:
-        found = _registry.get(_registry_key(model, dtype, device))
+        found = _registry.get(_registry_key(model, dtype, device, attention))
         return found if found is not None and found.depth >= depth else None
 
 
-def load_model(model, *, depth, dtype, device):
+def load_model(model, *, depth, dtype, device, attention="auto"):
     """Load a model, or take it from the registry of this process.
 
     Parameters
@@ -467,6 +467,8 @@ def load_model(model, *, depth, dtype, device):
         Deepest hidden state that is wanted; deeper layers aren't loaded. A deeper copy
         in the registry serves too, a shallower one is replaced.
     dtype, device : str
+    attention : {"auto", "causal", "bidirectional"}, default="auto"
+        "auto" is what the model was made for.
 
     Returns
     -------
@@ -475,15 +477,16 @@ def load_model(model, *, depth, dtype, device):
     Raises
     ------
     ValueError
-        When the weights in the folder don't fill the layers that are needed.
+        When the weights in the folder don't fill the layers that are needed, or a causal
+        model can't be made bidirectional.
     """
     with _loading:
-        key = _registry_key(model, dtype, device)
+        key = _registry_key(model, dtype, device, attention)
         found = _registry.pop(key, None)
         if found is None or found.depth < depth:
             found = None  # lets go of the shallower copy before the next is made
             make_room(sum(path.stat().st_size for path in model.weight_files))
-            found = _load(model, depth, dtype, device)
+            found = _load(model, depth, dtype, device, attention)
         _registry[key] = found
         return found
 
@@ -508,8 +511,9 @@ def _memory_bytes():
         return 16 * 2**30
 
 
-def _registry_key(model, dtype, device):
+def _registry_key(model, dtype, device, attention):
     return (
+        _is_switched(model, attention),
         model.digest_weights(),
         model.digest_config(),
         model.digest_tokenizer(),
@@ -518,20 +522,32 @@ def _registry_key(model, dtype, device):
     )
 
 
-def _load(model, depth, dtype, device):
+def _is_switched(model, attention):
+    return attention == "bidirectional" and model.causal
+
+
+def _load(model, depth, dtype, device, attention):
     import torch
 
+    from sklearn_llm2vec._attention import make_bidirectional
     from sklearn_llm2vec._layers import HiddenStates
 
     tokenizer = load_tokenizer(model)
     # Two layers at least: with one, nothing would prove where hidden states are taken.
     n_layers = min(max(depth, 2), model.n_layers)
+
+    def load(n_layers):
+        network = load_network(model, n_layers, getattr(torch, dtype)).to(device)
+        if _is_switched(model, attention):
+            make_bidirectional(network, model.name)
+        return network
+
     states = None
     if not model.is_encoder_decoder:
-        network = load_network(model, n_layers, getattr(torch, dtype)).to(device)
+        network = load(n_layers)
         states = HiddenStates.of(network, n_layers, model.n_layers)
     if states is None:  # a model whose configuration can't be cut is loaded whole first
-        network = load_network(model, model.n_layers, getattr(torch, dtype)).to(device)
+        network = load(model.n_layers)
         states = HiddenStates.of(network, model.n_layers, model.n_layers)
         states.cut(n_layers)
     parts = [*network.parameters(), *network.buffers()]

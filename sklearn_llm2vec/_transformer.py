@@ -40,13 +40,15 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         of those layers' pooled vectors.
     pooling : {"auto", "mean", "weighted_mean", "last", "first", "max"}, default="auto"
         How a text's tokens become one vector. "weighted_mean" weighs token i by
-        i / sum(i). "auto" is what the model's folder declares, else "weighted_mean" for
-        causal models and "mean" for all others (LLM2Vec, arXiv 2404.05961, table 5).
+        i / sum(i). "auto" is what the model's folder declares, else "weighted_mean" with
+        causal attention and "mean" otherwise (LLM2Vec, arXiv 2404.05961, table 5).
     special_tokens : "auto" or bool, default="auto"
         Whether BOS, CLS and SEP count in "mean", "weighted_mean" and "max". "auto": yes
         for encoders, no for decoders.
-    attention : {"auto", "causal"}, default="auto"
-        "auto" is what the model was made for; "causal" insists on it.
+    attention : {"auto", "causal", "bidirectional"}, default="auto"
+        "auto" is what the model was made for. "bidirectional" lets every token of a
+        causal decoder see all others (LLM2Vec, section 2.1); it is proved when the model
+        is loaded. Without training it helps some models and hurts others: search it.
     n_components : int or None, default=None
         Components of a PCA, one for each text column, learned in `fit`.
     normalize : bool, default=False
@@ -307,12 +309,6 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             trust_remote_code=self.trust_remote_code,
             memo_directory=None if cache is None else cache.path,
         )
-        if self.attention == "causal" and not model.causal:
-            raise ValueError(
-                "The 'attention' parameter of LLMEmbeddingTransformer must be 'auto' for "
-                f"{model.name!r}, which has bidirectional attention by design. Got "
-                "'causal' instead."
-            )
         device = resolve_device(self.device)
         special = (
             not model.causal if self.special_tokens == "auto" else self.special_tokens
@@ -321,7 +317,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             weights=model.digest_weights(),
             config=model.digest_config(),
             tokenizer=model.digest_tokenizer(),
-            attention="causal" if model.causal else "bidirectional",
+            attention=self._resolve_attention(model),
             special_tokens=bool(special),
             max_length=self._resolve_max_length(model),
             # Where no text is cut, "error" gives the vectors of "truncate".
@@ -390,7 +386,19 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     def _resolve_pooling(self, model):
         if self.pooling != "auto":
             return self.pooling
-        return model.declared_pooling or ("weighted_mean" if model.causal else "mean")
+        causal = self._resolve_attention(model) == "causal"
+        return model.declared_pooling or ("weighted_mean" if causal else "mean")
+
+    def _resolve_attention(self, model):
+        if self.attention == "causal" and not model.causal:
+            raise ValueError(
+                "The 'attention' parameter of LLMEmbeddingTransformer must be 'auto' for "
+                f"{model.name!r}, which has bidirectional attention by design. Got "
+                "'causal' instead."
+            )
+        if self.attention == "auto":
+            return "causal" if model.causal else "bidirectional"
+        return self.attention
 
     def _resolve_max_length(self, model):
         if self.max_length is None:
@@ -567,7 +575,7 @@ _PARAMETERS = {
     "layer": (_is_layer, "an int, a float in [0, 1], or a non-empty tuple of these"),
     "pooling": _one_of("auto", *ALL_POOLINGS),
     "special_tokens": _one_of("auto", True, False),
-    "attention": _one_of("auto", "causal"),
+    "attention": _one_of("auto", "causal", "bidirectional"),
     "n_components": (
         lambda value: value is None or _is_count(value),
         "a positive int or None",

@@ -311,7 +311,13 @@ def load_encoder(source, depth):
 
     spec = source.spec
     return Encoder(
-        load_model(source.model, depth=depth, dtype=spec.dtype, device=source.device),
+        load_model(
+            source.model,
+            depth=depth,
+            dtype=spec.dtype,
+            device=source.device,
+            attention=spec.attention,
+        ),
         special_tokens=spec.special_tokens,
         max_length=spec.max_length,
         batch_tokens=source.batch_tokens,

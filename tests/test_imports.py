@@ -21,6 +21,7 @@ ORDER = [
     "_cache",
     "_spec",
     "_layers",
+    "_attention",
     "_models",
     "_encoder",
     "_vectors",
