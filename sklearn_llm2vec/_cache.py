@@ -576,13 +576,13 @@ class EmbeddingCache:
         if current is not None and local.pid != os.getpid():
             # Made before a fork. SQLite forbids to close it here, so it is kept for good.
             _inherited.append(local.__dict__.pop("connection"))
-        elif current is not None and (self.path / FILE).exists():
+        elif current is not None and os.path.exists(self.path / FILE):
             return current
         elif current is not None:  # somebody removed the folder: start anew
             self.close()
         self._check_settings()
-        if not create and not (self.path / FILE).is_file():
-            if self.path.exists() and not self.path.is_dir():
+        if not create and not os.path.isfile(self.path / FILE):
+            if os.path.exists(self.path) and not os.path.isdir(self.path):
                 raise ValueError(_not_a_folder(self.path))
             return None
         local.pid, local.read_only = os.getpid(), False
@@ -603,21 +603,22 @@ class EmbeddingCache:
 
     def _open(self, create):
         file = self.path / FILE
+        db = None
         try:
             if create:
                 self.path.mkdir(parents=True, exist_ok=True)
             db = _connect(file)
+            _check_format(db, file)
+            self._prepare(db)
+            return db
         except (FileExistsError, NotADirectoryError) as error:
             raise ValueError(_not_a_folder(self.path)) from error
         except OSError as error:
             self._warn_once("write", f"The cache {self.path} can't be written", error)
             return None
-        try:
-            _check_format(db, file)
-            self._prepare(db)
-            return db
         except sqlite3.OperationalError as error:
-            db.close()
+            if db is not None:
+                db.close()
             return self._open_read_only(file, error)
 
     def _prepare(self, db):
@@ -642,7 +643,7 @@ class EmbeddingCache:
 
     def _open_read_only(self, file, error):
         self._warn_once("write", f"The cache {self.path} can't be written", error)
-        if not file.is_file():
+        if not os.path.isfile(file):
             return None
         self._local.read_only = True
         try:

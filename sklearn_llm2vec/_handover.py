@@ -39,7 +39,7 @@ def _address_file(directory, name):
 def is_offered(directory, name):
     """Whether another process seems to offer the model `name`."""
     path = _address_file(directory, name)
-    return path.is_file() and path not in _offered
+    return os.path.isfile(path) and path not in _offered
 
 
 def offer(directory, name, encode):
