@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 import warnings
+import weakref
 import zlib
 from contextlib import closing, contextmanager, nullcontext
 from datetime import datetime, timedelta, timezone
@@ -110,6 +111,7 @@ class EmbeddingCache:
     def _start(self):
         self._local = threading.local()
         self._warned = set()
+        _living[id(self)] = self
 
     # --- identity --------------------------------------------------------------------
 
@@ -184,8 +186,9 @@ class EmbeddingCache:
             for start in range(0, len(keys), KEYS_AT_A_TIME):
                 part = slice(start, start + KEYS_AT_A_TIME)
                 try:
-                    places = self._places(db, space, keys[part], layer, pooling)
-                    n_damaged += _read_places(db, places, out[part], found[part])
+                    with _wanted(db, keys[part]):
+                        places = self._places(db, space, layer, pooling)
+                        n_damaged += _read_places(db, places, out[part], found[part])
                 except sqlite3.DatabaseError as error:
                     self._warn_once(
                         "read", f"The cache {self.path} can't be read", error
@@ -219,18 +222,22 @@ class EmbeddingCache:
             return there
         for start in range(0, len(keys), KEYS_AT_A_TIME):
             part = keys[start : start + KEYS_AT_A_TIME]
-            with closing(_wanted(db, part)):
-                query = (
-                    "SELECT DISTINCT w.position FROM temp.wanted w CROSS JOIN rows r ON"
-                    " r.space_id = (SELECT id FROM spaces WHERE fingerprint = ?)"
-                    " AND r.key = w.key"
-                )
-                found = db.execute(query, (space,)).fetchall()
+            query = (
+                "SELECT DISTINCT w.position FROM temp.wanted w CROSS JOIN rows r ON"
+                " r.space_id = (SELECT id FROM spaces WHERE fingerprint = ?)"
+                " AND r.key = w.key"
+            )
+            try:
+                with _wanted(db, part):
+                    found = db.execute(query, (space,)).fetchall()
+            except sqlite3.DatabaseError as error:
+                self._warn_once("read", f"The cache {self.path} can't be read", error)
+                continue
             there[[start + position for (position,) in found]] = True
         return there
 
-    def _places(self, db, space, keys, layer, pooling):
-        """(n, 3) ints: position in `keys`, id of the cell, row in its block."""
+    def _places(self, db, space, layer, pooling):
+        """(n, 3) ints: position of a wanted key, id of the cell, row in its block."""
         # CROSS JOIN keeps this order: SQLite's planner knows no sizes, and would scan the
         # cells for each key.
         query = (
@@ -241,8 +248,7 @@ class EmbeddingCache:
             " CROSS JOIN cells c ON c.block_id = r.block_id"
             "  AND c.layer = ? AND c.pooling = ?"
         )
-        with closing(_wanted(db, keys)):
-            found = db.execute(query, (space, layer, pooling)).fetchall()
+        found = db.execute(query, (space, layer, pooling)).fetchall()
         return np.array(found, dtype=np.int64).reshape(-1, 3)
 
     def _count(self, db, space, hits, misses):
@@ -405,11 +411,14 @@ class EmbeddingCache:
                 name: sum(s[name] for s in spaces)
                 for name in ("texts", "vectors", "bytes")
             },
-            "file_bytes": sum(f.stat().st_size for f in self.path.glob(f"{FILE}*")),
+            "file_bytes": 0 if db is None else self._file_bytes(),
             "size_limit": self.size_limit,
             **counters,
             "spaces": spaces,
         }
+
+    def _file_bytes(self):
+        return sum(file.stat().st_size for file in self.path.glob(f"{FILE}*"))
 
     def verify(self, sample=None, *, random_state=0):
         """Check stored rows against their checksums; nothing is changed.
@@ -622,7 +631,7 @@ class EmbeddingCache:
             return self._open_read_only(file, error)
 
     def _prepare(self, db):
-        (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
+        mode = _write_ahead(db)
         if mode != "wal":
             warnings.warn(
                 f"The file system of the cache {self.path} can't do SQLite's "
@@ -666,6 +675,20 @@ class EmbeddingCache:
 
 
 _inherited = []
+_living = weakref.WeakValueDictionary()
+
+
+def _close_before_fork():
+    # A child that inherits an open file believes it holds its locks, and the parent's
+    # close would remove the log under it. Other threads' connections can't be reached.
+    for cache in list(_living.values()):
+        connection = getattr(cache._local, "connection", None)
+        if connection is not None and not connection.in_transaction:
+            cache.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_close_before_fork)
 
 
 # --- SQLite --------------------------------------------------------------------------
@@ -682,17 +705,32 @@ def _transaction(db):
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
+        db.execute("COMMIT")  # a full disk may be noticed only here
     except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
-    db.execute("COMMIT")
+
+
+def _write_ahead(db):
+    """Ask for the write-ahead log; return the mode that the database is in."""
+    # SQLite's own timeout doesn't cover two processes that switch a new file at once.
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 def _check_format(db, file):
     try:
+        db.execute("BEGIN")  # both of one moment: another process may be making them
         (version,) = db.execute("PRAGMA user_version").fetchone()
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+        db.execute("COMMIT")
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:
@@ -707,7 +745,8 @@ def _check_format(db, file):
             f"The cache {file} must have format {FORMAT} or older. Got format {version}, "
             "of a newer sklearn-llm2vec: upgrade, or choose another path."
         )
-    if version == 0 and tables:
+    ours = {"spaces", "blocks", "rows", "cells", "counters"} <= tables
+    if not ours if version else tables:
         db.close()
         raise ValueError(
             f"The file {file} must be the database of an EmbeddingCache. It is another "
@@ -722,26 +761,20 @@ def _not_a_folder(path):
     )
 
 
+@contextmanager
 def _wanted(db, keys):
-    """Put keys into the temporary table ``wanted``; closing the result empties it."""
+    """Put keys into the temporary table ``wanted``; what is read is of one moment."""
     db.execute(
         "CREATE TEMP TABLE IF NOT EXISTS wanted (position INTEGER PRIMARY KEY, key BLOB)"
     )
     db.execute("BEGIN")
-    db.execute("DELETE FROM temp.wanted")
-    db.executemany("INSERT INTO temp.wanted VALUES (?, ?)", enumerate(keys))
-    return _Open(db)
-
-
-class _Open:
-    """A read transaction: all that is read within is of one moment."""
-
-    def __init__(self, db):
-        self.db = db
-
-    def close(self):
-        if self.db.in_transaction:
-            self.db.execute("COMMIT")
+    try:
+        db.execute("DELETE FROM temp.wanted")
+        db.executemany("INSERT INTO temp.wanted VALUES (?, ?)", enumerate(keys))
+        yield
+    finally:  # also after Ctrl-C: an open transaction would block this thread's next
+        if db.in_transaction:
+            db.execute("COMMIT")
 
 
 def _space_id(db, fingerprint):
