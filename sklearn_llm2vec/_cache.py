@@ -643,6 +643,8 @@ class EmbeddingCache:
             db.execute("PRAGMA journal_mode = DELETE")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA mmap_size = 1073741824")
+        # Keys are hashes, so their index is written all over: 64 MB hold its pages.
+        db.execute("PRAGMA cache_size = -65536")
         db.execute("PRAGMA temp_store = MEMORY")
         with _transaction(db):
             if db.execute("PRAGMA user_version").fetchone() == (0,):

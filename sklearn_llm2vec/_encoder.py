@@ -92,6 +92,7 @@ class Encoder:
             batch_tokens = CPU_TOKENS if on_cpu else ACCELERATOR_TOKENS
         self.batch_tokens = int(batch_tokens)
         self.n_cut = 0
+        self._tail_rows = 1 if has_odd_widths(model.states.network) else 0
         self._head, self._tail = self._special_tokens_around()
         if max_length <= self._head + self._tail:
             raise ValueError(
@@ -208,7 +209,7 @@ class Encoder:
     def _run(self, ids, counted, layers, poolings):
         """One pass: cells of shape (rows, hidden) as float32 arrays."""
         n_rows = len(ids)
-        extra = fill_rows(*ids.shape)
+        extra = fill_rows(*ids.shape) + self._tail_rows
         if extra:
             ids = np.concatenate([ids, np.repeat(ids[:1], extra, 0)])
             counted = np.concatenate([counted, np.repeat(counted[:1], extra, 0)])
@@ -224,6 +225,23 @@ class Encoder:
                 for layer, by_pooling in pooled.items()
                 for pooling, vectors in by_pooling.items()
             }
+
+
+def has_odd_widths(network):
+    """Whether some layer's width is no multiple of 32.
+
+    Activations such as SiLU are computed 32 numbers at a time, and what is left at the end
+    of a tensor by another routine, whose last bit may differ. With such a width the end
+    falls into the last text of a batch; a repeated row behind it takes its place.
+    """
+    return any(
+        width % 32
+        for module in network.modules()
+        if not isinstance(module, torch.nn.Embedding)
+        for parameter in module.parameters(recurse=False)
+        if parameter.ndim == 2
+        for width in parameter.shape
+    )
 
 
 def _n_leading(special):

@@ -15,6 +15,7 @@ import time
 import warnings
 from datetime import timedelta
 
+import joblib
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -54,6 +55,11 @@ def cache(tmp_path):
     cache = EmbeddingCache(tmp_path / "cache")
     yield cache
     cache.close()
+
+
+can_fork = pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="no fork here"
+)
 
 
 def database(cache):
@@ -136,6 +142,52 @@ def test_any_sequence_of_puts(puts):
             found = get(cache, range(31), space, cell)
             assert set(np.flatnonzero(found)) == numbers
         assert cache.verify()["ok"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.dictionaries(
+            st.binary(min_size=16, max_size=16),
+            st.binary(min_size=12, max_size=12),
+            min_size=1,
+            max_size=6,
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_any_bytes_come_back_the_latest_put_first(puts):
+    with tempfile.TemporaryDirectory() as folder, EmbeddingCache(folder) as cache:
+        for vectors in puts:
+            bits = np.frombuffer(b"".join(vectors.values()), "<f4").reshape(-1, 3)
+            cache.put_many("s", list(vectors), {MEAN: bits})
+        latest = {key: bits for vectors in puts for key, bits in vectors.items()}
+        out = np.zeros((len(latest), 3), "f4")
+        assert cache.get_many("s", list(latest), *MEAN, out).all()
+        assert out.tobytes() == b"".join(latest.values())
+        assert cache.verify()["ok"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -0.0, 65504.0])
+def test_half_precision_keeps_what_it_can_hold(tmp_path, value):
+    cache = EmbeddingCache(tmp_path, storage="float16")
+    odd = np.array([[value, 1, 2, 3]], "f4")
+    assert cache.put_many("s", keys_of([0]), {MEAN: odd}) == 4 * 2 + 4
+    out = np.ones_like(odd)
+    assert cache.get_many("s", keys_of([0]), *MEAN, out).all()
+    np.testing.assert_array_equal(out, odd)
+    assert (np.signbit(out) == np.signbit(odd)).all()
+
+
+def test_half_precision_gives_way_to_one_large_value(tmp_path):
+    cache = EmbeddingCache(tmp_path, storage="float16")
+    mixed = np.array([[np.inf, 1, 2, 3], [1, -1e5, 1 / 3, np.nan]], "f4")
+    assert cache.put_many("s", keys_of([0, 1]), {MEAN: mixed}) == 2 * (4 * 4 + 4)
+    out = np.zeros_like(mixed)
+    assert cache.get_many("s", keys_of([0, 1]), *MEAN, out).all()
+    assert out.tobytes() == mixed.tobytes()
+    assert cache.verify()["ok"]
 
 
 def test_half_precision(tmp_path):
@@ -268,6 +320,36 @@ def test_bad_settings(tmp_path, params):
         EmbeddingCache(tmp_path, **params).info()
 
 
+def test_joblib_takes_equal_caches_for_one(cache):
+    put(cache, range(5))
+    again = EmbeddingCache(cache.path)
+    assert joblib.hash(cache) == joblib.hash(again)
+    assert joblib.hash(cache) != joblib.hash(
+        EmbeddingCache(cache.path, storage="float16")
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        joblib.dump(cache, os.path.join(folder, "cache"))
+        other = joblib.load(os.path.join(folder, "cache"))
+    assert other == cache
+    assert get(other, range(5)).all()
+
+
+def test_verify_a_sample(cache):
+    for start in range(0, 50, 10):
+        put(cache, range(start, start + 10))
+    assert cache.verify(2) == {"checked": 20, "damaged": 0, "ok": True}
+    assert cache.verify(99)["checked"] == 50
+
+
+def test_prune_takes_the_first_digits_of_a_space(cache):
+    put(cache, range(3), space="abc1")
+    put(cache, range(3), space="abd1")
+    assert cache.prune(space="abc") == 3 * (8 * 4 + 4)
+    assert [s["fingerprint"] for s in cache.info()["spaces"]] == ["abd1"]
+    assert get(cache, range(3), space="abd1").all()
+    assert cache.verify()["ok"]
+
+
 # --- faults --------------------------------------------------------------------------
 
 
@@ -313,13 +395,19 @@ def test_garbage_is_left_alone(cache, content):
     assert (cache.path / FILE).read_bytes() == content
 
 
-def test_another_programs_database_is_left_alone(cache):
+@pytest.mark.parametrize("version", [0, 1])
+def test_another_programs_database_is_left_alone(cache, version):
     cache.path.mkdir()
     with database(cache) as db:
         db.execute("CREATE TABLE mine (a)")
+        db.execute(f"PRAGMA user_version = {version}")
     db.close()
-    with pytest.raises(ValueError, match="another program's"):
-        put(cache, [1])
+    before = (cache.path / FILE).read_bytes()
+    for use in (lambda: put(cache, [1]), lambda: get(cache, [1]), cache.info):
+        with pytest.raises(ValueError, match="another program's"):
+            use()
+    assert (cache.path / FILE).read_bytes() == before
+    assert os.listdir(cache.path) == [FILE]
 
 
 def test_a_newer_format(cache):
@@ -328,8 +416,21 @@ def test_a_newer_format(cache):
     with database(cache) as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(ValueError, match="Got format 99, of a newer sklearn-llm2vec"):
-        get(cache, [1])
+    before = (cache.path / FILE).read_bytes()
+    for use in (lambda: put(cache, [1]), lambda: get(cache, [1]), cache.info):
+        with pytest.raises(ValueError, match="Got format 99, of a newer sklearn-llm2v"):
+            use()
+    assert (cache.path / FILE).read_bytes() == before
+
+
+def test_import_refuses_another_programs_database(cache, tmp_path):
+    put(cache, [1])
+    with sqlite3.connect(tmp_path / "other") as db:
+        db.execute("CREATE TABLE mine (a)")
+    db.close()
+    with pytest.raises(ValueError, match="another program's"):
+        cache.import_(tmp_path / "other")
+    assert get(cache, [1]).all()
 
 
 @pytest.mark.parametrize("inside", [False, True])
@@ -353,6 +454,79 @@ def test_a_full_disk_costs_the_caching_only(cache):
         assert put(cache, range(10, 5000)) == 0
     assert put(cache, range(10, 5000)) == 0  # told once
     assert get(cache, range(20)).tolist() == [True] * 10 + [False] * 10
+    assert cache.verify()["ok"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no limit on file sizes")
+@pytest.mark.parametrize("n_rows", [100, 20_000])  # told at COMMIT, or before it
+def test_a_disk_that_was_full_is_written_again(cache, n_rows):
+    put(cache, range(10))
+    cache.close()
+    code = f"""
+import resource, warnings, numpy as np
+from sklearn_llm2vec import EmbeddingCache
+cache = EmbeddingCache({str(cache.path)!r})
+keys = [n.to_bytes(16, "big") for n in range({n_rows})]
+cells = {{(0, "max"): np.ones(({n_rows}, 64), "f4")}}
+cache.has_any("s", keys)
+unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (9000, unlimited[1]))
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    assert cache.put_many("s", keys, cells) == 0
+    assert cache.put_many("s", keys, cells) == 0
+assert len(told) == 1 and "can't be written" in str(told[0].message), told
+assert cache.has_any("s", keys).sum() == 10
+resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+assert cache.put_many("s", keys, cells) > 0
+assert cache.has_any("s", keys).all()
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    assert get(cache, range(12)).tolist() == [True] * 10 + [False] * 2
+    assert cache.verify() == {"checked": 10 + n_rows, "damaged": 0, "ok": True}
+
+
+@pytest.mark.parametrize("call", ["get_many", "has_any"])
+def test_ctrl_c_while_reading_leaves_the_connection_usable(cache, call):
+    put(cache, range(5))
+
+    class Interrupted(list):
+        def __iter__(self):
+            yield self[0]
+            raise KeyboardInterrupt
+
+        def __getitem__(self, part):
+            return Interrupted(super().__getitem__(part)) if part != 0 else b"0" * 16
+
+    keys = Interrupted(keys_of(range(5)))
+    rest = (*MEAN, np.zeros((5, 8), "f4")) if call == "get_many" else ()
+    with pytest.raises(KeyboardInterrupt):
+        getattr(cache, call)("s", keys, *rest)
+    assert get(cache, range(5)).all()
+    assert put(cache, range(5, 9)) > 0
+
+
+def test_a_block_replaced_while_it_is_read(cache, monkeypatch):
+    put(cache, range(10))
+    original = module._read_places
+
+    def replaced(*args):
+        # Another process clears and writes others, which get the same ids.
+        with database(cache) as db:
+            for table in ("cells", "rows", "blocks", "spaces"):
+                db.execute(f"DELETE FROM {table}")
+        db.close()
+        thread = threading.Thread(target=put, args=(cache, range(50, 60)))
+        thread.start()
+        thread.join()
+        return original(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_read_places", replaced)
+        get(cache, range(10))  # compares what was found
+    assert get(cache, range(50, 60)).all()
+    assert not get(cache, range(10)).any()
     assert cache.verify()["ok"]
 
 
@@ -416,13 +590,88 @@ def test_threads(cache):
     assert cache.verify()["ok"]
 
 
+def test_threads_with_the_same_keys(cache):
+    start, errors = threading.Barrier(8), []
+
+    def work():
+        try:
+            start.wait()
+            for i in range(0, 60, 6):
+                put(cache, range(i, i + 6))
+                assert get(cache, range(i + 6)).all()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    info = cache.info()
+    assert (info["texts"], info["texts_encoded"]) == (60, 8 * 60)
+    assert cache.verify() == {"checked": 480, "damaged": 0, "ok": True}
+
+
+def open_and_put(folders, number, ready):
+    warnings.simplefilter("error")
+    for folder in folders:
+        ready.wait(60)
+        assert put(EmbeddingCache(folder), [number]) > 0
+
+
+@can_fork
+def test_processes_that_make_the_cache_at_once(tmp_path):
+    context = multiprocessing.get_context("fork")
+    folders = [tmp_path / str(n) for n in range(30)]
+    ready = context.Barrier(6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        workers = [
+            context.Process(target=open_and_put, args=(folders, n, ready))
+            for n in range(6)
+        ]
+        for worker in workers:
+            worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * 6
+    for folder in folders:
+        assert get(EmbeddingCache(folder), range(6)).all()
+
+
+def put_around(cache, opened, closed):
+    put(cache, [1])
+    opened.set()
+    assert closed.wait(60)
+    put(cache, [2])
+
+
+@can_fork
+def test_a_parent_that_closes_takes_nothing_from_its_child(cache):
+    put(cache, [0])
+    context = multiprocessing.get_context("fork")
+    opened, closed = context.Event(), context.Event()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        worker = context.Process(target=put_around, args=(cache, opened, closed))
+        worker.start()
+    assert opened.wait(60)
+    cache.close()
+    closed.set()
+    worker.join(60)
+    assert worker.exitcode == 0
+    assert get(cache, range(3)).all()
+    assert cache.verify()["ok"]
+
+
 def write(cache, start, ready):
     ready.wait()
     for i in range(start, start + 200, 10):
         put(cache, range(i, i + 10))
 
 
-@pytest.mark.parametrize("method", ["spawn", "fork"])
+@pytest.mark.parametrize("method", ["spawn", pytest.param("fork", marks=can_fork)])
 def test_processes_lose_nothing(cache, method):
     put(cache, [10**6])  # a connection is open when the children are made
     context = multiprocessing.get_context(method)

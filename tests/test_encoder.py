@@ -82,6 +82,21 @@ def test_same_bits_in_any_batch_order_and_company(kind, texts, request):
         assert same(encode(loaded, texts, [layer], ["weighted_mean"]), reference)
 
 
+@pytest.mark.parametrize("width", [50, 172, 176])
+def test_same_bits_with_widths_that_leave_a_rest(width, tmp_path):
+    """SiLU computes the last few numbers of a tensor by another routine."""
+    config = llama_config(intermediate_size=width, hidden_size=64)
+    loaded = load(save_model(tmp_path, config, "llama"))
+    rng = random.Random(0)
+    texts = [" ".join(rng.choices(WORDS, k=n)) for n in [*range(1, 200, 2), 7, 7, 7, 30]]
+    texts = list(dict.fromkeys(texts))
+    reference = encode(loaded, texts, range(5))
+    assert same(encode(loaded, texts, [4], batch_tokens=16), reference)
+    shuffled = random.Random(0).sample(range(len(texts)), len(texts))
+    moved = encode(loaded, [texts[i] for i in shuffled], [4], batch_tokens=100)
+    assert same({c: v[np.argsort(shuffled)] for c, v in moved.items()}, reference)
+
+
 def test_same_bits_from_a_cut_model(llama, texts):
     reference = encode(load(llama), texts, range(5))
     for depth in (1, 2, 3):
