@@ -1,84 +1,180 @@
-"""A text's vector has the same bits in any batch, order and company.
+"""The same bits whatever stands beside a text: batch, order, cache, keep, threads, depth.
 
-300 real texts of 1 to 512 tokens, MiniLM and a random Llama, CPU, float32. Bar: no vector
-of any variant differs from the reference in any bit.
+300 real texts (banking77, and paragraphs of Wikipedia cut or joined so that lengths run
+from 1 to 512 tokens), MiniLM and a tiny random Llama, float32 on the CPU. Every variant is
+compared with one reference for each of a few (layer, pooling) cells; the number of texts
+whose vector differs in any bit is counted. Bar: 0 in every variant.
+
+Reads shared/data beside the repository.
 """
 
 import argparse
-import json
-import os
-import random
-import tempfile
+import gzip
+import sys
+from pathlib import Path
 
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["SKLEARN_LLM2VEC_CACHE"] = tempfile.mkdtemp()
-
+import _common
 import numpy as np
-import pandas as pd
 import torch
-from common import MINILM, data, random_llama
 
-from sklearn_llm2vec import LLMEmbeddingTransformer
-from sklearn_llm2vec._models import forget_models
+from sklearn_llm2vec import LLMEmbeddingTransformer, _models
+from sklearn_llm2vec._encoder import Encoder
+from sklearn_llm2vec._vectors import ALL_POOLINGS
 
 
-def real_texts(n, seed=0):
-    """Distinct cuts of real texts, of 1 to about 400 words."""
-    rng = random.Random(seed)
-    short = pd.read_csv(data("banking77/train.csv.gz"), keep_default_na=False)["text"]
-    words = " ".join(pd.read_csv(data("medical_abstracts/train.csv.gz"))["text"]).split()
-    texts = rng.sample(sorted(set(short)), n // 2)
-    for _ in range(n - n // 2):
-        start, length = rng.randrange(len(words) - 500), rng.randint(1, 400)
-        texts.append(" ".join(words[start : start + length]))
-    return list(dict.fromkeys(texts))
+def real_texts(n_texts, n_words_of):
+    """Distinct texts whose lengths spread from 1 to 512 tokens.
+
+    `n_words_of` counts a text's tokens with the tokenizer of MiniLM.
+    """
+    path = _common.DATA / "corpus_wikipedia_en" / "corpus.txt.gz"
+    if not path.is_file():
+        sys.exit(f"{path} is not there. It is part of shared/data, see _common.")
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        words = " ".join(line.strip() for _, line in zip(range(4000), file)).split()
+    short = list(dict.fromkeys(_common.banking_texts(n_texts // 3)[0]))
+    texts = ["", "a", *short]  # "" is the special tokens alone, one with Llama
+    lengths = np.linspace(1, 512, n_texts - len(texts) + 8).astype(int)
+    position = 0
+    for length in lengths:
+        text = " ".join(words[position : position + length])
+        while n_words_of(text) > 512:
+            text = text.rsplit(" ", max(1, (n_words_of(text) - 512) // 4))[0]
+        position = (position + 97) % (len(words) - 600)
+        texts.append(text)
+    return list(dict.fromkeys(texts))[:n_texts]
+
+
+def encode(encoder, texts, layers, poolings):
+    """Cell -> array with a row for each text."""
+    cells = {}
+    for block in encoder.encode(texts, layers, poolings):
+        for cell, vectors in block.cells.items():
+            if cell not in cells:
+                cells[cell] = np.empty((len(texts), vectors.shape[1]), np.float32)
+            cells[cell][block.rows] = vectors
+    return cells
+
+
+def differing(reference, other):
+    """Number of rows with any other bit, over the cells that both have."""
+    different = np.zeros(len(next(iter(other.values()))), bool)
+    for cell, vectors in other.items():
+        different |= (vectors.view(np.uint32) != reference[cell].view(np.uint32)).any(1)
+    return int(different.sum())
+
+
+def check_model(name, folder, texts, root, special, n_alone):
+    """Rows (model, variant, texts, differing)."""
+    model = _models.read_model(folder)
+    whole = model.n_layers
+    every = (range(whole + 1), ALL_POOLINGS)
+    layers, poolings = [1, whole // 2, whole], ["mean", "last", "max"]
+    rng = np.random.default_rng(0)
+    rows = []
+
+    def load(depth, batch_tokens="auto"):
+        loaded = _models.load_model(model, depth=depth, dtype="float32", device="cpu")
+        return Encoder(
+            loaded, special_tokens=special, max_length=512, batch_tokens=batch_tokens
+        )
+
+    reference = encode(load(whole), texts, *every)
+
+    def note(variant, cells, kept=slice(None)):
+        wanted = {cell: vectors[kept] for cell, vectors in reference.items()}
+        n_texts = len(next(iter(cells.values())))
+        rows.append([name, variant, n_texts, differing(wanted, cells)])
+        print(*rows[-1], sep="  ", flush=True)
+
+    for budget in (64, 1024, 4096):
+        cells = encode(load(whole, budget), texts, *every)
+        note(f"batch_tokens={budget}", cells)
+    order = rng.permutation(len(texts))
+    note("shuffled", encode(load(whole), [texts[i] for i in order], *every), order)
+    half = np.sort(rng.choice(len(texts), len(texts) // 2, replace=False))
+    note("half the texts", encode(load(whole), [texts[i] for i in half], *every), half)
+    few = np.arange(len(texts))[:: max(1, len(texts) // n_alone)]
+    alone = [encode(load(whole), [texts[i]], *every) for i in few]
+    joined = {cell: np.concatenate([one[cell] for one in alone]) for cell in reference}
+    note("alone", joined, few)
+    note("one cell", encode(load(whole), texts, [whole], ["mean"]))
+    note("9 cells", encode(load(whole), texts, layers, poolings))
+    threads = torch.get_num_threads()
+    for n_threads in (1, 2):
+        torch.set_num_threads(n_threads)
+        note(f"threads={n_threads}", encode(load(whole), texts, *every))
+    torch.set_num_threads(threads)
+    for depth in sorted({0, 1, whole // 2, whole - 1}):
+        cells = encode(load(whole), texts, [depth], ALL_POOLINGS)
+        note(f"stopped after layer {depth}, whole model loaded", cells)
+        _models.forget_models()
+        cells = encode(load(depth), texts, [depth], ALL_POOLINGS)
+        note(f"stopped after layer {depth}, only these loaded", cells)
+    _models.forget_models()
+
+    # Through the estimator: no cache, a cold and a warm one, every keep.
+    base = {
+        "model": folder,
+        "max_length": 512,
+        "special_tokens": special,
+        "device": "cpu",
+        "verbose": False,
+    }
+    for layer, pooling in [(whole, "mean"), (whole // 2, "last")]:
+        cell = (layer, pooling)
+        chosen = {"layer": layer, "pooling": pooling}
+        bare = LLMEmbeddingTransformer(**base, **chosen, cache=None)
+        note(f"estimator {cell}, no cache", {cell: bare.fit_transform(texts)})
+        keeps = ["requested", "all", "auto", ((0, layer), (pooling, "max"))]
+        for number, keep in enumerate(keeps):
+            place = Path(root, f"{name}-{layer}-{number}")
+            cached = LLMEmbeddingTransformer(**base, **chosen, cache=place, keep=keep)
+            note(f"{cell}, keep={keep}, cold", {cell: cached.fit_transform(texts)})
+            warm = cached.fit_transform([texts[i] for i in order])
+            if cached.last_report_.encoded:
+                raise RuntimeError("the warm transform encoded texts")
+            note(f"{cell}, keep={keep}, warm, shuffled", {cell: warm}, order)
+        half_place = Path(root, f"{name}-{layer}-half")
+        cached = LLMEmbeddingTransformer(**base, **chosen, cache=half_place)
+        cached.fit_transform([texts[i] for i in half])
+        note(f"{cell}, half of them cached", {cell: cached.fit_transform(texts)})
+    return rows
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--texts", type=int, default=300)
+    parser.add_argument("--alone", type=int, default=300, help="texts encoded alone")
+    parser.add_argument("--models", nargs="+", default=["minilm", "llama"])
     args = parser.parse_args()
-    texts = real_texts(args.texts)
-    order = random.Random(1).sample(range(len(texts)), len(texts))
-    result = {"benchmark": "bits", "texts": len(texts), "differing": {}}
-    for name, model in (("MiniLM", MINILM), ("Llama", random_llama(64, 6))):
-        made = LLMEmbeddingTransformer(
-            model, layer=3, pooling="mean", max_length=512, cache=None, verbose=False
+    rows = []
+    with _common.new_folder() as root:
+        _common.own_cache(Path(root, "default"))
+        tokenizer = _models.load_tokenizer(_models.read_model(_common.MINILM))
+        texts = real_texts(
+            args.texts, lambda text: len(tokenizer(text, verbose=False)["input_ids"])
         )
-
-        def run(rows=None, made=made, **params):
-            chosen = texts if rows is None else [texts[i] for i in rows]
-            return made.set_params(**params).fit_transform(chosen)
-
-        reference = run(layer=(3,))  # a deeper model than needed is loaded below
-        variants = {}
-        forget_models()
-        made.set_params(layer=6).transform(texts[:1])
-        variants["a deeper model loaded"] = run(layer=3)
-        forget_models()
-        variants["early exit"] = run()
-        for budget in (16, 64, 4096):
-            variants[f"batch_tokens={budget}"] = run(batch_tokens=budget)
-        made.set_params(batch_tokens="auto")
-        variants["shuffled"] = run(order)[np.argsort(order)]
-        variants["alone"] = np.concatenate([run([i]) for i in range(len(texts))])
-        for n in (1, 2, 3):
-            before = torch.get_num_threads()
-            torch.set_num_threads(n)
-            variants[f"{n} threads"] = run()
-            torch.set_num_threads(before)
-        for keep in ("requested", "all", ([0, 6], ["max"])):
-            made.set_params(cache=tempfile.mkdtemp(), keep=keep)
-            variants[f"keep={keep}"] = run()
-            variants[f"keep={keep}, from the cache"] = run()
-        made.set_params(cache=None)
-        print(f"\n{name}: vectors of {len(texts)} that differ")
-        for variant, vectors in variants.items():
-            n = int((vectors.view("u4") != reference.view("u4")).any(1).sum())
-            print(f"  {variant:<36}{n:>6}")
-            result["differing"][f"{name}, {variant}"] = n
-    result["passed"] = not any(result["differing"].values())
-    print(json.dumps(result))
+        lengths = [len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"]]
+        print(f"{len(texts)} texts of {min(lengths)} to {max(lengths)} tokens (MiniLM)")
+        words = sorted({word for text in texts for word in text.split()})
+        if "minilm" in args.models:
+            rows += check_model("minilm", _common.MINILM, texts, root, True, args.alone)
+        if "llama" in args.models:
+            folder = _common.tiny_llama(Path(root, "llama"), words=words)
+            rows += check_model("llama", folder, texts, root, False, args.alone)
+    print()
+    _common.print_table(["model", "variant", "texts", "differing"], rows)
+    _common.finish(
+        "bits",
+        passed={"no vector differs": not any(row[-1] for row in rows)},
+        texts=len(texts),
+        tokens=[min(lengths), max(lengths)],
+        variants=len(rows),
+        compared=sum(row[2] for row in rows),
+        differing=sum(row[3] for row in rows),
+        where=[row for row in rows if row[3]],
+    )
 
 
 if __name__ == "__main__":

@@ -1,108 +1,165 @@
-"""What costs nothing should take no time: warm transforms, imports, pickles.
+"""What costs nothing must stay so: a warm transform, the import, a pickle.
 
-Bars: a transform of 100,000 rows x 384 from the cache at 100,000 rows/s without torch;
-``import sklearn_llm2vec`` at most 50 ms over ``import sklearn``; a fitted pipeline pickles
-to at most 20 KB more than what its other steps learned.
+- 100,000 rows x 384 whose vectors are all in the cache, in a fresh process: at least
+  100,000 rows a second, and torch isn't imported. The cache is filled with random vectors
+  under the fingerprint that a fitted transformer has.
+- ``import sklearn_llm2vec`` costs at most 50 ms more than ``import sklearn`` (fresh
+  processes, interleaved, medians). The bar is also shown for the import of the estimator
+  itself, which is lazy.
+- A pickled fitted pipeline (ours, StandardScaler, LogisticRegression) is at most 20 KB
+  larger than the same pipeline without our step.
 """
 
 import argparse
 import json
-import os
 import pickle
-import statistics
 import subprocess
 import sys
-import tempfile
+import time
+from pathlib import Path
 
-os.environ["HF_HUB_OFFLINE"] = "1"
-
+import _common
 import numpy as np
-from common import MINILM
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-
-from sklearn_llm2vec import EmbeddingCache, LLMEmbeddingTransformer
-from sklearn_llm2vec._spec import text_keys
 
 WARM = """
-import sys, time
+import json, sys, time
+import numpy as np
 from sklearn_llm2vec import LLMEmbeddingTransformer
-texts = [f"the text with number {{i}}" for i in range({n})]
-made = LLMEmbeddingTransformer({model!r}, cache={folder!r}).fit(texts[:1])
-made.transform(texts[:1000])
-started = time.perf_counter()
-features = made.transform(texts)
-seconds = time.perf_counter() - started
-assert features.shape == ({n}, 384) and made.last_report_.encoded == 0
-print({n} / seconds, 'torch' in sys.modules)
+n, folder, repeats = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+texts = [f"row number {i} of a table" for i in range(n)]
+transformer = LLMEmbeddingTransformer(sys.argv[4], cache=folder, verbose=False)
+transformer.fit(texts[:2])
+seconds = []
+for _ in range(repeats):
+    started = time.perf_counter()
+    out = transformer.transform(texts)
+    seconds.append(time.perf_counter() - started)
+expected = np.random.default_rng(0).standard_normal((n, out.shape[1]), np.float32)
+print(json.dumps({
+    "seconds": seconds,
+    "encoded": transformer.last_report_.encoded,
+    "torch": "torch" in sys.modules,
+    "transformers": "transformers" in sys.modules,
+    "same": bool(np.array_equal(out, expected)),
+}))
 """
 
 
-def python(code):
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
+def fill(folder, n_rows):
+    """Put random vectors for `n_rows` texts into the cache."""
+    from sklearn_llm2vec import EmbeddingCache, LLMEmbeddingTransformer
+    from sklearn_llm2vec._spec import text_keys
+
+    transformer = LLMEmbeddingTransformer(_common.MINILM, cache=folder).fit(["a"])
+    keys = text_keys([f"row number {i} of a table" for i in range(n_rows)])
+    width = transformer.embedding_dim_
+    vectors = np.random.default_rng(0).standard_normal((n_rows, width), np.float32)
+    cache = EmbeddingCache(folder)
+    for start in range(0, n_rows, 512):  # as a real pass writes them
+        part = slice(start, start + 512)
+        cell = (transformer.layer_, transformer.pooling_)
+        cache.put_many(transformer.fingerprint_, keys[part], {cell: vectors[part]})
 
 
-def warm_rows_per_second(n, repetitions):
-    folder = tempfile.mkdtemp()
-    made = LLMEmbeddingTransformer(MINILM, cache=folder).fit(["a"])
-    cache, rng = EmbeddingCache(folder), np.random.default_rng(0)
-    keys = text_keys([f"the text with number {i}" for i in range(n)])
-    for start in range(0, n, 512):
-        part = keys[start : start + 512]
-        vectors = rng.normal(size=(len(part), 384)).astype("f4")
-        cache.put_many(made.fingerprint_, part, {(made.layer_, made.pooling_): vectors})
-    code = WARM.format(n=n, model=MINILM, folder=folder)
-    runs = [python(code) for _ in range(repetitions)]
-    return statistics.median(float(r) for r, _ in runs), any(t == "True" for _, t in runs)
+def warm(folder, n_rows, repeats):
+    arguments = [str(n_rows), str(folder), str(repeats), _common.MINILM]
+    command = [sys.executable, "-c", WARM, *arguments]
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return json.loads(out.splitlines()[-1])
 
 
-def import_seconds(repetitions):
-    taken = {"sklearn": [], "sklearn_llm2vec": []}
-    for _ in range(repetitions):
-        for name, seconds in taken.items():
+IMPORTS = {
+    "sklearn": "import sklearn",
+    "sklearn_llm2vec": "import sklearn; import sklearn_llm2vec",
+    "the estimator": "from sklearn_llm2vec import LLMEmbeddingTransformer",
+    "sklearn.decomposition": "from sklearn.decomposition import PCA",
+}
+
+
+def import_times(repeats):
+    """Median milliseconds of each import, measured inside fresh processes."""
+    times = {name: [] for name in IMPORTS}
+    for _ in range(repeats):
+        for name, statement in IMPORTS.items():
             code = (
-                "import time; t = time.perf_counter(); import sklearn, "
-                f"{name}; print(time.perf_counter() - t)"
+                "import time; t = time.perf_counter()\n"
+                f"{statement}\nprint(time.perf_counter() - t)"
             )
-            seconds.append(float(python(code)[0]))
-    return {name: statistics.median(seconds) for name, seconds in taken.items()}
+            command = [sys.executable, "-c", code]
+            out = subprocess.run(command, check=True, capture_output=True, text=True)
+            times[name].append(1000 * float(out.stdout))
+    return {name: float(np.median(values)) for name, values in times.items()}
 
 
-def pickled_bytes():
-    texts = [f"text {i}" for i in range(40)]
-    made = LLMEmbeddingTransformer(MINILM, cache=tempfile.mkdtemp(), verbose=False)
-    rest = make_pipeline(StandardScaler(), LogisticRegression())
-    labels = np.arange(40) % 2
-    whole = make_pipeline(made, *[step for _, step in rest.steps]).fit(texts, labels)
-    rest.fit(made.transform(texts), labels)
-    return len(pickle.dumps(whole)) - len(pickle.dumps(rest))
+def pickle_sizes(folder):
+    """Bytes of a fitted pipeline, and of the same without our step."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from sklearn_llm2vec import LLMEmbeddingTransformer
+
+    texts, labels = _common.banking_texts(200)
+    labels = np.unique(labels, return_inverse=True)[1] % 3
+    encoder = LLMEmbeddingTransformer(_common.MINILM, cache=folder, verbose=False)
+    whole = make_pipeline(encoder, StandardScaler(), LogisticRegression())
+    whole.fit(texts, labels)
+    rest = make_pipeline(*[step for _, step in whole.steps[1:]])
+    if pickle.loads(pickle.dumps(whole)).score(texts, labels) != whole.score(
+        texts, labels
+    ):
+        raise RuntimeError("the pickled pipeline scores differently")
+    return len(pickle.dumps(whole)), len(pickle.dumps(rest))
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--imports", type=int, default=7)
     args = parser.parse_args()
-    rate, torch_imported = warm_rows_per_second(args.rows, args.repetitions)
-    imports = import_seconds(args.repetitions + 2)
-    more = 1000 * (imports["sklearn_llm2vec"] - imports["sklearn"])
-    n_bytes = pickled_bytes()
-    print(f"warm transform, {args.rows:,} rows      {rate:,.0f} rows/s")
-    print(f"torch imported for it                {torch_imported}")
-    print(f"import over scikit-learn's           {more:.1f} ms")
-    print(f"pickled pipeline over other steps    {n_bytes:,} bytes")
-    result = {
-        "benchmark": "warm",
-        "rows_per_second": round(rate),
-        "torch_imported": torch_imported,
-        "import_ms_over_sklearn": round(more, 1),
-        "pickle_bytes_more": n_bytes,
-        "passed": rate >= 1e5 and not torch_imported and more <= 50 and n_bytes <= 20_000,
-    }
-    print(json.dumps(result))
+    with _common.new_folder() as root:
+        _common.own_cache(Path(root, "default"))
+        started = time.perf_counter()
+        fill(Path(root, "warm"), args.rows)
+        print(f"filled the cache in {time.perf_counter() - started:.1f} s")
+        result = warm(Path(root, "warm"), args.rows, args.repeats)
+        imports = import_times(args.imports)
+        whole, rest = pickle_sizes(Path(root, "pickle"))
+    if result["encoded"] or not result["same"]:
+        raise RuntimeError(f"the warm transform was not warm: {result}")
+    first, best = result["seconds"][0], min(result["seconds"])
+    over = imports["sklearn_llm2vec"] - imports["sklearn"]
+    _common.print_table(
+        ["what", "measured", "bar"],
+        [
+            ["warm transform, first", f"{args.rows / first:,.0f} rows/s", ">= 100,000"],
+            ["warm transform, best", f"{args.rows / best:,.0f} rows/s", ""],
+            ["torch imported", result["torch"], "no"],
+            ["transformers imported", result["transformers"], ""],
+            *([f"import: {name}", f"{ms:.1f} ms", ""] for name, ms in imports.items()),
+            ["import sklearn_llm2vec over sklearn", f"{over:.1f} ms", "<= 50"],
+            ["pickle over that of the rest", f"{whole - rest:,} bytes", "<= 20,000"],
+        ],
+    )
+    _common.finish(
+        "warm",
+        passed={
+            "100,000 rows/s": args.rows / first >= 100_000,
+            "torch is not imported": not result["torch"],
+            "import at most 50 ms over sklearn": over <= 50,
+            "pickle at most 20 KB over": whole - rest <= 20_000,
+        },
+        rows=args.rows,
+        rows_per_second_first=round(args.rows / first),
+        rows_per_second_best=round(args.rows / best),
+        torch_imported=result["torch"],
+        transformers_imported=result["transformers"],
+        import_ms={name: round(ms, 1) for name, ms in imports.items()},
+        import_over_sklearn_ms=round(over, 2),
+        pickle_bytes=whole,
+        pickle_over_bytes=whole - rest,
+    )
 
 
 if __name__ == "__main__":

@@ -230,9 +230,9 @@ class Encoder:
 def has_odd_widths(network):
     """Whether some layer's width is no multiple of 32.
 
-    Activations such as SiLU are computed 32 numbers at a time, and what is left at the end
-    of a tensor by another routine, whose last bit may differ. With such a width the end
-    falls into the last text of a batch; a repeated row behind it takes its place.
+    Activations such as SiLU are computed 32 numbers at a time, and what is left at the
+    end of a tensor by another routine, whose last bit may differ. With such a width the
+    end falls into the last text of a batch; a repeated row behind it takes its place.
     """
     return any(
         width % 32

@@ -88,7 +88,9 @@ def test_same_bits_with_widths_that_leave_a_rest(width, tmp_path):
     config = llama_config(intermediate_size=width, hidden_size=64)
     loaded = load(save_model(tmp_path, config, "llama"))
     rng = random.Random(0)
-    texts = [" ".join(rng.choices(WORDS, k=n)) for n in [*range(1, 200, 2), 7, 7, 7, 30]]
+    texts = [
+        " ".join(rng.choices(WORDS, k=n)) for n in [*range(1, 200, 2), 7, 7, 7, 30]
+    ]
     texts = list(dict.fromkeys(texts))
     reference = encode(loaded, texts, range(5))
     assert same(encode(loaded, texts, [4], batch_tokens=16), reference)
