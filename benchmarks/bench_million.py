@@ -47,10 +47,9 @@ def one_size(n_texts, root, use_cache):
     """In this process: time and peak of a cold and a warm transform."""
     import psutil
 
-    from sklearn_llm2vec import LLMEmbeddingTransformer, _vectors
-
     # As the real encoder's import would: its memory isn't what is measured.
     import sklearn_llm2vec._encoder
+    from sklearn_llm2vec import LLMEmbeddingTransformer, _vectors
 
     _vectors.load_encoder = lambda source, depth: StubEncoder()
     cache = Path(root, f"cache-{n_texts}") if use_cache else None
