@@ -8,6 +8,7 @@ row. So 35 cells of 500 texts are 35 values and not 17,500. Texts are never stor
 
 import hashlib
 import json
+import numbers
 import os
 import sqlite3
 import threading
@@ -103,7 +104,9 @@ class EmbeddingCache:
     """
 
     def __init__(self, path=None, *, size_limit=20_000_000_000, storage="float32"):
-        self.path = default_directory() if path is None else Path(path).expanduser()
+        # Absolute: a worker that gets this cache may have another working directory.
+        place = default_directory() if path is None else Path(path).expanduser()
+        self.path = place.absolute()
         self.size_limit = size_limit
         self.storage = storage
         self._start()
@@ -180,7 +183,7 @@ class EmbeddingCache:
             When the place can't be a cache: a file, a newer format, no database.
         """
         found = np.zeros(len(keys), bool)
-        n_damaged = 0
+        layer, n_damaged = int(layer), 0
         db = self._connection()
         if db is not None:
             for start in range(0, len(keys), KEYS_AT_A_TIME):
@@ -188,7 +191,15 @@ class EmbeddingCache:
                 try:
                     with _wanted(db, keys[part]):
                         places = self._places(db, space, layer, pooling)
-                        n_damaged += _read_places(db, places, out[part], found[part])
+                        n_damaged += _read_places(
+                            db,
+                            places,
+                            keys[part],
+                            layer,
+                            pooling,
+                            out[part],
+                            found[part],
+                        )
                 except sqlite3.DatabaseError as error:
                     self._warn_once(
                         "read", f"The cache {self.path} can't be read", error
@@ -281,7 +292,7 @@ class EmbeddingCache:
         db = self._connection(create=True)
         if db is None or not len(keys):
             return 0
-        stored = [self._stored(cell, vectors) for cell, vectors in cells.items()]
+        stored = [self._stored(keys, *cell, vectors) for cell, vectors in cells.items()]
         n_bytes = sum(len(row[-1]) + len(row[-2]) for row in stored)
         try:
             with _transaction(db):
@@ -305,8 +316,14 @@ class EmbeddingCache:
             )
         return n_bytes
 
-    def _stored(self, cell, vectors):
+    def _stored(self, keys, layer, pooling, vectors):
         vectors = np.ascontiguousarray(vectors, dtype="<f4")
+        if len(vectors) != len(keys):
+            raise ValueError(
+                f"EmbeddingCache.put_many must get one vector for each of {len(keys)} "
+                f"keys. Got {len(vectors)} for layer {layer}, {pooling!r}."
+            )
+        layer = int(layer)
         dtype = STORAGES[self.storage]
         if dtype != "<f4":
             with np.errstate(over="ignore"):
@@ -315,10 +332,8 @@ class EmbeddingCache:
                 vectors = half
             else:
                 dtype = "<f4"
-        checksums = _checksums(vectors)
-        layer, pooling = cell
-        data = vectors.tobytes()
-        return int(layer), pooling, dtype, vectors.shape[1], checksums.tobytes(), data
+        checksums = _checksums(vectors, keys, layer, pooling).tobytes()
+        return layer, pooling, dtype, vectors.shape[1], checksums, vectors.tobytes()
 
     def _make_room(self, db, block):
         """Remove old blocks until the limit is kept; never the one just written."""
@@ -438,25 +453,18 @@ class EmbeddingCache:
         db = self._connection()
         if db is None:
             return {"checked": 0, "damaged": 0, "ok": True}
-        ids = [i for (i,) in db.execute("SELECT id FROM cells ORDER BY id")]
+        try:
+            ids = [i for (i,) in db.execute("SELECT id FROM cells ORDER BY id")]
+        except sqlite3.DatabaseError:
+            return {"checked": 0, "damaged": 0, "ok": False}
         if sample is not None and sample < len(ids):
             rng = np.random.default_rng(random_state)
             ids = rng.choice(ids, sample, replace=False).tolist()
         checked = damaged = 0
         for cell_id in ids:
-            query = (
-                "SELECT b.n_rows, c.dtype, c.dim, c.checksums, c.data FROM cells c"
-                " JOIN blocks b ON b.id = c.block_id WHERE c.id = ?"
-            )
-            try:
-                n_rows, *cell = db.execute(query, (cell_id,)).fetchone()
-                vectors, checksums = _cell_arrays(*cell)
-                good = _checksums(vectors) == checksums
-                damaged += max(n_rows, len(good)) - int(good.sum())
-            except (sqlite3.DatabaseError, ValueError, TypeError):
-                n_rows = 1
-                damaged += 1
+            n_rows, n_good = _verify_cell(db, cell_id)
             checked += n_rows
+            damaged += n_rows - n_good
         try:
             whole = db.execute("PRAGMA quick_check").fetchone() == ("ok",)
         except sqlite3.DatabaseError:
@@ -494,7 +502,7 @@ class EmbeddingCache:
         return freed
 
     def _blocks_to_prune(self, db, max_bytes, older_than, space):
-        if max_bytes is None and older_than is None and space is None:
+        if max_bytes is None and older_than is None and not space:
             raise ValueError(
                 "EmbeddingCache.prune must be told what goes: max_bytes, older_than or "
                 "space. Got none of them; clear() removes everything."
@@ -507,8 +515,9 @@ class EmbeddingCache:
         blocks = db.execute(
             "SELECT b.id, b.created, (SELECT sum(length(data) + length(checksums))"
             " FROM cells WHERE block_id = b.id) FROM blocks b JOIN spaces s"
-            " ON s.id = b.space_id WHERE s.fingerprint LIKE ? ORDER BY s.last_used, b.id",
-            (f"{space or ''}%",),
+            " ON s.id = b.space_id WHERE substr(s.fingerprint, 1, ?) = ?"
+            " ORDER BY s.last_used, b.id",
+            (len(space or ""), space or ""),
         ).fetchall()
         if older_than is not None:
             before = time.time() - older_than.total_seconds()
@@ -585,7 +594,7 @@ class EmbeddingCache:
         if current is not None and local.pid != os.getpid():
             # Made before a fork. SQLite forbids to close it here, so it is kept for good.
             _inherited.append(local.__dict__.pop("connection"))
-        elif current is not None and os.path.exists(self.path / FILE):
+        elif current is not None and local.file == _identity(self.path / FILE):
             return current
         elif current is not None:  # somebody removed the folder: start anew
             self.close()
@@ -596,6 +605,7 @@ class EmbeddingCache:
             return None
         local.pid, local.read_only = os.getpid(), False
         local.connection = self._open(create)
+        local.file = _identity(self.path / FILE)
         return local.connection
 
     def _check_settings(self):
@@ -604,7 +614,8 @@ class EmbeddingCache:
                 "The 'storage' parameter of EmbeddingCache must be a str among "
                 f"{set(STORAGES)}. Got {self.storage!r} instead."
             )
-        if isinstance(self.size_limit, bool) or not self.size_limit > 0:
+        number = isinstance(self.size_limit, numbers.Real)
+        if not number or isinstance(self.size_limit, bool) or not self.size_limit > 0:
             raise ValueError(
                 "The 'size_limit' parameter of EmbeddingCache must be a positive number "
                 f"of bytes. Got {self.size_limit!r} instead."
@@ -756,6 +767,15 @@ def _check_format(db, file):
         )
 
 
+def _identity(file):
+    """Device and inode of a file; None when it isn't there."""
+    try:
+        state = os.stat(file)
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino
+
+
 def _not_a_folder(path):
     return (
         f"The path of an EmbeddingCache must be a folder (directory). Got {str(path)!r}, "
@@ -879,14 +899,44 @@ def _when(seconds):
 # --- rows ----------------------------------------------------------------------------
 
 
-def _checksums(vectors):
-    """CRC-32 of each row, as uint32."""
+def _checksums(vectors, keys, layer, pooling):
+    """CRC-32 of each row, its key and its cell, as uint32.
+
+    With key and cell in it, a row that a damaged index leads to is found out too.
+    """
     rows = memoryview(np.ascontiguousarray(vectors)).cast("B")
     step = vectors.shape[1] * vectors.itemsize
     crc32 = zlib.crc32
+    cell = crc32(f"{layer} {pooling} {vectors.dtype.str} {vectors.shape[1]}".encode())
     return np.array(
-        [crc32(rows[i : i + step]) for i in range(0, len(vectors) * step, step)], "<u4"
+        [
+            crc32(rows[i * step : (i + 1) * step], crc32(key, cell))
+            for i, key in enumerate(keys)
+        ],
+        "<u4",
     )
+
+
+def _verify_cell(db, cell_id):
+    """Rows of one cell of one block, and how many of them are sound."""
+    try:
+        cell = db.execute(
+            "SELECT b.n_rows, b.id, c.layer, c.pooling, c.dtype, c.dim, c.checksums,"
+            " c.data FROM cells c JOIN blocks b ON b.id = c.block_id WHERE c.id = ?",
+            (cell_id,),
+        ).fetchone()
+        if cell is None:
+            return 0, 0  # pruned by another process
+        n_rows, block, layer, pooling, *stored = cell
+        query = "SELECT key FROM rows WHERE block_id = ? ORDER BY row"
+        keys = [key for (key,) in db.execute(query, (block,))]
+        vectors, checksums = _cell_arrays(*stored)
+        if not len(keys) == len(vectors) == len(checksums) == n_rows:
+            return n_rows, 0
+        good = _checksums(vectors, keys, layer, pooling) == checksums
+        return n_rows, int(good.sum())
+    except (sqlite3.DatabaseError, ValueError, TypeError):
+        return 1, 0
 
 
 def _cell_arrays(dtype, dim, checksums, data):
@@ -894,7 +944,7 @@ def _cell_arrays(dtype, dim, checksums, data):
     return vectors, np.frombuffer(checksums, "<u4")
 
 
-def _read_places(db, places, out, found):
+def _read_places(db, places, keys, layer, pooling, out, found):
     """Fill `out` and `found` from blocks, each read once; return the damaged rows."""
     n_damaged = 0
     order = np.argsort(places[:, 1], kind="stable")
@@ -910,7 +960,8 @@ def _read_places(db, places, out, found):
                 continue  # pruned by another process since the look-up
             vectors, checksums = _cell_arrays(*cell)
             chosen = vectors[rows]
-            good = _checksums(chosen) == checksums[rows]
+            asked = [keys[position] for position in positions]
+            good = _checksums(chosen, asked, layer, pooling) == checksums[rows]
         except (sqlite3.DatabaseError, ValueError, TypeError, IndexError):
             n_damaged += len(part)
             continue

@@ -313,7 +313,9 @@ def test_a_copy_is_the_same_place(cache, how):
     assert eval(repr(cache)) == cache
 
 
-@pytest.mark.parametrize("params", [{"storage": "int8"}, {"size_limit": 0}])
+@pytest.mark.parametrize(
+    "params", [{"storage": "int8"}, {"size_limit": 0}, {"size_limit": "20GB"}]
+)
 def test_bad_settings(tmp_path, params):
     ((name, value),) = params.items()
     with pytest.raises(ValueError, match=f"'{name}' parameter.*Got {value!r} instead"):
@@ -746,3 +748,53 @@ def test_kill_9_loses_no_row_that_was_written(cache):
         assert last > 0
         assert get(cache, range(last + 20), dim=384).all()
         assert cache.verify()["ok"]
+
+
+def test_a_damaged_index_leads_to_no_wrong_vector(cache):
+    put(cache, range(10), cells=[MEAN, (1, "mean")])
+    with database(cache) as db:
+        db.execute("UPDATE rows SET row = 9 - row")
+    db.close()
+    with pytest.warns(UserWarning, match="10 damaged rows"):
+        assert not get(cache, range(10)).any()
+    assert not cache.verify()["ok"]
+
+
+def test_a_cell_under_another_name_is_not_returned(cache):
+    put(cache, range(10))
+    with database(cache) as db:
+        db.execute("UPDATE cells SET layer = 2")
+    db.close()
+    with pytest.warns(UserWarning, match="10 damaged rows"):
+        assert not get(cache, range(10), cell=(2, "mean")).any()
+
+
+def test_numpy_layers_and_prefixes_are_taken_as_they_are(cache):
+    put(cache, [1], space="a_b", cells=[(np.int64(3), "mean")])
+    put(cache, [1], space="axb")
+    assert get(cache, [1], space="a_b", cell=(np.int64(3), "mean")).all()
+    cache.prune(space="a_b")
+    assert get(cache, [1], space="axb").all()
+    with pytest.raises(ValueError, match="must be told what goes"):
+        cache.prune(space="")
+
+
+def test_too_few_vectors_are_refused(cache):
+    with pytest.raises(ValueError, match="one vector for each of 4 keys. Got 3"):
+        cache.put_many("s", keys_of(range(4)), {MEAN: vectors_of(range(3))})
+
+
+def test_a_relative_path_is_made_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert EmbeddingCache("here").path == tmp_path / "here"
+
+
+def test_a_folder_that_another_process_filled_anew(cache):
+    import shutil
+
+    put(cache, range(5))
+    shutil.rmtree(cache.path)
+    put(EmbeddingCache(cache.path), [7])
+    assert get(cache, [7]).all()
+    put(cache, range(3))
+    assert EmbeddingCache(cache.path).info()["texts"] == 4
