@@ -13,7 +13,7 @@ _HOMES = {
     "EmbeddingCache": "_cache",
     "LLMEmbeddingTransformer": "_transformer",
     "LayerPoolingDisplay": "_display",
-    "ModelNotFoundError": "_models",
+    "ModelNotFoundError": "_folders",
     "layer_pooling_grid": "_search",
 }
 

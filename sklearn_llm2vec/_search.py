@@ -9,7 +9,7 @@ import numbers
 
 import numpy as np
 
-from sklearn_llm2vec._models import read_model
+from sklearn_llm2vec._folders import read_model
 from sklearn_llm2vec._transformer import LLMEmbeddingTransformer, resolve_layer
 from sklearn_llm2vec._vectors import ALL_POOLINGS
 

