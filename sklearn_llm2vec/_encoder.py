@@ -2,7 +2,8 @@
 
 Texts are tokenised once, put into batches of one exact length, run through the layers
 that are needed, and come out as blocks of rows with one float32 array for each cell
-(layer, pooling). On a CPU several passes run side by side, one thread each: that is
+(layer, pooling). A head that all prompts share is computed once; the windows of a long
+text are joined again. On a CPU several passes run side by side, one thread each: that is
 faster than several threads a pass, and it is why a vector has the same bits in any batch.
 This file doesn't know caches or scikit-learn.
 """
@@ -12,13 +13,16 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from sklearn_llm2vec._batching import exact_length_batches, fill_rows
 from sklearn_llm2vec._pooling import pool_all
+from sklearn_llm2vec._prepending import PLACEHOLDER, TokenPrepending
+from sklearn_llm2vec._tokens import Row, TextTokenizer
+from sklearn_llm2vec._windows import NEEDED, join_windows
 
 __all__ = ["Block", "Encoder"]
 
@@ -52,21 +56,40 @@ class Block:
 
 
 @dataclass
-class Tokens:
-    """One text as the model reads it.
+class Batch:
+    """Rows of one exact length.
 
     Attributes
     ----------
-    ids : list of int
-    counted : tuple of (int, int)
-        Start and stop of the tokens that count in mean, weighted_mean and max.
-    cut : bool
-        Whether the text was longer than the limit.
+    texts, windows, n_windows : ndarray of int, shape (n_rows,)
+        Which text each row is of, which of its windows, and how many it has.
+    rows : list of Row
+    prefix : Prefix or None
+        Whose ids the rows begin with; they needn't go through the model again.
     """
 
-    ids: list = field(repr=False)
-    counted: tuple
-    cut: bool
+    texts: np.ndarray
+    windows: np.ndarray
+    n_windows: np.ndarray
+    rows: list
+    prefix: object
+
+    def arrays(self):
+        """Ids, counted tokens and places of the texts, behind the prefix.
+
+        Returns
+        -------
+        ids : ndarray of int, shape (n_rows, n_tokens)
+        counted : ndarray of bool, shape (n_rows, n_tokens)
+        text_at : ndarray of int, shape (n_rows,)
+        """
+        start = len(self.prefix.ids) if self.prefix is not None else 0
+        ids = np.array([row.ids[start:] for row in self.rows])
+        counted = np.zeros(ids.shape, bool)
+        for one, row in zip(counted, self.rows, strict=True):
+            for first, stop in row.counted:
+                one[first - start : stop - start] = True
+        return ids, counted, np.array([row.text_at - start for row in self.rows])
 
 
 class Encoder:
@@ -78,14 +101,32 @@ class Encoder:
     special_tokens : bool
         Whether the tokens that the tokenizer adds count in mean, weighted_mean and max.
     max_length : int
-        Tokens of a text, special tokens included; the rest is cut off.
+        Tokens of a row, special tokens and prompt included.
     batch_tokens : int or "auto"
         Most tokens of one pass.
+    template, counts_prompt, chunk_overlap
+        As `TextTokenizer` takes them.
+    token_prepending : tuple of (int, int) or None
+        Start and exit, as `TokenPrepending` takes them.
+    shares_prefix : bool
+        Whether the head of the prompts may go through the model once for all: tokens
+        must see only those before them.
     """
 
-    def __init__(self, model, *, special_tokens, max_length, batch_tokens="auto"):
+    def __init__(
+        self,
+        model,
+        *,
+        special_tokens,
+        max_length,
+        batch_tokens="auto",
+        template=None,
+        counts_prompt=False,
+        chunk_overlap=None,
+        token_prepending=None,
+        shares_prefix=False,
+    ):
         self.model = model
-        self.special_tokens = special_tokens
         self.max_length = max_length
         on_cpu = model.device.type == "cpu"
         if batch_tokens == "auto":
@@ -93,20 +134,27 @@ class Encoder:
         self.batch_tokens = int(batch_tokens)
         self.n_cut = 0
         self._tail_rows = 1 if has_odd_widths(model.states.network) else 0
-        self._head, self._tail = self._special_tokens_around()
-        if max_length <= self._head + self._tail:
-            raise ValueError(
-                "The 'max_length' parameter of LLMEmbeddingTransformer must be greater "
-                f"than the {self._head + self._tail} special tokens that this model's "
-                f"tokenizer adds to a text. Got {max_length} instead."
-            )
+        self._tokenizer = TextTokenizer(
+            model.tokenizer,
+            special_tokens=special_tokens,
+            max_length=max_length,
+            template=template,
+            counts_prompt=counts_prompt,
+            chunk_overlap=chunk_overlap,
+            n_added=0 if token_prepending is None else 1,
+        )
+        self._prepending = None
+        if token_prepending is not None:
+            self._prepending = TokenPrepending(model.states.network, *token_prepending)
+        self._prefix = self._shared_prefix() if shares_prefix else None
 
     def encode(self, texts, layers, poolings):
         """Encode texts.
 
         Parameters
         ----------
-        texts : sequence of str
+        texts : sequence of str, or of tuple of str
+            Tuples hold the values of a template's columns.
         layers : collection of int
             Hidden states to keep, 0 (the embeddings) to the depth of the model.
         poolings : collection of str
@@ -117,114 +165,164 @@ class Encoder:
             Each text is in exactly one block; blocks come as they are finished.
         """
         layers, poolings = sorted(set(layers)), sorted(set(poolings))
+        needed = sorted({one for name in poolings for one in NEEDED.get(name, (name,))})
         self.n_cut = 0
+        long_texts = LongTexts(layers, poolings)
 
         def run(batch):
-            rows, ids, counted = batch
-            return rows, ids.size, self._run(ids, counted, layers, poolings)
+            ids, counted, text_at = batch.arrays()
+            split = batch.n_windows.max() > 1
+            wanted = needed if split else poolings
+            cells = self._run(ids, counted, text_at, batch.prefix, layers, wanted)
+            return batch, ids.size, cells
 
         finished, since = [], time.monotonic()
-        for result in in_parallel(run, self._batches(texts), self._n_passes()):
-            finished.append(result)
+        for batch, n_tokens, cells in in_parallel(
+            run, self._batches(texts), self._n_passes()
+        ):
+            rows, cells = long_texts.add(batch, cells)
+            finished.append((rows, n_tokens, cells))
             n_rows = sum(len(rows) for rows, _, _ in finished)
-            if n_rows >= BLOCK_ROWS or time.monotonic() - since > BLOCK_SECONDS:
+            if n_rows and (
+                n_rows >= BLOCK_ROWS or time.monotonic() - since > BLOCK_SECONDS
+            ):
                 yield _joined(finished)
                 finished, since = [], time.monotonic()
         if finished:
             yield _joined(finished)
 
+    def count_tokens(self, texts):
+        """Tokens of each text in its prompt before any cut, special tokens included."""
+        return self._tokenizer.count(texts)
+
     def _n_passes(self):
         return torch.get_num_threads() if self.model.device.type == "cpu" else 1
 
+    def _shared_prefix(self):
+        ids = self._tokenizer.prefix()
+        if not ids:
+            return None
+        # In the pool: with the caller's thread count its sums would have other bits.
+        find = in_parallel(self.model.prefix, [ids], self._n_passes())
+        return next(find)
+
     def _batches(self, texts):
-        """Yield (rows, ids, counted) of exact-length batches."""
+        """Yield batches of one exact length each."""
         for start in range(0, len(texts), TEXTS_AT_A_TIME):
-            tokens = self.tokenize(texts[start : start + TEXTS_AT_A_TIME])
-            self.n_cut += sum(one.cut for one in tokens)
-            lengths = [len(one.ids) for one in tokens]
-            for batch in exact_length_batches(lengths, self.batch_tokens):
-                ids = np.array([tokens[i].ids for i in batch])  # (batch, tokens)
-                position = np.arange(ids.shape[1])
-                spans = np.array([tokens[i].counted for i in batch])  # (batch, 2)
-                counted = (position >= spans[:, :1]) & (position < spans[:, 1:])
-                yield batch + start, ids, counted
+            made, n_cut = self._tokenizer(texts[start : start + TEXTS_AT_A_TIME])
+            self.n_cut += n_cut
+            flat = [
+                (text, window, len(rows), self._with_placeholder(row))
+                for text, rows in enumerate(made, start)
+                for window, row in enumerate(rows)
+            ]
+            behind = [one for one in flat if self._is_behind_prefix(one[3])]
+            alone = [one for one in flat if not self._is_behind_prefix(one[3])]
+            for group, prefix in ((alone, None), (behind, self._prefix)):
+                skipped = 0 if prefix is None else len(prefix.ids)
+                lengths = [len(row.ids) - skipped for _, _, _, row in group]
+                for chosen in exact_length_batches(lengths, self.batch_tokens):
+                    texts_, windows, n_windows, rows = zip(
+                        *(group[i] for i in chosen), strict=True
+                    )
+                    numbers = map(np.array, (texts_, windows, n_windows))
+                    yield Batch(*numbers, list(rows), prefix)
 
-    def tokenize(self, texts):
-        """Token ids of each text, and which of them count.
+    def _with_placeholder(self, row):
+        if self._prepending is None:
+            return row
+        at = row.text_at
+        ids = [*row.ids[:at], PLACEHOLDER, *row.ids[at:]]
+        counted = []
+        for start, stop in row.counted:  # what stands behind it moves by one
+            counted += [
+                (start, min(stop, at)),
+                (max(start, at) + 1, stop + 1),
+            ]
+        return Row(ids, [(a, b) for a, b in counted if a < b], at)
 
-        Parameters
-        ----------
-        texts : list of str
+    def _is_behind_prefix(self, row):
+        """Whether the row begins with the prefix, and nothing that counts is in it."""
+        if self._prefix is None:
+            return False
+        n = len(self._prefix.ids)
+        first = min(row.text_at, *(start for start, _ in row.counted))
+        return (
+            first >= n and len(row.ids) > n and tuple(row.ids[:n]) == self._prefix.ids
+        )
 
-        Returns
-        -------
-        list of Tokens
-        """
-        tokens = []
-        for ids in self._ids(texts):
-            cut = len(ids) > self.max_length
-            if cut:
-                # The front of the text, between the special tokens around it.
-                room = self.max_length - self._head - self._tail
-                stop = len(ids) - self._tail
-                ids = ids[: self._head + room] + ids[stop:]
-            ids = ids or [self._stand_in()]
-            tokens.append(Tokens(ids, self._counted(len(ids)), cut))
-        return tokens
-
-    def _ids(self, texts):
-        return self.model.tokenizer(
-            list(texts),
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )["input_ids"]
-
-    def count_tokens(self, texts):
-        """Tokens of each text before any cut, special tokens included."""
-        return [len(ids) for ids in self._ids(texts)]
-
-    def _special_tokens_around(self):
-        """How many tokens the tokenizer adds before and after each text."""
-        mask = self.model.tokenizer(
-            ["a"], return_special_tokens_mask=True, verbose=False
-        )["special_tokens_mask"][0]
-        return _n_leading(mask), _n_leading(mask[::-1])
-
-    def _counted(self, n_tokens):
-        start, stop = self._head, n_tokens - self._tail
-        # A text without a token of its own ("" to a BERT) is its special tokens.
-        if self.special_tokens or start >= stop:
-            return 0, n_tokens
-        return start, stop
-
-    def _stand_in(self):
-        """The token that stands for an empty text when the tokenizer adds none."""
-        tokenizer = self.model.tokenizer
-        for name in ("bos_token_id", "eos_token_id", "cls_token_id", "pad_token_id"):
-            if getattr(tokenizer, name, None) is not None:
-                return getattr(tokenizer, name)
-        return 0
-
-    def _run(self, ids, counted, layers, poolings):
+    def _run(self, ids, counted, text_at, prefix, layers, poolings):
         """One pass: cells of shape (rows, hidden) as float32 arrays."""
         n_rows = len(ids)
         extra = fill_rows(*ids.shape) + self._tail_rows
         if extra:
-            ids = np.concatenate([ids, np.repeat(ids[:1], extra, 0)])
-            counted = np.concatenate([counted, np.repeat(counted[:1], extra, 0)])
+            ids, counted, text_at = (
+                np.concatenate([array, np.repeat(array[:1], extra, 0)])
+                for array in (ids, counted, text_at)
+            )
         device = self.model.device
         with torch.inference_mode():
             ids = torch.from_numpy(ids).to(device)  # (batch, tokens)
             mask = torch.from_numpy(counted).to(device)  # (batch, tokens)
+            edit = past = None
+            if self._prepending is not None:
+                edit = self._prepending.at(torch.from_numpy(text_at).to(device))
+            if prefix is not None:
+                past = prefix.cache(len(ids))
             pooled = self.model.states(
-                ids, layers, lambda states: pool_all(states, mask, poolings)
+                ids,
+                layers,
+                lambda states: pool_all(states, mask, poolings),
+                past=past,
+                edit=edit,
             )
+            if prefix is not None and "first" in poolings:
+                for layer, by_pooling in pooled.items():
+                    by_pooling["first"] = prefix.first[layer].expand(len(ids), -1)
             return {
                 (layer, pooling): vectors[:n_rows].cpu().numpy()
                 for layer, by_pooling in pooled.items()
                 for pooling, vectors in by_pooling.items()
             }
+
+
+class LongTexts:
+    """Holds the windows of long texts until a text has all of them."""
+
+    def __init__(self, layers, poolings):
+        self.cells = [(layer, pooling) for layer in layers for pooling in poolings]
+        self._waiting = {}  # text -> {window: (tokens that count, {cell: vector})}
+
+    def add(self, batch, cells):
+        """Take a batch's rows; return the texts that are complete, and their cells."""
+        whole = batch.n_windows == 1
+        if whole.all():
+            return batch.texts, cells
+        texts = list(batch.texts[whole])
+        made = {cell: [cells[cell][whole]] for cell in self.cells}
+        for i in np.flatnonzero(~whole):
+            text = batch.texts[i]
+            windows = self._waiting.setdefault(text, {})
+            vectors = {cell: array[i] for cell, array in cells.items()}
+            windows[batch.windows[i]] = batch.rows[i].n_counted, vectors
+            if len(windows) == batch.n_windows[i]:
+                del self._waiting[text]
+                texts.append(text)
+                for cell, vector in self._join(windows).items():
+                    made[cell].append(vector[None])
+        arrays = {cell: np.concatenate(parts) for cell, parts in made.items()}
+        return np.array(texts, dtype=np.intp), arrays
+
+    def _join(self, windows):
+        counts, vectors = zip(*(windows[w] for w in sorted(windows)), strict=True)
+        by_layer = {}
+        for layer, pooling in vectors[0]:
+            stacked = np.stack([one[layer, pooling] for one in vectors])
+            by_layer.setdefault(layer, {})[pooling] = stacked  # (windows, hidden)
+        return {
+            (layer, pooling): join_windows(by_layer[layer], counts, pooling)
+            for layer, pooling in self.cells
+        }
 
 
 def has_odd_widths(network):
@@ -242,11 +340,6 @@ def has_odd_widths(network):
         if parameter.ndim == 2
         for width in parameter.shape
     )
-
-
-def _n_leading(special):
-    """Number of ones at the start."""
-    return next((i for i, value in enumerate(special) if not value), len(special))
 
 
 def _joined(finished):

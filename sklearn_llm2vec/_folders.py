@@ -13,13 +13,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from sklearn_llm2vec._memo import remember
+from sklearn_llm2vec._modules import Declared, read_declared, read_json
 from sklearn_llm2vec._spec import file_digest
 
 __all__ = [
     "ModelFolder",
     "ModelNotFoundError",
     "auto_config",
-    "read_json",
     "read_model",
     "text_config",
 ]
@@ -39,6 +39,7 @@ TOKENIZER_FILES = (
     "tokenizer.model",
     "sentencepiece.bpe.model",
     "spiece.model",
+    "chat_template.jinja",
 )
 # Weights in other formats and for other runtimes, which a hub snapshot needn't bring.
 NOT_NEEDED = ["onnx/*", "openvino/*", "coreml/*", "original/*", "consolidated*"]
@@ -69,8 +70,10 @@ class ModelFolder:
         The model's own limit, at most 512.
     max_positions : int or None
         Positions that the configuration has; a longer text can't be encoded.
-    declared_pooling : str or None
-        What the folder itself says (``1_Pooling/config.json``).
+    declared : Declared
+        What the folder itself says of pooling, dense layers and prompts.
+    chats : bool
+        Whether it holds a chat template.
     memo_directory : Path
     """
 
@@ -82,7 +85,8 @@ class ModelFolder:
     is_encoder_decoder: bool
     max_tokens: int
     max_positions: int | None
-    declared_pooling: str | None
+    declared: Declared
+    chats: bool
     memo_directory: Path
     trust_remote_code: bool = False
 
@@ -110,6 +114,8 @@ class ModelFolder:
             if (self.folder / name).is_file():
                 content = file_digest(self.folder / name, self.memo_directory)
                 digest.update(f"{name}:{content};".encode())
+        if self.declared.lowercase:
+            digest.update(b"lowercase")
         return digest.hexdigest()
 
 
@@ -142,8 +148,10 @@ def read_model(model, *, revision=None, trust_remote_code=False, memo_directory=
 
     memo = Path(memo_directory) if memo_directory is not None else default_directory()
     folder = find_folder(model, revision, memo)
+    declared = read_declared(folder)
+    folder = folder / declared.transformer
     _check_files(folder, model)
-    return describe_folder(folder, str(model), memo, trust_remote_code)
+    return describe_folder(folder, str(model), declared, memo, trust_remote_code)
 
 
 def find_folder(model, revision, memo_directory):
@@ -157,19 +165,23 @@ def find_folder(model, revision, memo_directory):
     if path.is_dir():
         return path
     name = str(model)
-    if _looks_like_path(name):
+    if looks_like_path(name):
         raise ModelNotFoundError(
             f"The 'model' parameter of LLMEmbeddingTransformer names the folder {name!r},"
             " which doesn't exist."
         )
     return (
-        _from_hub(name, revision, local_files_only=True)
+        hub_folder(name, revision, local_files_only=True, is_whole=_is_whole)
         or (_from_minilm_package(name, memo_directory) if revision is None else None)
-        or _from_hub(name, revision, local_files_only=False)
+        or hub_folder(name, revision, local_files_only=False, is_whole=_is_whole)
     )
 
 
-def _looks_like_path(name):
+def _is_whole(folder):
+    return (folder / "config.json").is_file() and bool(weight_files(folder))
+
+
+def looks_like_path(name):
     return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
 
 
@@ -188,7 +200,22 @@ def _from_minilm_package(name, memo_directory):
     return folder
 
 
-def _from_hub(name, revision, *, local_files_only):
+def hub_folder(name, revision, *, local_files_only, is_whole):
+    """The snapshot of a hub repository, from the hub's cache alone or from the hub.
+
+    Parameters
+    ----------
+    name : str
+    revision : str or None
+    local_files_only : bool
+    is_whole : callable
+        Takes the folder, returns whether it holds what is needed.
+
+    Returns
+    -------
+    Path or None
+        None when the hub's cache doesn't hold it, or not all of it.
+    """
     if local_files_only and not _in_hub_cache(name):
         return None  # spares the import of huggingface_hub
     from huggingface_hub import snapshot_download
@@ -204,11 +231,10 @@ def _from_hub(name, revision, *, local_files_only):
     except Exception as error:  # the hub client's errors have many unrelated classes
         if local_files_only:
             return None
-        raise ModelNotFoundError(_not_found_message(name, revision)) from error
+        raise ModelNotFoundError(not_found_message(name, revision)) from error
     folder = Path(folder)
     # An interrupted download leaves a snapshot without its weights: ask the hub again.
-    complete = (folder / "config.json").is_file() and weight_files(folder)
-    return folder if complete or not local_files_only else None
+    return folder if is_whole(folder) or not local_files_only else None
 
 
 def _hub_cache():
@@ -224,7 +250,7 @@ def _in_hub_cache(name):
     return os.path.isdir(os.path.join(_hub_cache(), folder))
 
 
-def _not_found_message(name, revision):
+def not_found_message(name, revision):
     at = f" at revision {revision!r}" if revision is not None else ""
     message = (
         f"The model {name!r}{at} was found in none of these places: a local folder of "
@@ -257,10 +283,17 @@ def weight_files(folder):
 
 
 def _check_files(folder, model):
+    if (folder / "adapter_config.json").is_file() and not weight_files(folder):
+        base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+        raise ModelNotFoundError(
+            f"The folder of model {str(model)!r} ({folder}) must hold a model's weights. "
+            f"Got an adapter instead: give it as 'adapters', and its base ({base!r}) as "
+            "'model'."
+        )
     if not (folder / "config.json").is_file():
         raise ModelNotFoundError(
             f"The folder of model {str(model)!r} ({folder}) must hold a config.json. Got "
-            f"{_listing(folder)} instead."
+            f"{listing(folder)} instead."
         )
     files = weight_files(folder)
     pickles = sorted(p.name for p in folder.glob("*.bin")) + sorted(
@@ -276,7 +309,7 @@ def _check_files(folder, model):
     if not files:
         raise ModelNotFoundError(
             f"The folder of model {str(model)!r} ({folder}) must hold its weights as "
-            f"*.safetensors. Got {_listing(folder)} instead."
+            f"*.safetensors. Got {listing(folder)} instead."
         )
     missing = [path.name for path in files if not path.is_file()]
     if missing:
@@ -287,18 +320,18 @@ def _check_files(folder, model):
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise ModelNotFoundError(
             f"The folder of model {str(model)!r} ({folder}) must hold a tokenizer "
-            f"(tokenizer.json or its parts). Got {_listing(folder)} instead."
+            f"(tokenizer.json or its parts). Got {listing(folder)} instead."
         )
 
 
-def _listing(folder):
+def listing(folder):
     names = sorted(path.name for path in folder.iterdir())
     return (
         ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") or "an empty folder"
     )
 
 
-def describe_folder(folder, name, memo_directory, trust_remote_code):
+def describe_folder(folder, name, declared, memo_directory, trust_remote_code):
     """What the small files of a model folder say."""
     content = (folder / "config.json").read_bytes()
     digest = hashlib.sha256(content).hexdigest()
@@ -316,7 +349,8 @@ def describe_folder(folder, name, memo_directory, trust_remote_code):
         is_encoder_decoder=facts["is_encoder_decoder"],
         max_tokens=_max_tokens(folder, facts["max_positions"]),
         max_positions=facts["max_positions"],
-        declared_pooling=_declared_pooling(folder),
+        declared=declared,
+        chats=_has_chat_template(folder),
         memo_directory=memo_directory,
         trust_remote_code=trust_remote_code,
     )
@@ -388,27 +422,7 @@ def _max_tokens(folder, max_positions):
     return int(min(n for n in limits if isinstance(n, int | float) and n > 0))
 
 
-def _declared_pooling(folder):
-    """The pooling that a sentence-transformers folder declares, in our names."""
-    names = {
-        "pooling_mode_mean_tokens": "mean",
-        "pooling_mode_cls_token": "first",
-        "pooling_mode_max_tokens": "max",
-        "pooling_mode_weightedmean_tokens": "weighted_mean",
-        "pooling_mode_lasttoken": "last",
-    }
-    config = read_json(folder / "1_Pooling" / "config.json")
-    chosen = [ours for theirs, ours in names.items() if config.get(theirs) is True]
-    return chosen[0] if len(chosen) == 1 else None
-
-
-def read_json(path):
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise ValueError(
-            f"The file {path} must hold JSON. It is damaged: {error}"
-        ) from error
-    return content if isinstance(content, dict) else {}
+def _has_chat_template(folder):
+    return (folder / "chat_template.jinja").is_file() or bool(
+        read_json(folder / "tokenizer_config.json").get("chat_template")
+    )

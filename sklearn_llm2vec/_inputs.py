@@ -13,7 +13,14 @@ import narwhals as nw
 import numpy as np
 from scipy.sparse import issparse
 
-__all__ = ["MISSING", "TextColumns", "read_texts"]
+__all__ = [
+    "MISSING",
+    "TextColumns",
+    "is_missing",
+    "read_native",
+    "read_texts",
+    "repair",
+]
 
 MISSING = ("zero", "nan", "empty", "error")
 
@@ -128,19 +135,7 @@ def _refuse_missing(inverse, columns, estimator_name):
 
 def _read_columns(X, estimator_name):
     """Take X apart: a list of `_Column`, and whether all have names."""
-    _refuse_what_is_no_collection(X, estimator_name)
-    try:
-        native = nw.from_native(X, allow_series=True, pass_through=True)
-    except nw.exceptions.DuplicateError as e:
-        raise ValueError(
-            f"{estimator_name} expects unique column names, so that its features have "
-            f"unique names too. {e}"
-        ) from e
-    if isinstance(native, nw.LazyFrame):
-        raise TypeError(
-            f"{estimator_name} expects a frame in memory, got a lazy "
-            f"{type(X).__module__.partition('.')[0]} one. Call `.collect()` on it."
-        )
+    native = read_native(X, estimator_name)
     if isinstance(native, nw.DataFrame):
         return _frame_columns(native, estimator_name)
     if isinstance(native, nw.Series):
@@ -156,6 +151,30 @@ def _read_columns(X, estimator_name):
     if hasattr(X, "__array__"):  # pandas and pyarrow arrays, an Index, a tensor
         return _array_columns(np.asarray(X), estimator_name), False
     raise TypeError(_expected_texts(estimator_name, type(X).__name__))
+
+
+def read_native(X, estimator_name):
+    """X as a narwhals frame or Series where it is one, else as it came.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is no collection of texts, and for a lazy frame.
+    """
+    _refuse_what_is_no_collection(X, estimator_name)
+    try:
+        native = nw.from_native(X, allow_series=True, pass_through=True)
+    except nw.exceptions.DuplicateError as e:
+        raise ValueError(
+            f"{estimator_name} expects unique column names, so that its features have "
+            f"unique names too. {e}"
+        ) from e
+    if isinstance(native, nw.LazyFrame):
+        raise TypeError(
+            f"{estimator_name} expects a frame in memory, got a lazy "
+            f"{type(X).__module__.partition('.')[0]} one. Call `.collect()` on it."
+        )
+    return native
 
 
 def _refuse_what_is_no_collection(X, estimator_name):
@@ -290,7 +309,7 @@ def _row_columns(rows, estimator_name):
 def _refuse_dtype(values, dtype, label, estimator_name):
     """Raise for a column whose dtype is not text, unless every value is missing."""
     # A column without any value often has another dtype: pandas reads it as float.
-    if all(map(_is_missing, values)):
+    if all(map(is_missing, values)):
         return
     if any(isinstance(value, bytes) for value in values):
         raise TypeError(
@@ -312,11 +331,11 @@ def _plain_texts(column, fill, estimator_name):
     texts = []
     for row, value in enumerate(column.values):
         if type(value) is str:
-            texts.append(value if value.isascii() else _repair(value))
+            texts.append(value if value.isascii() else repair(value))
         elif isinstance(value, str):
             # Not str(value): a str subclass, such as an Enum, may print otherwise.
-            texts.append(_repair(str.__str__(value)))
-        elif _is_missing(value):
+            texts.append(repair(str.__str__(value)))
+        elif is_missing(value):
             texts.append(fill)
         else:
             raise TypeError(_not_a_text(value, row, column.label, estimator_name))
@@ -336,12 +355,12 @@ def _not_a_text(value, row, label, estimator_name):
     )
 
 
-def _is_missing(value):
+def is_missing(value):
     """Whether the value is one of the many ways to say that there is none.
 
     Examples
     --------
-    >>> [_is_missing(value) for value in (None, float("nan"), "", 0.0)]
+    >>> [is_missing(value) for value in (None, float("nan"), "", 0.0)]
     [True, True, False, False]
     """
     if value is None or value is np.ma.masked:
@@ -353,12 +372,12 @@ def _is_missing(value):
     return pandas is not None and (value is pandas.NA or value is pandas.NaT)
 
 
-def _repair(text):
+def repair(text):
     r"""Text without surrogates: pairs are joined, lone ones become U+FFFD.
 
     Examples
     --------
-    >>> _repair("\ud83d\ude00"), _repair("a\ud800"), _repair("café")
+    >>> repair("\ud83d\ude00"), repair("a\ud800"), repair("café")
     ('😀', 'a�', 'café')
     """
     try:

@@ -61,13 +61,12 @@ class HiddenStates:
         self._pass = threading.local()
         self._hooks = []
         if layers is not None:
-            self._hooks.append(
-                layers[0].register_forward_pre_hook(
-                    self._before_first, with_kwargs=True
-                )
-            )
             for index, layer in enumerate(layers):
-                self._hooks.append(layer.register_forward_hook(self._after(index + 1)))
+                before, after = self._before(index), self._after(index + 1)
+                self._hooks += [
+                    layer.register_forward_pre_hook(before, with_kwargs=True),
+                    layer.register_forward_hook(after),
+                ]
 
     @classmethod
     def of(cls, network, depth, whole):
@@ -92,7 +91,7 @@ class HiddenStates:
             return None
         return cls(network, None, depth, last_is_output=True)
 
-    def __call__(self, input_ids, wanted, pool):
+    def __call__(self, input_ids, wanted, pool, *, past=None, edit=None):
         """Run one pass.
 
         Parameters
@@ -103,21 +102,34 @@ class HiddenStates:
             Which hidden states, 0 (the embeddings) to depth.
         pool : callable
             Takes states of shape (batch, tokens, hidden), returns what is kept of them.
+        past : transformers Cache or None
+            Keys and values of tokens that stand before `input_ids`; it is filled up.
+        edit : callable or None
+            Takes k and hidden state k, returns what layer k is given in its place.
 
         Returns
         -------
         dict of int to whatever `pool` returns
         """
+        more = {} if past is None else {"past_key_values": past, "use_cache": True}
         if self.layers is None:
-            output = self.network(input_ids=input_ids, output_hidden_states=True)
+            if edit is not None:
+                raise ValueError(
+                    "The 'token_prepending' parameter of LLMEmbeddingTransformer must be "
+                    f"None for {type(self.network).__name__}, whose layers weren't found."
+                )
+            output = self.network(
+                input_ids=input_ids, output_hidden_states=True, **more
+            )
             return {k: pool(output.hidden_states[k]) for k in sorted(wanted)}
         one = self._pass
         one.wanted, one.pool, one.kept = frozenset(wanted), pool, {}
+        one.edit = edit
         one.deepest = max(wanted)
         needs_output = self.last_is_output and one.deepest == self.depth
         one.stop = not needs_output
         try:
-            output = self.network(input_ids=input_ids)
+            output = self.network(input_ids=input_ids, **more)
             if needs_output:
                 one.kept[self.depth] = pool(output.last_hidden_state)
         except _Stop:
@@ -133,9 +145,19 @@ class HiddenStates:
             del self.layers[depth:]
             self.depth, self.last_is_output = depth, False
 
-    def _before_first(self, module, args, kwargs):
-        if 0 in getattr(self._pass, "wanted", ()):
-            self._take(0, args[0] if args else kwargs["hidden_states"])
+    def _before(self, k):
+        def hook(module, args, kwargs):
+            states = args[0] if args else kwargs["hidden_states"]
+            if k == 0 and 0 in getattr(self._pass, "wanted", ()):
+                self._take(0, states)
+            edit = getattr(self._pass, "edit", None)
+            if edit is None:
+                return None
+            if args:
+                return (edit(k, states), *args[1:]), kwargs
+            return args, {**kwargs, "hidden_states": edit(k, states)}
+
+        return hook
 
     def _after(self, k):
         def hook(module, args, output):

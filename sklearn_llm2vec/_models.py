@@ -9,7 +9,7 @@ import os
 import threading
 from collections import OrderedDict
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sklearn_llm2vec._folders import auto_config, text_config
 
@@ -30,6 +30,8 @@ class LoadedModel:
     n_bytes : int
         Of the weights.
     device : torch.device
+    prefixes : dict
+        For the ids of a prompt's head its `Prefix`, or None where that can't be used.
     """
 
     tokenizer: object
@@ -37,20 +39,33 @@ class LoadedModel:
     depth: int
     n_bytes: int
     device: object
+    prefixes: dict = field(default_factory=dict)
+
+    def prefix(self, ids):
+        """Keys and values of these first ids; None if the model can't go on from them.
+
+        Computed once for each model and prompt.
+        """
+        from sklearn_llm2vec._prefix import Prefix
+
+        with _loading:
+            if ids not in self.prefixes:
+                self.prefixes[ids] = Prefix.of(self.states, ids)
+            return self.prefixes[ids]
 
 
 _registry: "OrderedDict[tuple, LoadedModel]" = OrderedDict()
 _loading = threading.RLock()
 
 
-def loaded_model(model, *, depth, dtype, device, attention="auto"):
+def loaded_model(model, *, depth, dtype, device, attention="auto", adapters=()):
     """The registry's copy that can serve hidden state `depth`, or None."""
     with _loading:
-        found = _registry.get(_registry_key(model, dtype, device, attention))
+        found = _registry.get(_registry_key(model, dtype, device, attention, adapters))
         return found if found is not None and found.depth >= depth else None
 
 
-def load_model(model, *, depth, dtype, device, attention="auto"):
+def load_model(model, *, depth, dtype, device, attention="auto", adapters=()):
     """Load a model, or take it from the registry of this process.
 
     Parameters
@@ -62,6 +77,8 @@ def load_model(model, *, depth, dtype, device, attention="auto"):
     dtype, device : str
     attention : {"auto", "causal", "bidirectional"}, default="auto"
         "auto" is what the model was made for.
+    adapters : sequence of AdapterFolder
+        Merged into the model, in order.
 
     Returns
     -------
@@ -74,12 +91,12 @@ def load_model(model, *, depth, dtype, device, attention="auto"):
         model can't be made bidirectional.
     """
     with _loading:
-        key = _registry_key(model, dtype, device, attention)
+        key = _registry_key(model, dtype, device, attention, adapters)
         found = _registry.pop(key, None)
         if found is None or found.depth < depth:
             found = None  # lets go of the shallower copy before the next is made
             make_room(sum(path.stat().st_size for path in model.weight_files))
-            found = _load(model, depth, dtype, device, attention)
+            found = _load(model, depth, dtype, device, attention, adapters)
         _registry[key] = found
         return found
 
@@ -104,8 +121,9 @@ def _memory_bytes():
         return 16 * 2**30
 
 
-def _registry_key(model, dtype, device, attention):
+def _registry_key(model, dtype, device, attention, adapters):
     return (
+        tuple(adapter.digest for adapter in adapters),
         _is_switched(model, attention),
         model.digest_weights(),
         model.digest_config(),
@@ -119,9 +137,10 @@ def _is_switched(model, attention):
     return attention == "bidirectional" and model.causal
 
 
-def _load(model, depth, dtype, device, attention):
+def _load(model, depth, dtype, device, attention, adapters):
     import torch
 
+    from sklearn_llm2vec._adapters import merge_adapters
     from sklearn_llm2vec._attention import make_bidirectional
     from sklearn_llm2vec._layers import HiddenStates
 
@@ -131,6 +150,7 @@ def _load(model, depth, dtype, device, attention):
 
     def load(n_layers):
         network = load_network(model, n_layers, getattr(torch, dtype)).to(device)
+        network = merge_adapters(network, adapters, model.n_layers)
         if _is_switched(model, attention):
             make_bidirectional(network, model.name)
         return network
@@ -166,7 +186,16 @@ def load_tokenizer(model):
     if tokenizer.is_fast:
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
+        if model.declared.lowercase:
+            _put_into_lowercase(tokenizer.backend_tokenizer)
     return tokenizer
+
+
+def _put_into_lowercase(backend):
+    from tokenizers import normalizers
+
+    others = [] if backend.normalizer is None else [backend.normalizer]
+    backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *others])
 
 
 def load_network(model, n_layers, dtype):

@@ -10,7 +10,8 @@ import numbers
 import numpy as np
 
 from sklearn_llm2vec._folders import read_model
-from sklearn_llm2vec._transformer import LLMEmbeddingTransformer, resolve_layer
+from sklearn_llm2vec._parameters import resolve_layer
+from sklearn_llm2vec._transformer import LLMEmbeddingTransformer
 from sklearn_llm2vec._vectors import ALL_POOLINGS
 
 __all__ = ["choose_prefix", "layer_pooling_grid"]

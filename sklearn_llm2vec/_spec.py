@@ -47,12 +47,22 @@ class EncoderSpec:
         Whether BOS, CLS and SEP count in mean, weighted_mean and max.
     max_length : int
         In tokens.
-    long_texts : {"truncate"}
+    long_texts : {"truncate", "chunk"}
         What happens to the tokens after `max_length`.
     dtype : {"float32", "bfloat16", "float16"}
         Of the weights and of the arithmetic.
     numerics : int
         ``NUMERICS_VERSION``.
+    template : str or None
+        The prompt around the text, "chat" for the tokenizer's own.
+    counts_prompt : bool
+        Whether the prompt's own tokens count in mean-like poolings.
+    token_prepending : tuple of (int, int) or None
+        Layers before which the placeholder is replaced: start and exit.
+    adapters : tuple of str
+        Digests of the adapters' contents, in order.
+    chunk_overlap : int
+        Tokens that windows share, with ``long_texts="chunk"``.
     """
 
     weights: str
@@ -64,16 +74,32 @@ class EncoderSpec:
     long_texts: str
     dtype: str
     numerics: int = NUMERICS_VERSION
+    template: str | None = None
+    counts_prompt: bool = False
+    token_prepending: tuple | None = None
+    adapters: tuple = ()
+    chunk_overlap: int = 0
 
     @property
     def fingerprint(self):
-        """SHA-256 of all fields, as hexadecimal digits: the name of the space."""
-        fields = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """SHA-256 of all fields, as hexadecimal digits: the name of the space.
+
+        What isn't used leaves no trace, so that a field of a later version doesn't give
+        the spaces of an earlier one other names.
+        """
+        fields = dataclasses.asdict(self)
+        for field in dataclasses.fields(self):
+            if field.name != "numerics" and fields[field.name] == field.default:
+                del fields[field.name]
+        fields = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(fields.encode()).hexdigest()
 
 
 def text_keys(texts):
     """The key of each text: 16 bytes of BLAKE2b of its UTF-8.
+
+    A tuple of texts, the values of a template's columns, is hashed as JSON: no two tuples
+    give the same.
 
     Examples
     --------
@@ -82,7 +108,12 @@ def text_keys(texts):
     ['706860d9']
     """
     blake2b = hashlib.blake2b
-    return [blake2b(text.encode(), digest_size=16).digest() for text in texts]
+    return [
+        blake2b(
+            (text if type(text) is str else json.dumps(text)).encode(), digest_size=16
+        ).digest()
+        for text in texts
+    ]
 
 
 def file_digest(path, memo_directory):

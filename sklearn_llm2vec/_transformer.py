@@ -5,18 +5,28 @@ where it comes from is the business of ``_vectors`` and below; the estimator nev
 model, so a clone is free, ``set_params`` always takes effect and a pickle is small.
 """
 
-import numbers
-import os
+import functools
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 
-from sklearn_llm2vec._cache import EmbeddingCache
+from sklearn_llm2vec._adapters import read_adapters
 from sklearn_llm2vec._folders import read_model
 from sklearn_llm2vec._inputs import read_texts
-from sklearn_llm2vec._spec import EncoderSpec, resolve_device, resolve_dtype
+from sklearn_llm2vec._modules import Dense
+from sklearn_llm2vec._parameters import (
+    check_parameters,
+    resolve_layer,
+    resolve_pooling,
+    resolve_space,
+    template_columns,
+)
+from sklearn_llm2vec._rows import read_rows
+from sklearn_llm2vec._rowwise import row_by_row
+from sklearn_llm2vec._spec import resolve_device
+from sklearn_llm2vec._templates import PRESETS
 from sklearn_llm2vec._vectors import ALL_POOLINGS, Source, find_vectors, open_cache
 
 __all__ = ["LLMEmbeddingTransformer"]
@@ -41,7 +51,10 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     pooling : {"auto", "mean", "weighted_mean", "last", "first", "max"}, default="auto"
         How a text's tokens become one vector. "weighted_mean" weighs token i by
         i / sum(i). "auto" is what the model's folder declares, else "weighted_mean" with
-        causal attention and "mean" otherwise (LLM2Vec, arXiv 2404.05961, table 5).
+        causal attention and "mean" otherwise (LLM2Vec, arXiv 2404.05961, table 5); with
+        the presets of `template` it is what they were made for ("last"; "mean" for
+        "echo"). Dense layers that a sentence-transformers folder declares are applied
+        with "auto" and the last layer only.
     special_tokens : "auto" or bool, default="auto"
         Whether BOS, CLS and SEP count in "mean", "weighted_mean" and "max". "auto": yes
         for encoders, no for decoders.
@@ -49,6 +62,25 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         "auto" is what the model was made for. "bidirectional" lets every token of a
         causal decoder see all others (LLM2Vec, section 2.1); it is proved when the model
         is loaded. Without training it helps some models and hurts others: search it.
+    template : str or None, default=None
+        The prompt around each text. A string with ``{text}`` in it; or with names of
+        columns, ``"Title: {title}. {review}"``, which makes one vector a row of all of
+        them; or "row", which writes every column of the row, numbers, dates and
+        categories too, as ``name: value``. For causal decoders there are the presets
+        "prompt_eol" (arXiv 2307.16645), "cot" and "ke" (arXiv 2404.03921) and "echo"
+        (arXiv 2402.15449), and "chat" is the chat template that the model brings. "mean",
+        "weighted_mean" and "max" take the tokens of the texts only (of the last copy,
+        where one is repeated), "last" is the last token of the whole prompt. None is the
+        default prompt that a sentence-transformers folder declares, else the bare text,
+        which ``"{text}"`` is in any case.
+    token_prepending : int, tuple of (int, int) or None, default=None
+        Token Prepending (arXiv 2412.11556) for causal decoders with a prompt: a
+        placeholder before the text takes the last token's state before the layers 1 up to
+        this one, or from the first of a tuple up to the second (not included).
+    adapters : str, path-like, sequence of these or None, default=None
+        PEFT adapters, hub ids or local folders, merged into the model in order. Needs
+        extra ``adapt``. Those of LLM2Vec make `attention` "bidirectional" where it is
+        "auto".
     n_components : int or None, default=None
         Components of a PCA, one for each text column, learned in `fit`.
     normalize : bool, default=False
@@ -59,9 +91,12 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     max_length : int or None, default=None
         Tokens of a text, special tokens included. None is the model's own limit, at most
         512.
-    long_texts : {"truncate", "error"}, default="truncate"
-        What happens to longer texts: they are cut, with one warning that counts them, or
-        a ValueError is raised before anything is encoded.
+    long_texts : {"truncate", "chunk", "error"}, default="truncate"
+        What happens to longer texts: they are cut, with one warning that counts them; or
+        windows of `max_length` tokens, each in the whole prompt, are pooled together as
+        if they were one text; or a ValueError is raised before anything is encoded.
+    chunk_overlap : int, default=0
+        Tokens that two windows of a text share, with ``long_texts="chunk"``.
     cache : bool, path-like, EmbeddingCache or None, default=True
         True is the user's default cache (``$SKLEARN_LLM2VEC_CACHE``, else the platform's
         cache folder), a path a cache in that folder, False or None no cache.
@@ -145,11 +180,15 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         pooling="auto",
         special_tokens="auto",
         attention="auto",
+        template=None,
+        token_prepending=None,
+        adapters=None,
         n_components=None,
         normalize=False,
         missing="zero",
         max_length=None,
         long_texts="truncate",
+        chunk_overlap=0,
         cache=True,
         keep="auto",
         device=None,
@@ -165,11 +204,15 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         self.pooling = pooling
         self.special_tokens = special_tokens
         self.attention = attention
+        self.template = template
+        self.token_prepending = token_prepending
+        self.adapters = adapters
         self.n_components = n_components
         self.normalize = normalize
         self.missing = missing
         self.max_length = max_length
         self.long_texts = long_texts
+        self.chunk_overlap = chunk_overlap
         self.cache = cache
         self.keep = keep
         self.device = device
@@ -238,8 +281,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
                 f"This {type(self).__name__} instance is not fitted yet. With "
                 "'n_components' call 'fit' with appropriate arguments first."
             )
-        self._check_params()
-        columns = read_texts(X, missing=self.missing)
+        check_parameters(self)
+        columns = self._read(X)
         self._check_columns(columns)
         source = self._source()
         self._check_same_model(source)
@@ -282,14 +325,15 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     # --- fit and transform, step by step ---------------------------------------------
 
     def _fit(self, X):
-        self._check_params()
-        columns = read_texts(X, missing=self.missing)
+        check_parameters(self)
+        columns = self._read(X)
         source = self._source()
         self._set_columns(columns)
         self.n_layers_ = source.model.n_layers
         self.layer_ = resolve_layer(self.layer, self.n_layers_)
-        self.pooling_ = self._resolve_pooling(source.model)
-        self.embedding_dim_ = source.model.hidden_size
+        self.pooling_ = resolve_pooling(self, source.model, source.spec.attention)
+        dense = self._dense(source)
+        self.embedding_dim_ = dense[-1].width if dense else source.model.hidden_size
         self.fingerprint_ = source.spec.fingerprint
         self._model_files = _model_files(source.spec)
         self._model_params = self._naming_params()
@@ -309,21 +353,9 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             trust_remote_code=self.trust_remote_code,
             memo_directory=None if cache is None else cache.path,
         )
+        adapters = read_adapters(self.adapters, model.memo_directory)
         device = resolve_device(self.device)
-        special = (
-            not model.causal if self.special_tokens == "auto" else self.special_tokens
-        )
-        spec = EncoderSpec(
-            weights=model.digest_weights(),
-            config=model.digest_config(),
-            tokenizer=model.digest_tokenizer(),
-            attention=self._resolve_attention(model),
-            special_tokens=bool(special),
-            max_length=self._resolve_max_length(model),
-            # Where no text is cut, "error" gives the vectors of "truncate".
-            long_texts="truncate",
-            dtype=resolve_dtype(self.dtype, device),
-        )
+        spec = resolve_space(self, model, adapters, device)
         return Source(
             model=model,
             spec=spec,
@@ -333,15 +365,47 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             long_texts=self.long_texts,
             keep=self.keep,
             verbose=self.verbose,
+            adapters=adapters,
         )
+
+    def _read(self, X):
+        """The texts of X: of its columns, or of its rows."""
+        if self.template == "row":
+            return read_rows(X, missing=self.missing)
+        if (names := template_columns(self.template)) is not None:
+            return read_rows(X, names, missing=self.missing)
+        return read_texts(X, missing=self.missing)
+
+    def _is_one_block(self):
+        return self.template == "row" or template_columns(self.template) is not None
+
+    def _dense(self, source):
+        """The dense layers that the model's folder declares, where they belong."""
+        model, declared = source.model, source.model.declared
+        layer = resolve_layer(self.layer, model.n_layers)
+        as_declared = self.pooling == "auto" and self.template not in PRESETS
+        if not as_declared or layer != model.n_layers:
+            return ()
+        if declared.unknown:
+            raise ValueError(
+                f"With pooling='auto' and the last layer, {model.name!r} is used as its "
+                f"folder declares, but {declared.unknown} isn't known here. Choose "
+                f"'pooling' among {set(ALL_POOLINGS)} to take the hidden states."
+            )
+        return tuple(map(load_dense, declared.dense))
 
     def _blocks(self, columns, source):
         """For each column its (vectors, which rows aren't missing)."""
         layer = resolve_layer(self.layer, source.model.n_layers)
         layers = layer if isinstance(layer, tuple) else (layer,)
         vectors, report = find_vectors(
-            columns.unique, layers, self._resolve_pooling(source.model), source
+            columns.unique,
+            layers,
+            resolve_pooling(self, source.model, source.spec.attention),
+            source,
         )
+        for dense in self._dense(source):
+            vectors = dense(vectors)
         n_texts = int(np.count_nonzero(columns.inverse >= 0))
         self.last_report_ = report._replace(texts=n_texts)
         return [(vectors, rows) for rows in columns.inverse.T]
@@ -383,36 +447,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
 
     # --- what the parameters mean ----------------------------------------------------
 
-    def _resolve_pooling(self, model):
-        if self.pooling != "auto":
-            return self.pooling
-        causal = self._resolve_attention(model) == "causal"
-        return model.declared_pooling or ("weighted_mean" if causal else "mean")
-
-    def _resolve_attention(self, model):
-        if self.attention == "causal" and not model.causal:
-            raise ValueError(
-                "The 'attention' parameter of LLMEmbeddingTransformer must be 'auto' for "
-                f"{model.name!r}, which has bidirectional attention by design. Got "
-                "'causal' instead."
-            )
-        if self.attention == "auto":
-            return "causal" if model.causal else "bidirectional"
-        return self.attention
-
-    def _resolve_max_length(self, model):
-        if self.max_length is None:
-            return model.max_tokens
-        if model.max_positions and self.max_length > model.max_positions:
-            raise ValueError(
-                "The 'max_length' parameter of LLMEmbeddingTransformer must be at most "
-                f"{model.max_positions} for {model.name!r}, the positions that the model "
-                f"has. Got {self.max_length} instead."
-            )
-        return int(self.max_length)
-
     def _naming_params(self):
-        return {name: getattr(self, name) for name in ("model", "revision")}
+        return {name: getattr(self, name) for name in ("model", "revision", "adapters")}
 
     def _check_same_model(self, source):
         """Refuse a model whose files changed since `fit`: a classifier learned from them.
@@ -431,15 +467,6 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
                 f"({source.spec.fingerprint[:12]}): fit again, or bring the model back."
             )
 
-    def _check_params(self):
-        for name, (accepts, expected) in _PARAMETERS.items():
-            value = getattr(self, name)
-            if not accepts(value):
-                raise ValueError(
-                    f"The {name!r} parameter of LLMEmbeddingTransformer must be "
-                    f"{expected}. Got {value!r} instead."
-                )
-
     # --- columns ---------------------------------------------------------------------
 
     def _set_columns(self, columns):
@@ -447,6 +474,9 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         self.__dict__.pop("feature_names_in_", None)
         if columns.named:
             self.feature_names_in_ = np.array(columns.names, dtype=object)
+        if self._is_one_block():
+            self._prefixes = ["llm"]
+            return
         nameless = ["llm"] if len(columns.names) == 1 else None
         self._prefixes = [
             name if name is not None else nameless[0] if nameless else f"x{i}"
@@ -476,152 +506,24 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
                 "input_features should have length equal to number of features "
                 f"({self.n_features_in_}), got {len(names)}"
             )
-        return names
-
-
-# --- parameters ----------------------------------------------------------------------
-
-
-def resolve_layer(layer, n_layers):
-    """The hidden state, counted from 0, that a `layer` parameter means.
-
-    Parameters
-    ----------
-    layer : int, float or tuple of these
-    n_layers : int
-        Layers of the model; hidden states go from 0 to `n_layers`.
-
-    Returns
-    -------
-    int or tuple of int
-
-    Raises
-    ------
-    ValueError
-        When the model has no such layer.
-
-    Examples
-    --------
-    >>> from sklearn_llm2vec._transformer import resolve_layer
-    >>> resolve_layer(-1, 6), resolve_layer(0.5, 6), resolve_layer((1, -1), 6)
-    (6, 3, (1, 6))
-    """
-    several = isinstance(layer, tuple | list)
-    found = tuple(
-        _counted_layer(one, n_layers) for one in (layer if several else [layer])
-    )
-    if None in found:
-        raise ValueError(
-            "The 'layer' parameter of LLMEmbeddingTransformer must be an int from "
-            f"{-n_layers - 1} to {n_layers} (this model has {n_layers} layers; 0 is the "
-            f"embeddings), a float in [0, 1] or a tuple of these. Got {layer!r} instead."
-        )
-    return found if several else found[0]
-
-
-def _counted_layer(layer, n_layers):
-    if isinstance(layer, numbers.Integral) and not isinstance(layer, bool):
-        inside = -n_layers - 1 <= layer <= n_layers
-        return int(layer) % (n_layers + 1) if inside else None
-    if isinstance(layer, numbers.Real) and 0 <= layer <= 1:
-        return round(float(layer) * n_layers)
-    return None
-
-
-def _is_layer(value):
-    if isinstance(value, tuple | list):
-        return len(value) > 0 and all(
-            _is_layer(one) and not isinstance(one, tuple | list) for one in value
-        )
-    if isinstance(value, bool | np.bool_):
-        return False
-    return isinstance(value, numbers.Real)
-
-
-def _is_keep(value):
-    if isinstance(value, str):
-        return value in ("auto", "requested", "all")
-    if not (isinstance(value, tuple | list) and len(value) == 2):
-        return False
-    layers, poolings = value
-    if isinstance(layers, str):
-        layers_fit = layers == "all"
-    else:
-        layers_fit = all(isinstance(k, numbers.Integral) for k in layers)
-    if isinstance(poolings, str):
-        return layers_fit and poolings == "all"
-    return layers_fit and set(poolings) <= set(ALL_POOLINGS)
-
-
-def _is_count(value):
-    return (
-        isinstance(value, numbers.Integral)
-        and not isinstance(value, bool)
-        and value > 0
-    )
-
-
-def _one_of(*values):
-    def accepts(value):
-        # By type too: 1 == True, and isn't meant.
-        return any(type(value) is type(one) and value == one for one in values)
-
-    return accepts, "among {" + ", ".join(map(repr, values)) + "}"
-
-
-_flag = (lambda value: isinstance(value, bool | np.bool_), "a bool")
-
-_PARAMETERS = {
-    "layer": (_is_layer, "an int, a float in [0, 1], or a non-empty tuple of these"),
-    "pooling": _one_of("auto", *ALL_POOLINGS),
-    "special_tokens": _one_of("auto", True, False),
-    "attention": _one_of("auto", "causal", "bidirectional"),
-    "n_components": (
-        lambda value: value is None or _is_count(value),
-        "a positive int or None",
-    ),
-    "normalize": _flag,
-    "missing": _one_of("zero", "nan", "empty", "error"),
-    "max_length": (
-        lambda value: value is None or _is_count(value),
-        "a positive int or None",
-    ),
-    "long_texts": _one_of("truncate", "error"),
-    "cache": (
-        lambda value: (
-            value is None
-            or isinstance(value, bool | str | os.PathLike | EmbeddingCache)
-        ),
-        "a bool, a path, an EmbeddingCache or None",
-    ),
-    "keep": (
-        _is_keep,
-        "among {'auto', 'requested', 'all'} or a tuple (layers, poolings)",
-    ),
-    "batch_tokens": (
-        lambda value: value == "auto" if isinstance(value, str) else _is_count(value),
-        "a positive int or 'auto'",
-    ),
-    "revision": (
-        lambda value: value is None or isinstance(value, str),
-        "a str or None",
-    ),
-    "trust_remote_code": _flag,
-    "verbose": _one_of("auto", True, False),
-}
+        return self._prefixes if self._is_one_block() else names
 
 
 # --- small helpers -------------------------------------------------------------------
 
 
 def _model_files(spec):
-    return spec.weights, spec.config, spec.tokenizer
+    return spec.weights, spec.config, spec.tokenizer, spec.adapters
+
+
+# Read once for each session: the weights are small, but a fit a fold would add up.
+load_dense = functools.lru_cache(maxsize=8)(Dense)
 
 
 def _project(pca, vectors):
     if not len(vectors):
         return np.zeros((0, pca.n_components_), np.float32)
-    return pca.transform(vectors).astype(np.float32, copy=False)
+    return row_by_row(pca.transform, vectors, pca.n_components_)
 
 
 def _unit_length(vectors):

@@ -65,11 +65,22 @@ class Source:
     long_texts: str = "truncate"
     keep: object = "auto"
     verbose: object = "auto"
+    adapters: tuple = ()
 
     @property
     def place(self):
         """Space and device: the name under which a process offers its model."""
         return f"{self.spec.fingerprint}@{self.device}"
+
+    def model_settings(self, depth):
+        """What `load_model` and `loaded_model` take."""
+        return {
+            "depth": depth,
+            "dtype": self.spec.dtype,
+            "device": self.device,
+            "attention": self.spec.attention,
+            "adapters": self.adapters,
+        }
 
 
 _caches: dict[EmbeddingCache, EmbeddingCache] = {}
@@ -89,8 +100,8 @@ def find_vectors(texts, layers, pooling, source):
 
     Parameters
     ----------
-    texts : list of str
-        Distinct.
+    texts : list of str, or of tuple of str
+        Distinct; tuples hold the values of a template's columns.
     layers : tuple of int
         Hidden states, counted from 0.
     pooling : str
@@ -238,12 +249,7 @@ class _Work:
         from sklearn_llm2vec._models import loaded_model
 
         source = self.source
-        return loaded_model(
-            source.model,
-            depth=max(layers),
-            dtype=source.spec.dtype,
-            device=source.device,
-        )
+        return loaded_model(source.model, **source.model_settings(max(layers)))
 
     def _kept_cells(self, missing):
         """The layers and poolings that a pass for these rows stores."""
@@ -311,16 +317,15 @@ def load_encoder(source, depth):
 
     spec = source.spec
     return Encoder(
-        load_model(
-            source.model,
-            depth=depth,
-            dtype=spec.dtype,
-            device=source.device,
-            attention=spec.attention,
-        ),
+        load_model(source.model, **source.model_settings(depth)),
         special_tokens=spec.special_tokens,
         max_length=spec.max_length,
         batch_tokens=source.batch_tokens,
+        template=spec.template,
+        counts_prompt=spec.counts_prompt,
+        chunk_overlap=spec.chunk_overlap if spec.long_texts == "chunk" else None,
+        token_prepending=spec.token_prepending,
+        shares_prefix=spec.template is not None and spec.attention == "causal",
     )
 
 
@@ -336,9 +341,13 @@ def refuse_long_texts(encoder, texts):
         raise ValueError(
             f"With long_texts='error' every text must have at most {encoder.max_length} "
             f"tokens. Got {n_long} longer ones; the longest has {longest} and begins "
-            f"with {texts[example][:40]!r}. Raise max_length, or choose "
+            f"with {_begin(texts[example])!r}. Raise max_length, or choose "
             "long_texts='truncate'."
         )
+
+
+def _begin(text):
+    return (text if isinstance(text, str) else "; ".join(text))[:40]
 
 
 def space_note(source):
@@ -353,6 +362,8 @@ def space_note(source):
         "attention": spec.attention,
         "special_tokens": spec.special_tokens,
         "max_length": spec.max_length,
+        "template": spec.template,
+        "adapters": [adapter.name for adapter in source.adapters],
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
@@ -362,6 +373,8 @@ def _offered(source):
     """What this process does for the others: encode what is missing, into the cache."""
 
     def encode(texts, layers, poolings):
+        # JSON, in which they came, knows no tuples.
+        texts = [text if isinstance(text, str) else tuple(text) for text in texts]
         cache, space = source.cache, source.spec.fingerprint
         keys = text_keys(texts)
         width = source.model.hidden_size

@@ -198,11 +198,11 @@ def test_long_texts_keep_their_front_and_their_special_tokens(kind, request):
     loaded = load(request.getfixturevalue(kind))
     encoder = Encoder(loaded, special_tokens=True, max_length=6)
     text = "card cash bank dog cat blue red small large"
-    (tokens,) = encoder.tokenize([text])
+    ((tokens,),), n_cut = encoder._tokenizer([text])
     whole = loaded.tokenizer([text])["input_ids"][0]
     tail = whole[-1:] if kind == "bert" else []
     assert tokens.ids == whole[: 6 - len(tail)] + tail
-    assert tokens.cut
+    assert n_cut == 1
     got = encode(loaded, [text], [2], max_length=6)
     want = encode(loaded, [" ".join(text.split()[: 5 - len(tail)])], [2])
     assert same(got, want)
@@ -226,15 +226,16 @@ def test_empty_texts_have_one_finite_vector_in_any_batch(kind, text, tmp_path, t
 def test_special_tokens_written_in_a_text_are_text(llama):
     loaded = load(llama)
     encoder = Encoder(loaded, special_tokens=False, max_length=64)
-    (tokens,) = encoder.tokenize(["<s> card </s>"])
-    assert tokens.counted == (1, len(tokens.ids))
+    ((tokens,),), _ = encoder._tokenizer(["<s> card </s>"])
+    assert tokens.counted == [(1, len(tokens.ids))]
 
 
 def test_memory_of_a_pass_doesnt_grow_with_the_layers(llama):
     loaded = load(llama)
     encoder = Encoder(loaded, special_tokens=False, max_length=512)
     ids = np.full((4, 100), 7)
-    cells = encoder._run(ids, np.ones((4, 100), bool), range(5), POOLINGS)
+    everything = np.ones((4, 100), bool)
+    cells = encoder._run(ids, everything, np.zeros(4, int), None, range(5), POOLINGS)
     assert all(
         v.base is None or v.base.nbytes <= 2 * 4 * 32 * 4 for v in cells.values()
     )

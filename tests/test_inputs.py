@@ -202,11 +202,11 @@ def test_column_without_any_text(X):
         ("\ufeffé\ud800", "\ufeffé\ufffd"),
     ],
 )
-def test_surrogates_are_repaired(text, repaired):
+def test_surrogates_arerepaired(text, repaired):
     assert read_texts([text]).unique == [repaired]
 
 
-def test_surrogates_are_repaired_before_duplicates_are_dropped():
+def test_surrogates_arerepaired_before_duplicates_are_dropped():
     columns = read_texts(["\ud800", "\udbff", "\ufffd"])
     assert columns.unique == ["\ufffd"]
     assert columns.inverse.tolist() == [[0], [0], [0]]

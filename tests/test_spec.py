@@ -22,7 +22,13 @@ SPEC = EncoderSpec("w", "c", "t", "causal", True, 512, "truncate", "float32")
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(EncoderSpec)])
 def test_every_field_changes_the_fingerprint(field):
     value = getattr(SPEC, field)
-    other = {bool: lambda: not value, int: lambda: value + 1, str: lambda: value + "x"}
+    other = {
+        bool: lambda: not value,
+        int: lambda: value + 1,
+        str: lambda: value + "x",
+        tuple: lambda: ("x",),
+        type(None): lambda: "x",
+    }
     changed = dataclasses.replace(SPEC, **{field: other[type(value)]()})
     assert changed.fingerprint != SPEC.fingerprint
     assert len(SPEC.fingerprint) == 64

@@ -1,0 +1,217 @@
+"""Adapters: PEFT adapters found, named, and merged into a network.
+
+A chain is merged in order, as published LLM2Vec checkpoints need it (first MNTP, then
+SimCSE or supervised). This file knows adapter folders and networks, not texts; peft is
+imported only when weights are merged.
+"""
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from sklearn_llm2vec._folders import (
+    ModelNotFoundError,
+    hub_folder,
+    listing,
+    looks_like_path,
+    not_found_message,
+)
+from sklearn_llm2vec._modules import read_json
+from sklearn_llm2vec._spec import file_digest
+
+__all__ = ["AdapterFolder", "merge_adapters", "read_adapters"]
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True)
+class AdapterFolder:
+    """One adapter's folder.
+
+    Attributes
+    ----------
+    name : str
+        As the user gave it.
+    folder : Path
+    bidirectional : bool
+        Whether its configuration names one of LLM2Vec's classes, such as LlamaBiModel.
+    digest : str
+        Of the contents of configuration and weights.
+    """
+
+    name: str
+    folder: Path
+    bidirectional: bool
+    digest: str
+
+
+def read_adapters(adapters, memo_directory):
+    """Find adapters and read what they say; no weights are loaded.
+
+    Parameters
+    ----------
+    adapters : None, str, path-like or sequence of these
+        Local folders or hub ids.
+    memo_directory : path-like
+
+    Returns
+    -------
+    tuple of AdapterFolder
+
+    Raises
+    ------
+    ModelNotFoundError
+        When no place holds an adapter, or its folder lacks a file.
+    """
+    if adapters is None:
+        return ()
+    if isinstance(adapters, str | os.PathLike):
+        adapters = [adapters]
+    return tuple(_read_adapter(adapter, memo_directory) for adapter in adapters)
+
+
+def _read_adapter(adapter, memo_directory):
+    folder = _find_folder(str(adapter))
+    config = read_json(folder / "adapter_config.json")
+    if not config or not (folder / WEIGHTS).is_file():
+        raise ModelNotFoundError(
+            f"The folder of adapter {str(adapter)!r} ({folder}) must hold "
+            f"adapter_config.json and {WEIGHTS}. Got {listing(folder)} instead."
+        )
+    base = (config.get("auto_mapping") or {}).get("base_model_class") or ""
+    contents = [
+        file_digest(folder / name, memo_directory)
+        for name in ("adapter_config.json", WEIGHTS)
+    ]
+    return AdapterFolder(
+        name=str(adapter),
+        folder=folder,
+        bidirectional=bool(re.search(r"Bi(Model|For)", base)),
+        digest=hashlib.sha256("".join(contents).encode()).hexdigest(),
+    )
+
+
+def _find_folder(name):
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if looks_like_path(name):
+        raise ModelNotFoundError(
+            f"The 'adapters' parameter of LLMEmbeddingTransformer names the folder "
+            f"{name!r}, which doesn't exist."
+        )
+
+    def is_whole(folder):
+        return (folder / WEIGHTS).is_file()
+
+    for local_files_only in (True, False):
+        folder = hub_folder(
+            name, None, local_files_only=local_files_only, is_whole=is_whole
+        )
+        if folder is not None:
+            return folder
+    raise ModelNotFoundError(not_found_message(name, None))
+
+
+def merge_adapters(network, adapters, n_layers):
+    """Merge adapters into a network, in order.
+
+    Parameters
+    ----------
+    network : transformers model
+        Changed in place. It may hold only the first layers of the whole model.
+    adapters : sequence of AdapterFolder
+    n_layers : int
+        Layers of the whole model.
+
+    Returns
+    -------
+    transformers model
+
+    Raises
+    ------
+    ImportError
+        Without peft.
+    ValueError
+        For an adapter of another model, or of a kind that can't be merged.
+    """
+    for adapter in adapters:
+        network = _merge(network, adapter, n_layers)
+    return network
+
+
+def _merge(network, adapter, n_layers):
+    try:
+        import peft
+    except ImportError as error:
+        raise ImportError(
+            "The 'adapters' parameter of LLMEmbeddingTransformer needs peft: "
+            "pip install 'sklearn-llm2vec[adapt]'"
+        ) from error
+    from safetensors.torch import load_file
+
+    config = peft.PeftConfig.from_pretrained(adapter.folder)
+    config.inference_mode = True
+    try:
+        wrapped = peft.get_peft_model(network, config)
+        merge = wrapped.merge_and_unload
+    except (AttributeError, ValueError, KeyError) as error:
+        raise ValueError(
+            _refusal(adapter, f"it can't be put into {type(network).__name__}: {error}")
+        ) from error
+    own = peft.get_peft_model_state_dict(wrapped)
+    theirs = load_file(adapter.folder / WEIGHTS)
+    depth = network.config.get_text_config().num_hidden_layers
+    state = _matched(theirs, own, adapter, depth, n_layers)
+    peft.set_peft_model_state_dict(wrapped, state)
+    merged = merge()
+    # What peft leaves behind would make it warn when the next adapter comes.
+    merged.__dict__.pop("peft_config", None)
+    return merged.eval().requires_grad_(False)
+
+
+def _matched(theirs, own, adapter, depth, n_layers):
+    """The adapter's weights under the names that the network has for them.
+
+    An adapter of the whole language model says ``model.layers`` where the network without
+    its head, and LLM2Vec, say ``layers``.
+    """
+    state = {}
+    for name, weight in theirs.items():
+        layer = re.search(r"\.(\d+)\.", name)
+        if "lm_head." in name or (layer and depth <= int(layer[1]) < n_layers):
+            continue  # behind the hidden states that are wanted
+        place = _place(name, own)
+        if place is None or own[place].shape != weight.shape:
+            got = "no such layer" if place is None else f"{tuple(own[place].shape)}"
+            raise ValueError(
+                _refusal(
+                    adapter,
+                    f"its {name} has the shape {tuple(weight.shape)}, the model {got}",
+                )
+            )
+        state[place] = weight
+    missing = sorted(set(own) - set(state))
+    if missing:
+        raise ValueError(
+            _refusal(adapter, f"it lacks {len(missing)} weights, {missing[0]} first")
+        )
+    return state
+
+
+def _place(name, own):
+    start = "base_model.model."
+    parts = name.removeprefix(start).split(".")
+    for n in range(min(3, len(parts))):
+        if (place := start + ".".join(parts[n:])) in own:
+            return place
+    return None
+
+
+def _refusal(adapter, reason):
+    return (
+        "The 'adapters' parameter of LLMEmbeddingTransformer must name adapters of the "
+        f"model they are merged into. Got {adapter.name!r} instead, but {reason}."
+    )

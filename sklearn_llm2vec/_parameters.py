@@ -1,0 +1,352 @@
+"""Parameters: what each of the estimator's may be, and what it means for a model.
+
+Each is checked by itself first; then those of a model's space are resolved against what
+its folder says. This file doesn't know texts, caches or what is learned.
+"""
+
+import numbers
+import os
+import warnings
+
+import numpy as np
+
+from sklearn_llm2vec._cache import EmbeddingCache
+from sklearn_llm2vec._spec import EncoderSpec, resolve_dtype
+from sklearn_llm2vec._templates import PRESETS, parse_template
+from sklearn_llm2vec._vectors import ALL_POOLINGS
+
+__all__ = [
+    "check_parameters",
+    "resolve_layer",
+    "resolve_pooling",
+    "resolve_space",
+    "template_columns",
+]
+
+
+def check_parameters(params):
+    """Raise for a parameter whose value it can't have with any model."""
+    for name, (accepts, expected) in _PARAMETERS.items():
+        value = getattr(params, name)
+        if not accepts(value):
+            raise ValueError(
+                f"The {name!r} parameter of LLMEmbeddingTransformer must be {expected}. "
+                f"Got {value!r} instead."
+            )
+
+
+def resolve_layer(layer, n_layers):
+    """The hidden state, counted from 0, that a `layer` parameter means.
+
+    Parameters
+    ----------
+    layer : int, float or tuple of these
+    n_layers : int
+        Layers of the model; hidden states go from 0 to `n_layers`.
+
+    Returns
+    -------
+    int or tuple of int
+
+    Raises
+    ------
+    ValueError
+        When the model has no such layer.
+
+    Examples
+    --------
+    >>> from sklearn_llm2vec._parameters import resolve_layer
+    >>> resolve_layer(-1, 6), resolve_layer(0.5, 6), resolve_layer((1, -1), 6)
+    (6, 3, (1, 6))
+    """
+    several = isinstance(layer, tuple | list)
+    found = tuple(
+        _counted_layer(one, n_layers) for one in (layer if several else [layer])
+    )
+    if None in found:
+        raise ValueError(
+            "The 'layer' parameter of LLMEmbeddingTransformer must be an int from "
+            f"{-n_layers - 1} to {n_layers} (this model has {n_layers} layers; 0 is the "
+            f"embeddings), a float in [0, 1] or a tuple of these. Got {layer!r} instead."
+        )
+    return found if several else found[0]
+
+
+def _counted_layer(layer, n_layers):
+    if isinstance(layer, numbers.Integral) and not isinstance(layer, bool):
+        inside = -n_layers - 1 <= layer <= n_layers
+        return int(layer) % (n_layers + 1) if inside else None
+    if isinstance(layer, numbers.Real) and 0 <= layer <= 1:
+        return round(float(layer) * n_layers)
+    return None
+
+
+def _is_layer(value):
+    if isinstance(value, tuple | list):
+        return len(value) > 0 and all(
+            _is_layer(one) and not isinstance(one, tuple | list) for one in value
+        )
+    if isinstance(value, bool | np.bool_):
+        return False
+    return isinstance(value, numbers.Real)
+
+
+def _is_keep(value):
+    if isinstance(value, str):
+        return value in ("auto", "requested", "all")
+    if not (isinstance(value, tuple | list) and len(value) == 2):
+        return False
+    layers, poolings = value
+    if isinstance(layers, str):
+        layers_fit = layers == "all"
+    else:
+        layers_fit = all(isinstance(k, numbers.Integral) for k in layers)
+    if isinstance(poolings, str):
+        return layers_fit and poolings == "all"
+    return layers_fit and set(poolings) <= set(ALL_POOLINGS)
+
+
+def _is_count(value):
+    return (
+        isinstance(value, numbers.Integral)
+        and not isinstance(value, bool)
+        and value > 0
+    )
+
+
+def _is_depth(value):
+    several = isinstance(value, tuple | list)
+    layers = value if several else [value]
+    return len(layers) == 1 + several and all(
+        isinstance(one, numbers.Integral) and not isinstance(one, bool)
+        for one in layers
+    )
+
+
+def _is_path(value):
+    return isinstance(value, str | os.PathLike)
+
+
+def _are_paths(value):
+    return isinstance(value, tuple | list) and len(value) and all(map(_is_path, value))
+
+
+def _one_of(*values):
+    def accepts(value):
+        # By type too: 1 == True, and isn't meant.
+        return any(type(value) is type(one) and value == one for one in values)
+
+    return accepts, "among {" + ", ".join(map(repr, values)) + "}"
+
+
+_flag = (lambda value: isinstance(value, bool | np.bool_), "a bool")
+
+_PARAMETERS = {
+    "layer": (_is_layer, "an int, a float in [0, 1], or a non-empty tuple of these"),
+    "pooling": _one_of("auto", *ALL_POOLINGS),
+    "special_tokens": _one_of("auto", True, False),
+    "attention": _one_of("auto", "causal", "bidirectional"),
+    "template": (
+        lambda value: value is None or isinstance(value, str),
+        "a str or None",
+    ),
+    "token_prepending": (
+        lambda value: value is None or _is_depth(value),
+        "a layer as an int, a tuple of two, or None",
+    ),
+    "adapters": (
+        lambda value: value is None or _is_path(value) or _are_paths(value),
+        "a str or path, a sequence of these, or None",
+    ),
+    "n_components": (
+        lambda value: value is None or _is_count(value),
+        "a positive int or None",
+    ),
+    "normalize": _flag,
+    "missing": _one_of("zero", "nan", "empty", "error"),
+    "max_length": (
+        lambda value: value is None or _is_count(value),
+        "a positive int or None",
+    ),
+    "long_texts": _one_of("truncate", "chunk", "error"),
+    "chunk_overlap": (
+        lambda value: value == 0 or _is_count(value),
+        "an int that isn't negative",
+    ),
+    "cache": (
+        lambda value: (
+            value is None
+            or isinstance(value, bool | str | os.PathLike | EmbeddingCache)
+        ),
+        "a bool, a path, an EmbeddingCache or None",
+    ),
+    "keep": (
+        _is_keep,
+        "among {'auto', 'requested', 'all'} or a tuple (layers, poolings)",
+    ),
+    "batch_tokens": (
+        lambda value: value == "auto" if isinstance(value, str) else _is_count(value),
+        "a positive int or 'auto'",
+    ),
+    "revision": (
+        lambda value: value is None or isinstance(value, str),
+        "a str or None",
+    ),
+    "trust_remote_code": _flag,
+    "verbose": _one_of("auto", True, False),
+}
+
+
+# --- what they mean for a model ------------------------------------------------------
+
+
+def resolve_space(params, model, adapters, device):
+    """The space that the parameters mean.
+
+    Parameters
+    ----------
+    params : LLMEmbeddingTransformer
+    model : ModelFolder
+    adapters : tuple of AdapterFolder
+    device : str
+
+    Returns
+    -------
+    EncoderSpec
+
+    Raises
+    ------
+    ValueError
+        For a value that this model, or another parameter, doesn't allow.
+    """
+    attention = resolve_attention(params, model, adapters)
+    template, counts_prompt = resolve_template(params, model, attention)
+    chunk = params.long_texts == "chunk"
+    special = (
+        not model.causal if params.special_tokens == "auto" else params.special_tokens
+    )
+    return EncoderSpec(
+        weights=model.digest_weights(),
+        config=model.digest_config(),
+        tokenizer=model.digest_tokenizer(),
+        attention=attention,
+        special_tokens=bool(special),
+        max_length=resolve_max_length(params, model),
+        # Where no text is cut, "error" gives the vectors of "truncate".
+        long_texts="chunk" if chunk else "truncate",
+        dtype=resolve_dtype(params.dtype, device),
+        template=template,
+        counts_prompt=counts_prompt,
+        token_prepending=resolve_prepending(params, model, attention, template),
+        adapters=tuple(adapter.digest for adapter in adapters),
+        chunk_overlap=int(params.chunk_overlap) if chunk else 0,
+    )
+
+
+def resolve_pooling(params, model, attention):
+    """The pooling that the parameters mean."""
+    if params.pooling != "auto":
+        return params.pooling
+    if params.template in PRESETS:
+        return "mean" if params.template == "echo" else "last"
+    causal = attention == "causal"
+    return model.declared.pooling or ("weighted_mean" if causal else "mean")
+
+
+def template_columns(template):
+    """Columns that a template names; None if it is about each text alone."""
+    if template is None or template in ("row", "chat", *PRESETS):
+        return None
+    return parse_template(template).columns
+
+
+def resolve_template(params, model, attention):
+    """The template as the space has it, and whether the prompt counts."""
+    declared = model.declared
+    if params.template is None or params.template == "row":
+        if declared.prompt is None:
+            return None, False
+        escaped = declared.prompt.replace("{", "{{").replace("}", "}}")
+        return escaped + "{text}", declared.counts_prompt
+    if params.template == "chat":
+        if not model.chats:
+            raise ValueError(
+                "The 'template' parameter of LLMEmbeddingTransformer can be 'chat' "
+                f"only for a model that brings a chat template; {model.name!r} has "
+                "none. Write the prompt as a string with '{text}' in it."
+            )
+        return "chat", False
+    if params.template not in PRESETS:
+        return params.template, False
+    if not model.causal:
+        raise ValueError(
+            "The 'template' parameter of LLMEmbeddingTransformer must be None or a "
+            f"prompt of your own for the encoder {model.name!r}. Got "
+            f"{params.template!r} instead, which is made for causal decoders."
+        )
+    if attention != "causal":
+        warnings.warn(
+            f"template={params.template!r} is made for causal attention; with "
+            "attention='bidirectional' no token predicts the next one.",
+            UserWarning,
+            stacklevel=5,
+        )
+    return PRESETS[params.template], False
+
+
+def resolve_prepending(params, model, attention, template):
+    """Start and exit of Token Prepending, or None."""
+    if params.token_prepending is None:
+        return None
+    name = "The 'token_prepending' parameter of LLMEmbeddingTransformer must be"
+    if attention != "causal":
+        raise ValueError(
+            f"{name} None with attention='bidirectional', where the text's tokens "
+            f"see the last one anyway. Got {params.token_prepending!r} instead."
+        )
+    if template is None or (
+        template != "chat" and not _is_prompt(parse_template(template))
+    ):
+        raise ValueError(
+            f"{name} None without a 'template' that has words before one '{{text}}', "
+            f"such as 'prompt_eol'. Got {params.token_prepending!r} instead."
+        )
+    several = isinstance(params.token_prepending, tuple | list)
+    start, exit = params.token_prepending if several else (1, params.token_prepending)
+    if not 0 <= start < exit <= model.n_layers:
+        raise ValueError(
+            f"{name} a layer from 2 to {model.n_layers}, the layers of "
+            f"{model.name!r}, or a tuple of two in rising order from 0 on. Got "
+            f"{params.token_prepending!r} instead."
+        )
+    return int(start), int(exit)
+
+
+def resolve_attention(params, model, adapters):
+    if params.attention == "causal" and not model.causal:
+        raise ValueError(
+            "The 'attention' parameter of LLMEmbeddingTransformer must be 'auto' for "
+            f"{model.name!r}, which has bidirectional attention by design. Got "
+            "'causal' instead."
+        )
+    if params.attention == "auto":
+        switched = any(adapter.bidirectional for adapter in adapters)
+        return "causal" if model.causal and not switched else "bidirectional"
+    return params.attention
+
+
+def resolve_max_length(params, model):
+    if params.max_length is None:
+        return model.max_tokens
+    if model.max_positions and params.max_length > model.max_positions:
+        raise ValueError(
+            "The 'max_length' parameter of LLMEmbeddingTransformer must be at most "
+            f"{model.max_positions} for {model.name!r}, the positions that the model "
+            f"has. Got {params.max_length} instead."
+        )
+    return int(params.max_length)
+
+
+def _is_prompt(template):
+    """Whether there is one text, and something before it."""
+    return len(template.fields) == 1 and bool(template.literals[0])
