@@ -14,6 +14,7 @@ _HOMES = {
     "LLMEmbeddingTransformer": "_transformer",
     "LayerPoolingDisplay": "_display",
     "ModelNotFoundError": "_folders",
+    "UnembeddingFilter": "_unembedding",
     "layer_pooling_grid": "_search",
 }
 
@@ -22,6 +23,7 @@ __all__ = [
     "LLMEmbeddingTransformer",
     "LayerPoolingDisplay",
     "ModelNotFoundError",
+    "UnembeddingFilter",
     "__version__",
     "layer_pooling_grid",
 ]

@@ -8,6 +8,7 @@ imported only when weights are merged.
 import hashlib
 import os
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,14 +155,20 @@ def _merge(network, adapter, n_layers):
 
     config = peft.PeftConfig.from_pretrained(adapter.folder)
     config.inference_mode = True
+    # A name proves nothing, and peft would warn of another place of the same model; names
+    # and shapes of the weights are compared below.
+    config.base_model_name_or_path = None
     try:
-        wrapped = peft.get_peft_model(network, config)
+        with warnings.catch_warnings():
+            # peft asks transformers by names that are going out of use.
+            warnings.simplefilter("ignore", FutureWarning)
+            wrapped = peft.get_peft_model(network, config)
         merge = wrapped.merge_and_unload
     except (AttributeError, ValueError, KeyError) as error:
         raise ValueError(
             _refusal(adapter, f"it can't be put into {type(network).__name__}: {error}")
         ) from error
-    own = peft.get_peft_model_state_dict(wrapped)
+    own = peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False)
     theirs = load_file(adapter.folder / WEIGHTS)
     depth = network.config.get_text_config().num_hidden_layers
     state = _matched(theirs, own, adapter, depth, n_layers)
@@ -181,8 +188,12 @@ def _matched(theirs, own, adapter, depth, n_layers):
     state = {}
     for name, weight in theirs.items():
         layer = re.search(r"\.(\d+)\.", name)
-        if "lm_head." in name or (layer and depth <= int(layer[1]) < n_layers):
-            continue  # behind the hidden states that are wanted
+        if (
+            "lm_head." in name
+            or "base_layer." in name
+            or (layer and depth <= int(layer[1]) < n_layers)
+        ):
+            continue  # the base's own, or behind the hidden states that are wanted
         place = _place(name, own)
         if place is None or own[place].shape != weight.shape:
             got = "no such layer" if place is None else f"{tuple(own[place].shape)}"

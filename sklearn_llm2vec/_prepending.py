@@ -51,7 +51,7 @@ class TokenPrepending:
                 shift = self._shift.to(states.dtype)
                 states[rows, positions] = states[rows, positions] + shift
             if self.start <= k < self.exit:
-                states[rows, positions] = states[:, -1]
+                states[rows, positions] = states[:, -1].clone()
             return states
 
         return edit

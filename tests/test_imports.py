@@ -39,6 +39,7 @@ ORDER = [
     "_transformer",
     "_search",
     "_display",
+    "_unembedding",
 ]
 
 

@@ -64,8 +64,7 @@ def test_with_and_without_a_prefix_on_every_architecture(name, tmp_path, texts):
     (one, n_one), (two, n_two) = (encode(e, short, depth) for e in (shared, whole))
     close(one, two)
     if name not in NO_PREFIX:
-        # <s> and all of the head's tokens but the last.
-        assert n_two - n_one == 12 * len(short)
+        assert n_two - n_one == len(shared._prefix.ids) * len(short)
 
 
 def test_a_window_shorter_than_the_prefix(tmp_path, texts):
@@ -111,6 +110,8 @@ def test_what_counts_inside_the_prefix_keeps_it_from_being_used(llama, texts):
 def test_a_short_head_isnt_worth_it(llama):
     shared, _ = encoders(llama, template="the {text}")
     assert shared._prefix is None
+    # <s> and all of the head's tokens but the last.
+    assert len(encoders(llama)[0]._prefix.ids) == 12
 
 
 def test_a_text_that_changes_the_heads_last_token(shared_models):

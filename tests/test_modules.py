@@ -1,0 +1,196 @@
+"""Folders of sentence-transformers: what they declare is what comes out."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import bert_config, llama_config, save_model
+from sentence_transformers import SentenceTransformer
+
+from sklearn_llm2vec import LLMEmbeddingTransformer
+from sklearn_llm2vec._modules import ACTIVATIONS
+
+try:
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+except ImportError:
+    from sentence_transformers.models import Pooling, Transformer
+try:
+    from sentence_transformers.base.modules import Dense, Normalize
+except ImportError:
+    from sentence_transformers.models import Dense, Normalize
+
+
+def make(folder, **params):
+    return LLMEmbeddingTransformer(str(folder), **{"cache": None, **params})
+
+
+def save(
+    tmp_path, pooling="mean", *, kind="bert", dense=(), normalize=False, **options
+):
+    """A sentence-transformers folder around a tiny model, and the model itself."""
+    config = bert_config() if kind == "bert" else llama_config()
+    base = save_model(tmp_path / "base", config, kind)
+    modules = [Transformer(str(base)), Pooling(32, pooling_mode=pooling)]
+    torch.manual_seed(5)
+    modules += [Dense(a, b, **more) for a, b, more in dense]
+    modules += [Normalize()] * normalize
+    model = SentenceTransformer(modules=modules, device="cpu", **options)
+    model.save(str(tmp_path / "st"))
+    return tmp_path / "st", SentenceTransformer(str(tmp_path / "st"), device="cpu")
+
+
+def close(ours, theirs, atol=1e-6):
+    scale = max(1.0, np.abs(theirs).max())
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol * scale)
+
+
+def test_minilm(minilm, texts):
+    folder = make(minilm).fit(["a"])
+    from sklearn_llm2vec._folders import read_model
+
+    reference = SentenceTransformer(str(read_model(folder.model).folder), device="cpu")
+    ours = make(minilm, normalize=True).fit_transform(texts)
+    close(ours, reference.encode(texts))
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max", "weightedmean", "lasttoken"])
+def test_every_pooling(tmp_path, texts, pooling, kind):
+    folder, reference = save(tmp_path, pooling, kind=kind)
+    # sentence-transformers counts the special tokens in its pooling.
+    ours = make(folder, special_tokens=True).fit_transform(texts)
+    close(ours, reference.encode(texts), 2e-6)
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_dense_layers(tmp_path, texts, name):
+    function = getattr(torch.nn, name)()
+    folder, reference = save(
+        tmp_path,
+        dense=[
+            (32, 48, {"activation_function": function}),
+            (48, 8, {"activation_function": torch.nn.Identity(), "bias": False}),
+        ],
+        normalize=True,
+    )
+    estimator = make(folder, normalize=True)
+    close(estimator.fit_transform(texts), reference.encode(texts))
+    assert estimator.embedding_dim_ == 8
+    assert len(estimator.get_feature_names_out()) == 8
+
+
+def test_dense_layers_belong_to_auto_and_the_last_layer(tmp_path, texts):
+    folder, _ = save(tmp_path, dense=[(32, 8, {})])
+    assert make(folder).fit_transform(texts).shape[1] == 8
+    for params in ({"pooling": "mean"}, {"layer": 2}, {"layer": (2, -1)}):
+        assert make(folder, **params).fit_transform(texts).shape[1] == 32
+    two = make(folder).fit_transform(np.array([["a", "card"]], object))
+    assert two.shape == (1, 16)
+
+
+def test_dense_layers_dont_depend_on_the_batch(tmp_path, texts):
+    folder, _ = save(tmp_path, dense=[(32, 200, {})])
+    many = [f"{a} {b}" for a in texts for b in texts[:9]]
+    want = make(folder).fit_transform(many)
+    order = np.random.default_rng(0).permutation(len(many))
+    got = make(folder).fit_transform([many[i] for i in order])
+    np.testing.assert_array_equal(got, want[order])
+    np.testing.assert_array_equal(make(folder).fit_transform(many[7:8])[0], want[7])
+
+
+def test_a_residual(tmp_path, texts):
+    try:
+        folder, reference = save(
+            tmp_path,
+            dense=[(32, 32, {"use_residual": True}), (32, 8, {"use_residual": True})],
+        )
+    except TypeError:
+        pytest.skip("this sentence-transformers has no residual in Dense")
+    close(make(folder).fit_transform(texts), reference.encode(texts))
+
+
+def test_the_default_prompt(tmp_path, texts):
+    folder, reference = save(
+        tmp_path,
+        prompts={"query": "the {book} of ", "document": ""},
+        default_prompt_name="query",
+    )
+    close(make(folder).fit_transform(texts), reference.encode(texts))
+    close(
+        make(folder, template="{text}").fit_transform(texts),
+        reference.encode(texts, prompt=""),
+    )
+
+
+def test_a_prompt_that_isnt_pooled(tmp_path, texts):
+    folder, _ = save(
+        tmp_path, prompts={"query": "the book of "}, default_prompt_name="query"
+    )
+    path = folder / "1_Pooling" / "config.json"
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"include_prompt": False})
+    )
+    reference = SentenceTransformer(str(folder), device="cpu").encode(texts)
+    # There the prompt's mask takes [CLS] with it.
+    estimator = make(folder, special_tokens=True)
+    ours = estimator.fit_transform(texts)
+    want = make(folder, template="the book of {text}").fit_transform(texts)
+    np.testing.assert_array_equal(ours, want)
+    assert np.abs(ours - reference).max() < np.abs(reference).max()
+
+
+def test_a_transformer_in_a_folder_of_its_own(tmp_path, texts):
+    folder, reference = save(tmp_path)
+    want = reference.encode(texts)
+    inside = folder / "0_Transformer"
+    inside.mkdir()
+    for path in list(folder.iterdir()):
+        if path.is_file() and path.name not in ("modules.json",):
+            path.rename(inside / path.name)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["path"] = "0_Transformer"
+    (folder / "modules.json").write_text(json.dumps(modules))
+    close(make(folder).fit_transform(texts), want)
+
+
+def test_lower_case(tmp_path):
+    folder, _ = save(tmp_path)
+    path = folder / "sentence_bert_config.json"
+    settings = json.loads(path.read_text()) if path.is_file() else {}
+    upper = make(folder).fit(["a"])
+    path.write_text(json.dumps(settings | {"do_lower_case": True}))
+    lower = make(folder).fit(["a"])
+    assert lower.fingerprint_ != upper.fingerprint_
+    got = lower.transform(["THE Card", "the card"])
+    np.testing.assert_array_equal(got[0], got[1])
+
+
+def test_what_isnt_known_is_said(tmp_path):
+    folder, _ = save(tmp_path)
+    path = folder / "modules.json"
+    modules = json.loads(path.read_text())
+    other = {
+        "idx": 2,
+        "name": "2",
+        "path": "2_CNN",
+        "type": "sentence_transformers.models.CNN",
+    }
+    path.write_text(json.dumps([*modules, other]))
+    with pytest.raises(ValueError, match="a module of type 'CNN' isn't known"):
+        make(folder).fit(["a"])
+    assert make(folder, pooling="mean").fit_transform(["a"]).shape == (1, 32)
+    assert make(folder, layer=1).fit_transform(["a"]).shape == (1, 32)
+    path.write_text(json.dumps(modules))
+    pooling = folder / "1_Pooling" / "config.json"
+    flags = {"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True}
+    pooling.write_text(json.dumps(flags))
+    with pytest.raises(ValueError, match=r"the pooling 'mean \+ max' isn't known"):
+        make(folder).fit(["a"])
+
+
+def test_dense_weights_as_a_pickle(tmp_path):
+    folder, _ = save(tmp_path, dense=[(32, 8, {})])
+    (folder / "2_Dense" / "model.safetensors").rename(folder / "2_Dense" / "x.bin")
+    with pytest.raises(ValueError, match="must have its weights in model.safetensors"):
+        make(folder).fit(["a"])
