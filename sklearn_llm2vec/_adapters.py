@@ -155,6 +155,7 @@ def _merge(network, adapter, n_layers):
 
     config = peft.PeftConfig.from_pretrained(adapter.folder)
     config.inference_mode = True
+    config.task_type = None  # the head that a task adds isn't loaded
     # A name proves nothing, and peft would warn of another place of the same model; names
     # and shapes of the weights are compared below.
     config.base_model_name_or_path = None
