@@ -11,6 +11,7 @@ project = "sklearn-llm2vec"
 author = "The sklearn-llm2vec developers"
 version = release = sklearn_llm2vec.__version__
 extensions = [
+    "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "numpydoc",

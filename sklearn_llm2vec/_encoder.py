@@ -104,7 +104,7 @@ class Encoder:
         Tokens of a row, special tokens and prompt included.
     batch_tokens : int or "auto"
         Most tokens of one pass.
-    template, counts_prompt, chunk_overlap
+    template, counts, chunk_overlap
         As `TextTokenizer` takes them.
     token_prepending : tuple of (int, int) or None
         Start and exit, as `TokenPrepending` takes them.
@@ -121,7 +121,7 @@ class Encoder:
         max_length,
         batch_tokens="auto",
         template=None,
-        counts_prompt=False,
+        counts="text",
         chunk_overlap=None,
         token_prepending=None,
         shares_prefix=False,
@@ -139,7 +139,7 @@ class Encoder:
             special_tokens=special_tokens,
             max_length=max_length,
             template=template,
-            counts_prompt=counts_prompt,
+            counts=counts,
             chunk_overlap=chunk_overlap,
             n_added=0 if token_prepending is None else 1,
         )

@@ -50,8 +50,8 @@ class Declared:
         Folders of the dense layers that follow, in order.
     prompt : str or None
         What stands before each text by default.
-    counts_prompt : bool
-        Whether the prompt's tokens count in the pooling.
+    counts : {"prompt", "behind"}
+        Whether the prompt's tokens count in the pooling, or only what is behind them.
     prompts : tuple of (str, str)
         All prompts by name.
     lowercase : bool
@@ -64,7 +64,7 @@ class Declared:
     pooling: str | None = None
     dense: tuple = ()
     prompt: str | None = None
-    counts_prompt: bool = False
+    counts: str = "prompt"
     prompts: tuple = ()
     lowercase: bool = False
     unknown: str | None = None
@@ -100,7 +100,7 @@ def read_declared(folder):
         pooling=pooling,
         dense=dense,
         prompt=prompts.get(texts.get("default_prompt_name")) or None,
-        counts_prompt=config.get("include_prompt", True) is not False,
+        counts="behind" if config.get("include_prompt") is False else "prompt",
         prompts=tuple((name, prompt) for name, prompt in prompts.items() if prompt),
         lowercase=settings.get("do_lower_case") is True,
         unknown=unknown,

@@ -220,11 +220,12 @@ def resolve_space(params, model, adapters, device):
         For a value that this model, or another parameter, doesn't allow.
     """
     attention = resolve_attention(params, model, adapters)
-    template, counts_prompt = resolve_template(params, model, attention)
+    template, counts = resolve_template(params, model, attention)
     chunk = params.long_texts == "chunk"
-    special = (
-        not model.causal if params.special_tokens == "auto" else params.special_tokens
-    )
+    special = params.special_tokens
+    if special == "auto":
+        # sentence-transformers counts them in every model's pooling.
+        special = not model.causal or model.declared.pooling is not None
     return EncoderSpec(
         weights=model.digest_weights(),
         config=model.digest_config(),
@@ -236,7 +237,7 @@ def resolve_space(params, model, adapters, device):
         long_texts="chunk" if chunk else "truncate",
         dtype=resolve_dtype(params.dtype, device),
         template=template,
-        counts_prompt=counts_prompt,
+        counts=counts,
         token_prepending=resolve_prepending(params, model, attention, template),
         adapters=tuple(adapter.digest for adapter in adapters),
         chunk_overlap=int(params.chunk_overlap) if chunk else 0,
@@ -261,13 +262,13 @@ def template_columns(template):
 
 
 def resolve_template(params, model, attention):
-    """The template as the space has it, and whether the prompt counts."""
+    """The template as the space has it, and which of its tokens count."""
     declared = model.declared
     if params.template is None or params.template == "row":
         if declared.prompt is None:
-            return None, False
+            return None, "text"
         escaped = declared.prompt.replace("{", "{{").replace("}", "}}")
-        return escaped + "{text}", declared.counts_prompt
+        return escaped + "{text}", declared.counts
     if params.template == "chat":
         if not model.chats:
             raise ValueError(
@@ -275,9 +276,9 @@ def resolve_template(params, model, attention):
                 f"only for a model that brings a chat template; {model.name!r} has "
                 "none. Write the prompt as a string with '{text}' in it."
             )
-        return "chat", False
+        return "chat", "text"
     if params.template not in PRESETS:
-        return params.template, False
+        return params.template, "text"
     if not model.causal:
         raise ValueError(
             "The 'template' parameter of LLMEmbeddingTransformer must be None or a "
@@ -291,7 +292,7 @@ def resolve_template(params, model, attention):
             UserWarning,
             stacklevel=5,
         )
-    return PRESETS[params.template], False
+    return PRESETS[params.template], "text"
 
 
 def resolve_prepending(params, model, attention, template):

@@ -55,8 +55,8 @@ class EncoderSpec:
         ``NUMERICS_VERSION``.
     template : str or None
         The prompt around the text, "chat" for the tokenizer's own.
-    counts_prompt : bool
-        Whether the prompt's own tokens count in mean-like poolings.
+    counts : {"text", "prompt", "behind"}
+        Which tokens of a prompt count in mean-like poolings; see ``_templates``.
     token_prepending : tuple of (int, int) or None
         Layers before which the placeholder is replaced: start and exit.
     adapters : tuple of str
@@ -75,7 +75,7 @@ class EncoderSpec:
     dtype: str
     numerics: int = NUMERICS_VERSION
     template: str | None = None
-    counts_prompt: bool = False
+    counts: str = "text"
     token_prepending: tuple | None = None
     adapters: tuple = ()
     chunk_overlap: int = 0

@@ -54,7 +54,7 @@ class TextTokenizer:
         Most tokens of a row.
     template : str or None
         "chat" is the tokenizer's own.
-    counts_prompt : bool
+    counts : {"text", "prompt", "behind"}
         As in `Template`.
     chunk_overlap : int or None
         Tokens that two windows of a long text share; None cuts long texts.
@@ -69,7 +69,7 @@ class TextTokenizer:
         special_tokens,
         max_length,
         template=None,
-        counts_prompt=False,
+        counts="text",
         chunk_overlap=None,
         n_added=0,
     ):
@@ -78,7 +78,7 @@ class TextTokenizer:
         self.max_length = max_length
         self.chunk_overlap = chunk_overlap
         self._room = max_length - n_added
-        self.template = self._template(template, counts_prompt)
+        self.template = self._template(template, counts)
         self._plain = template is None
         self._head, self._tail = self._special_tokens_around()
         self._check_room()
@@ -176,7 +176,7 @@ class TextTokenizer:
                 return getattr(self.tokenizer, name)
         return 0
 
-    def _template(self, template, counts_prompt):
+    def _template(self, template, counts):
         if template is None:
             return PLAIN
         if not self.tokenizer.is_fast:
@@ -188,7 +188,7 @@ class TextTokenizer:
             )
         if template == "chat":
             return self._chat_template()
-        return parse_template(template, counts_prompt=counts_prompt)
+        return parse_template(template, counts=counts)
 
     def _chat_template(self):
         prompt = self.tokenizer.apply_chat_template(
@@ -273,8 +273,10 @@ class TextTokenizer:
 
     def _counted(self, n_tokens, places):
         head, tail = (0, self._head), (n_tokens - self._tail, n_tokens)
-        if self.template.counts_prompt:
+        if self.template.counts == "prompt":
             inside = [(self._head, n_tokens - self._tail)]
+        elif self.template.counts == "behind":
+            inside, head = [(places[0][0], n_tokens - self._tail)], (0, 0)
         else:
             counted = zip(places, self.template.counted, strict=True)
             inside = [place for place, counts in counted if counts]

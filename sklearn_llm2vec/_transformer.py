@@ -57,7 +57,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         with "auto" and the last layer only.
     special_tokens : "auto" or bool, default="auto"
         Whether BOS, CLS and SEP count in "mean", "weighted_mean" and "max". "auto": yes
-        for encoders, no for decoders.
+        for encoders and in folders of sentence-transformers, no for other decoders.
     attention : {"auto", "causal", "bidirectional"}, default="auto"
         "auto" is what the model was made for. "bidirectional" lets every token of a
         causal decoder see all others (LLM2Vec, section 2.1); it is proved when the model

@@ -322,7 +322,7 @@ def load_encoder(source, depth):
         max_length=spec.max_length,
         batch_tokens=source.batch_tokens,
         template=spec.template,
-        counts_prompt=spec.counts_prompt,
+        counts=spec.counts,
         chunk_overlap=spec.chunk_overlap if spec.long_texts == "chunk" else None,
         token_prepending=spec.token_prepending,
         shares_prefix=spec.template is not None and spec.attention == "causal",
