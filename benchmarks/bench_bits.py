@@ -1,24 +1,23 @@
 """The same bits whatever stands beside a text: batch, order, cache, keep, threads, depth.
 
-300 real texts (banking77, and paragraphs of Wikipedia cut or joined so that lengths run
-from 1 to 512 tokens), MiniLM and a tiny random Llama, float32 on the CPU. Every variant is
-compared with one reference for each of a few (layer, pooling) cells; the number of texts
-whose vector differs in any bit is counted. Bar: 0 in every variant.
+300 real texts of 1 to 512 tokens (Banking77, and cuts from Wikipedia), MiniLM and a tiny
+random Llama, float32 on the CPU. Every variant is compared with one pass over all texts
+that keeps every layer and pooling; a text counts as differing if any bit of its vectors
+does. Bar: 0 in every variant.
 
-Reads shared/data beside the repository.
+    python benchmarks/bench_bits.py [--small]
 """
 
-import argparse
 import gzip
-import sys
-from pathlib import Path
+from itertools import islice
 
-import _common
+import harness
 import numpy as np
 import torch
 
 from sklearn_llm2vec import LLMEmbeddingTransformer, _models
 from sklearn_llm2vec._encoder import Encoder
+from sklearn_llm2vec._folders import read_model
 from sklearn_llm2vec._vectors import ALL_POOLINGS
 
 
@@ -27,12 +26,10 @@ def real_texts(n_texts, n_words_of):
 
     `n_words_of` counts a text's tokens with the tokenizer of MiniLM.
     """
-    path = _common.DATA / "corpus_wikipedia_en" / "corpus.txt.gz"
-    if not path.is_file():
-        sys.exit(f"{path} is not there. It is part of shared/data, see _common.")
+    path = harness.data_file("corpus_wikipedia_en/corpus.txt.gz")
     with gzip.open(path, "rt", encoding="utf-8") as file:
-        words = " ".join(line.strip() for _, line in zip(range(4000), file)).split()
-    short = list(dict.fromkeys(_common.banking_texts(n_texts // 3)[0]))
+        words = " ".join(line.strip() for line in islice(file, 4000)).split()
+    short = list(dict.fromkeys(harness.banking_texts(n_texts // 3)[0]))
     texts = ["", "a", *short]  # "" is the special tokens alone, one with Llama
     lengths = np.linspace(1, 512, n_texts - len(texts) + 8).astype(int)
     position = 0
@@ -66,7 +63,7 @@ def differing(reference, other):
 
 def check_model(name, folder, texts, root, special, n_alone):
     """Rows (model, variant, texts, differing)."""
-    model = _models.read_model(folder)
+    model = read_model(folder)
     whole = model.n_layers
     every = (range(whole + 1), ALL_POOLINGS)
     layers, poolings = [1, whole // 2, whole], ["mean", "last", "max"]
@@ -101,7 +98,7 @@ def check_model(name, folder, texts, root, special, n_alone):
     note("one cell", encode(load(whole), texts, [whole], ["mean"]))
     note("9 cells", encode(load(whole), texts, layers, poolings))
     threads = torch.get_num_threads()
-    for n_threads in (1, 2):
+    for n_threads in (1, 2, 3):
         torch.set_num_threads(n_threads)
         note(f"threads={n_threads}", encode(load(whole), texts, *every))
     torch.set_num_threads(threads)
@@ -128,14 +125,14 @@ def check_model(name, folder, texts, root, special, n_alone):
         note(f"estimator {cell}, no cache", {cell: bare.fit_transform(texts)})
         keeps = ["requested", "all", "auto", ((0, layer), (pooling, "max"))]
         for number, keep in enumerate(keeps):
-            place = Path(root, f"{name}-{layer}-{number}")
+            place = root / f"{name}-{layer}-{number}"
             cached = LLMEmbeddingTransformer(**base, **chosen, cache=place, keep=keep)
             note(f"{cell}, keep={keep}, cold", {cell: cached.fit_transform(texts)})
             warm = cached.fit_transform([texts[i] for i in order])
             if cached.last_report_.encoded:
                 raise RuntimeError("the warm transform encoded texts")
             note(f"{cell}, keep={keep}, warm, shuffled", {cell: warm}, order)
-        half_place = Path(root, f"{name}-{layer}-half")
+        half_place = root / f"{name}-{layer}-half"
         cached = LLMEmbeddingTransformer(**base, **chosen, cache=half_place)
         cached.fit_transform([texts[i] for i in half])
         note(f"{cell}, half of them cached", {cell: cached.fit_transform(texts)})
@@ -143,30 +140,21 @@ def check_model(name, folder, texts, root, special, n_alone):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--texts", type=int, default=300)
-    parser.add_argument("--alone", type=int, default=300, help="texts encoded alone")
-    parser.add_argument("--models", nargs="+", default=["minilm", "llama"])
-    args = parser.parse_args()
-    rows = []
-    with _common.new_folder() as root:
-        _common.own_cache(Path(root, "default"))
-        tokenizer = _models.load_tokenizer(_models.read_model(_common.MINILM))
+    args = harness.read_sizes(__doc__, texts=(300, 40), alone=(300, 10))
+    with harness.new_folder() as root:
+        tokenizer = _models.load_tokenizer(harness.minilm())
         texts = real_texts(
             args.texts, lambda text: len(tokenizer(text, verbose=False)["input_ids"])
         )
         lengths = [len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"]]
         print(f"{len(texts)} texts of {min(lengths)} to {max(lengths)} tokens (MiniLM)")
         words = sorted({word for text in texts for word in text.split()})
-        if "minilm" in args.models:
-            rows += check_model("minilm", _common.MINILM, texts, root, True, args.alone)
-        if "llama" in args.models:
-            folder = _common.tiny_llama(Path(root, "llama"), words=words)
-            rows += check_model("llama", folder, texts, root, False, args.alone)
-    print()
-    _common.print_table(["model", "variant", "texts", "differing"], rows)
-    _common.finish(
-        "bits",
+        rows = check_model("minilm", harness.MINILM, texts, root, True, args.alone)
+        folder = harness.random_llama(root / "llama", words=words)
+        rows += check_model("llama", folder, texts, root, False, args.alone)
+    harness.print_table(["model", "variant", "texts", "differing"], rows)
+    harness.finish(
+        args,
         passed={"no vector differs": not any(row[-1] for row in rows)},
         texts=len(texts),
         tokens=[min(lengths), max(lengths)],

@@ -1,29 +1,27 @@
-"""Early exit: a pass to layer k of 30 costs k/30 of the full pass, in time and in memory.
+"""Early exit: a pass to layer k of 30 costs k/30 of the full pass, in time and memory.
 
 A random Llama (hidden 576, 30 layers, intermediate 1536, 9 heads, 3 key-value heads,
 vocabulary 2048). Time: one encode of the same texts to layer 10, 20 and 30, interleaved,
-medians, from a model of which only these layers are loaded. Memory: the weights that are
-resident, less the embeddings. Bar for both: within 15 % of k/30 of the full depth.
+medians, by a model of which only these layers are loaded. Memory: the loaded weights less
+the embeddings. Bar for both: within 15 % of k/30 of the full depth.
+
+    python benchmarks/bench_early_exit.py [--small]
 """
 
-import argparse
 import time
-from pathlib import Path
 
-import _common
+import harness
 import numpy as np
 
 from sklearn_llm2vec import _models
 from sklearn_llm2vec._encoder import Encoder
+from sklearn_llm2vec._folders import read_model
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--texts", type=int, default=64)
-    parser.add_argument("--words", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--layers", type=int, default=30)
-    args = parser.parse_args()
+    args = harness.read_sizes(
+        __doc__, texts=(64, 32), words=(32, 32), repeats=(5, 3), layers=(30, 12)
+    )
     whole = args.layers
     depths = [whole // 3, 2 * whole // 3, whole]
     rng = np.random.default_rng(0)
@@ -31,65 +29,64 @@ def main():
         " ".join(f"w{i}" for i in rng.integers(0, 2000, args.words))
         for _ in range(args.texts)
     ]
-    with _common.new_folder() as root:
-        _common.own_cache(Path(root, "default"))
-        folder = _common.tiny_llama(
-            Path(root, "llama"),
+    with harness.new_folder() as root:
+        folder = harness.random_llama(
+            root / "llama",
             hidden=576,
             layers=whole,
             intermediate=1536,
             heads=9,
             kv_heads=3,
         )
-        model = _models.read_model(folder)
+        model = read_model(folder)
         encoders, weights = {}, {}
         for depth in depths:
-            _models.forget_models()
+            _models.forget_models()  # else a deeper copy would serve
             loaded = _models.load_model(
                 model, depth=depth, dtype="float32", device="cpu"
             )
             embeddings = loaded.states.network.get_input_embeddings().weight
             weights[depth] = loaded.n_bytes - embeddings.nbytes
             encoders[depth] = Encoder(loaded, special_tokens=False, max_length=512)
-        seconds = {depth: [] for depth in depths}
+        times = {depth: [] for depth in depths}
         for repeat in range(args.repeats + 1):
             for depth, encoder in encoders.items():
                 started = time.perf_counter()
                 for _ in encoder.encode(texts, [depth], ["mean"]):
                     pass
                 if repeat:  # the first round warms up
-                    seconds[depth].append(time.perf_counter() - started)
-    medians = {depth: float(np.median(times)) for depth, times in seconds.items()}
-    rows, results, passed = [], [], {}
-    for depth in depths:
-        expected = depth / whole
-        of_time = medians[depth] / medians[whole]
-        of_weights = weights[depth] / weights[whole]
-        rows.append(
+                    times[depth].append(time.perf_counter() - started)
+    seconds = {depth: float(np.median(times[depth])) for depth in depths}
+    of_time = {depth: seconds[depth] / seconds[whole] for depth in depths}
+    of_weights = {depth: weights[depth] / weights[whole] for depth in depths}
+    harness.print_table(
+        ["layer", "seconds", "of full", "MiB of layers", "of full", "k/layers"],
+        [
             [
                 depth,
-                f"{medians[depth]:.3f}",
-                f"{of_time:.3f}",
+                f"{seconds[depth]:.3f}",
+                f"{of_time[depth]:.3f}",
                 f"{weights[depth] / 2**20:.1f}",
-                f"{of_weights:.3f}",
-                f"{expected:.3f}",
+                f"{of_weights[depth]:.3f}",
+                f"{depth / whole:.3f}",
             ]
-        )
-        results.append(
-            {
-                "layer": depth,
-                "seconds": round(medians[depth], 4),
-                "of_full_time": round(of_time, 4),
-                "of_full_weights": round(of_weights, 4),
-                "expected": round(expected, 4),
-            }
-        )
-        passed[f"time at layer {depth}"] = abs(of_time / expected - 1) <= 0.15
-        passed[f"weights at layer {depth}"] = abs(of_weights / expected - 1) <= 0.15
-    _common.print_table(
-        ["layer", "seconds", "of full", "MiB of layers", "of full", "k/30"], rows
+            for depth in depths
+        ],
     )
-    _common.finish("early_exit", passed=passed, texts=len(texts), rows=results)
+    passed = {}
+    for depth in depths[:-1]:
+        for what, part in [("time", of_time[depth]), ("weights", of_weights[depth])]:
+            bar = f"{what} to layer {depth} of {whole}: {depth / whole:.3f} +- 15 %"
+            passed[bar] = abs(part * whole / depth - 1) <= 0.15
+    harness.finish(
+        args,
+        passed=passed,
+        texts=len(texts),
+        layers=depths,
+        seconds=[round(s, 4) for s in seconds.values()],
+        of_full_time=[round(part, 4) for part in of_time.values()],
+        of_full_weights=[round(part, 4) for part in of_weights.values()],
+    )
 
 
 if __name__ == "__main__":

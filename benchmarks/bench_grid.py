@@ -1,24 +1,25 @@
-"""One pass for a search: every layer and pooling, cross-validated, each text encoded once.
+"""A search over every layer and pooling sends each text through the model once.
 
-All 7 hidden states x 5 poolings x 5 folds of MiniLM on texts of banking77, with
-LogisticRegression on one BLAS thread. Bars:
+All 7 hidden states x 5 poolings x 5 folds of MiniLM on 2,000 texts of Banking77, searched
+four times. Bars:
 
 - empty cache, grid from ``layer_pooling_grid``: texts encoded == distinct texts;
-- the same again: 0 texts encoded, and no model loaded;
-- ``n_jobs=2``, empty cache: the same counts, exactly one process loads the model;
+- the same again: no text encoded, no model loaded;
+- ``n_jobs=2``, empty cache: texts encoded == distinct texts, one load in one process;
 - a hand-written ``param_grid``, empty cache: at most 2 passes over the texts.
 
-Only the first search uses ``--head``; the other three count texts only and use a
-RidgeClassifier. Reads shared/data beside the repository.
+The first search has a LogisticRegression on one BLAS thread; the other three are there to
+count texts, with a RidgeClassifier.
+
+    python benchmarks/bench_grid.py [--small]
 """
 
-import argparse
 import os
 import time
 from pathlib import Path
 
-import _common
-import _count_loads
+import harness
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -27,20 +28,47 @@ from threadpoolctl import threadpool_limits
 from sklearn_llm2vec import EmbeddingCache, LLMEmbeddingTransformer, layer_pooling_grid
 
 
+class CountLoads(TransformerMixin, BaseEstimator):
+    """Passes texts on; once fitted in a process, that one writes each load to `file`."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def fit(self, X, y=None):
+        from sklearn_llm2vec import _models
+
+        load_network = getattr(_models.load_network, "original", _models.load_network)
+
+        def counting(*args, **kwargs):
+            with open(self.file, "a", encoding="utf-8") as file:
+                file.write(f"{os.getpid()}\n")
+            return load_network(*args, **kwargs)
+
+        counting.original = load_network
+        _models.load_network = counting
+        return self
+
+    def transform(self, X):
+        return X
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
 def search(name, texts, labels, folder, *, head, written=False, n_jobs=1, folds=5):
     """Run one search with the cache in `folder`; return its row of numbers."""
     loads = Path(f"{folder}-{name.replace(' ', '-')}.loads")
-    os.environ["BENCH_LOADS"] = str(loads)
+    loads.touch()
     pipeline = make_pipeline(
-        _count_loads.watcher(),
-        LLMEmbeddingTransformer(_common.MINILM, cache=folder, verbose=False),
+        CountLoads(loads),
+        LLMEmbeddingTransformer(harness.MINILM, cache=folder, verbose=False),
         head,
     )
     grid = layer_pooling_grid(pipeline)
     if written:
         grid = {key: values for key, values in grid.items() if not key.endswith("keep")}
     cache = EmbeddingCache(folder)
-    before = _encoded(cache)
+    before = cache.info()["texts_encoded"]
     started = time.perf_counter()
     with threadpool_limits(1, "blas"):
         found = GridSearchCV(
@@ -51,13 +79,12 @@ def search(name, texts, labels, folder, *, head, written=False, n_jobs=1, folds=
             refit=False,
             error_score="raise",
         ).fit(texts, labels)
-    pids = _count_loads.read_loads(loads)
     seconds = time.perf_counter() - started
-    results = found.cv_results_
+    pids = loads.read_text().split()
     return {
         "search": name,
-        "fits": len(results["params"]) * folds,
-        "texts encoded": _encoded(cache) - before,
+        "fits": len(found.cv_results_["params"]) * folds,
+        "texts encoded": cache.info()["texts_encoded"] - before,
         "loads": len(pids),
         "processes loading": len(set(pids)),
         "seconds": round(seconds, 1),
@@ -67,65 +94,48 @@ def search(name, texts, labels, folder, *, head, written=False, n_jobs=1, folds=
     }
 
 
-def _encoded(cache):
-    return cache.info().get("texts_encoded", 0)
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--texts", type=int, default=2000)
-    parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--head", choices=["logreg", "ridge"], default="logreg")
-    parser.add_argument("--max-iter", type=int, default=100)
-    parser.add_argument("--C", type=float, default=1.0)
-    parser.add_argument("--tol", type=float, default=1e-2)
-    args = parser.parse_args()
-
-    texts, labels = _common.banking_texts(args.texts)
+    args = harness.read_sizes(__doc__, texts=(2000, 200), folds=(5, 2))
+    texts, labels = harness.banking_texts(args.texts)
     distinct = len(set(texts))
-    head = RidgeClassifier(alpha=0.1)
-    if args.head == "logreg":
-        head = LogisticRegression(max_iter=args.max_iter, C=args.C, tol=args.tol)
-    quick = RidgeClassifier(alpha=0.1)
-    with _common.new_folder() as root:
-        _common.own_cache(Path(root, "default"))
-        first, second, third = (Path(root, name) for name in ("one", "two", "three"))
+    logistic = LogisticRegression(max_iter=100, tol=1e-2)
+    ridge = RidgeClassifier(alpha=0.1)
+    with harness.new_folder() as root:
+        harness.minilm()
+        first, second, third = (root / name for name in ("one", "two", "three"))
         runs = []
         for name, folder, options in [
-            ("grid, empty cache", first, {"head": head}),
-            ("grid, again", first, {"head": quick}),
-            ("grid, n_jobs=2, empty cache", second, {"head": quick, "n_jobs": 2}),
-            ("hand-written, empty cache", third, {"head": quick, "written": True}),
+            ("grid, empty cache", first, {"head": logistic}),
+            ("grid, again", first, {"head": ridge}),
+            ("grid, n_jobs=2, empty cache", second, {"head": ridge, "n_jobs": 2}),
+            ("hand-written, empty cache", third, {"head": ridge, "written": True}),
         ]:
-            runs.append(
-                search(name, texts, labels, folder, folds=args.folds, **options)
-            )
-            print(runs[-1], flush=True)
-    print(f"\n{len(texts)} texts, {distinct} distinct; first head {head}\n")
-    _common.print_table(list(runs[0]), [run.values() for run in runs])
-    one, again, parallel, written = (run["texts encoded"] for run in runs)
-    _common.finish(
-        "grid",
+            run = search(name, texts, labels, folder, folds=args.folds, **options)
+            runs.append(run)
+            print(f"{name}: {run['seconds']} s", flush=True)
+    harness.print_table(list(runs[0]), [run.values() for run in runs])
+    one, again, parallel, written = runs
+    harness.finish(
+        args,
         passed={
-            "texts_encoded == distinct texts": one == distinct,
-            "second run encodes 0": again == 0,
-            "n_jobs=2 encodes each text once": parallel == distinct,
-            "n_jobs=2: one process loads": runs[2]["processes loading"] == 1
-            and runs[2]["loads"] == 1,
-            "hand-written grid: at most 2 passes": written <= 2 * distinct,
+            "texts encoded == distinct texts": one["texts encoded"] == distinct,
+            "again: none encoded, nothing loaded": again["texts encoded"] == 0
+            and again["loads"] == 0,
+            "n_jobs=2: texts encoded == distinct texts": parallel["texts encoded"]
+            == distinct,
+            "n_jobs=2: one load in one process": parallel["loads"] == 1,
+            "hand-written grid: at most 2 passes": written["texts encoded"]
+            <= 2 * distinct,
         },
         texts=len(texts),
         distinct=distinct,
-        head=args.head,
-        encoded=one,
-        encoded_again=again,
-        encoded_n_jobs_2=parallel,
-        processes_loading_n_jobs_2=runs[2]["processes loading"],
+        encoded=one["texts encoded"],
+        encoded_again=again["texts encoded"],
+        encoded_n_jobs_2=parallel["texts encoded"],
+        encoded_hand_written=written["texts encoded"],
         loads=[run["loads"] for run in runs],
-        encoded_hand_written=written,
-        passes_hand_written=round(written / distinct, 3),
         seconds=[run["seconds"] for run in runs],
-        best=[runs[0]["best layer"], runs[0]["best pooling"], runs[0]["best accuracy"]],
+        best=[one["best layer"], one["best pooling"], one["best accuracy"]],
     )
 
 

@@ -1,24 +1,21 @@
 """Texts encoded, model loads and time of a grid search: ours beside three others.
 
-The grid is 7 layers x 5 poolings x 5 folds of MiniLM. Where a transformer can't choose a
-layer or a pooling (skrub's LLMEncoder, embetter's SentenceEncoder) the same number of
-candidates is a grid over the classifier's C. The plain transformer, written here, encodes
-in ``transform``: transformers' AutoModel, padded batches of 32.
+The grid is 7 layers x 5 poolings x 5 folds of MiniLM on 100 texts. Where a transformer
+can't choose a layer or a pooling (skrub's and embetter's), the candidates are as many
+strengths of the classifier. The plain transformer, written here, is transformers'
+AutoModel with padded batches of 32. If skrub or embetter is absent, it is left out.
 
-Texts are counted where they enter the network, model loads where weights are read. The
-wall time is less the time that the classifier, a RidgeClassifier, spent in fit and score.
-Bar: ours encodes at least 30 times fewer texts than each of the others.
+Texts are counted where they enter the encoder, loads where weights are read. The time is
+less what the classifier, a RidgeClassifier, spent in fit and predict. Bar: ours encodes
+at least 30 times fewer texts than each of the others.
 
-``--poolings 1`` makes a shorter grid. Reads shared/data beside the repository; needs
-skrub, embetter and sentence-transformers (whichever is absent is left out, and said).
+    python benchmarks/bench_peers.py [--small]
 """
 
-import argparse
 import time
 from importlib.util import find_spec
-from pathlib import Path
 
-import _common
+import harness
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import RidgeClassifier
@@ -26,7 +23,6 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import Pipeline
 
 from sklearn_llm2vec import LLMEmbeddingTransformer, layer_pooling_grid
-from sklearn_llm2vec._models import read_model
 from sklearn_llm2vec._vectors import ALL_POOLINGS
 
 counts = {"texts": 0, "loads": 0, "head": 0.0}
@@ -48,19 +44,23 @@ class TimedHead(RidgeClassifier):
         return labels
 
 
-class PlainEncoder(TransformerMixin, BaseEstimator):
-    """What one writes in ten minutes: load and encode in `transform`."""
-
-    def __init__(self, folder, layer=-1, pooling="mean"):
-        self.folder = folder
-        self.layer = layer
-        self.pooling = pooling
+class Stateless(TransformerMixin, BaseEstimator):
+    """A transformer that has nothing to fit."""
 
     def fit(self, X, y=None):
         return self
 
     def __sklearn_is_fitted__(self):
         return True
+
+
+class PlainEncoder(Stateless):
+    """What one writes in ten minutes: load and encode in `transform`."""
+
+    def __init__(self, folder, layer=-1, pooling="mean"):
+        self.folder = folder
+        self.layer = layer
+        self.pooling = pooling
 
     def transform(self, X):
         import torch
@@ -98,14 +98,8 @@ def pool(states, mask, pooling):
     return (weights[:, :, None] * states).sum(1)
 
 
-class Column(TransformerMixin, BaseEstimator):
+class Column(Stateless):
     """A list of texts as a pandas Series, which skrub's encoder asks for."""
-
-    def fit(self, X, y=None):
-        return self
-
-    def __sklearn_is_fitted__(self):
-        return True
 
     def transform(self, X):
         import pandas as pd
@@ -113,117 +107,81 @@ class Column(TransformerMixin, BaseEstimator):
         return pd.Series(list(X), name="text")
 
 
-def count_sentence_transformers():
-    """Count texts and loads of sentence-transformers, which both peers use."""
-    from sentence_transformers import SentenceTransformer
+def count_calls(owner, method, name, amount):
+    """From now on add ``amount(*args)`` to ``counts[name]`` at each call."""
+    original = getattr(owner, method)
 
-    encode, init = SentenceTransformer.encode, SentenceTransformer.__init__
+    def counting(*args, **kwargs):
+        counts[name] += amount(*args)
+        return original(*args, **kwargs)
 
-    def counting_encode(self, texts, *args, **kwargs):
-        counts["texts"] += 1 if isinstance(texts, str) else len(texts)
-        return encode(self, texts, *args, **kwargs)
-
-    def counting_init(self, *args, **kwargs):
-        counts["loads"] += 1
-        return init(self, *args, **kwargs)
-
-    SentenceTransformer.encode = counting_encode
-    SentenceTransformer.__init__ = counting_init
-
-
-def count_ours():
-    """Count texts and loads of this library at its own model."""
-    from sklearn_llm2vec import _encoder, _models
-
-    load_network, encode = _models.load_network, _encoder.Encoder.encode
-
-    def counting_load(*args, **kwargs):
-        counts["loads"] += 1
-        return load_network(*args, **kwargs)
-
-    def counting_encode(self, texts, *args, **kwargs):
-        counts["texts"] += len(texts)
-        return encode(self, texts, *args, **kwargs)
-
-    _models.load_network = counting_load
-    _encoder.Encoder.encode = counting_encode
+    setattr(owner, method, counting)
 
 
 def contestants(folder, cache, n_layers, poolings):
     """Name -> (pipeline, grid), each with as many candidates."""
+    from sklearn_llm2vec import _encoder, _models
+
     head = TimedHead(alpha=0.1)
     layers = list(range(n_layers + 1))
     strengths = list(np.logspace(-3, 1, len(layers) * len(poolings)))
-    ours = Pipeline(
-        [
-            (
-                "encoder",
-                LLMEmbeddingTransformer(_common.MINILM, cache=cache, verbose=False),
-            ),
-            ("head", head),
-        ]
+
+    count_calls(_models, "load_network", "loads", lambda *args: 1)
+    count_calls(_encoder.Encoder, "encode", "texts", lambda self, texts, *_: len(texts))
+    encoder = LLMEmbeddingTransformer(harness.MINILM, cache=cache, verbose=False)
+    ours = Pipeline([("encoder", encoder), ("head", head)])
+    yield "sklearn-llm2vec", ours, layer_pooling_grid(ours, poolings=poolings)
+
+    plain = Pipeline([("encoder", PlainEncoder(folder)), ("head", head)])
+    grid = {"encoder__layer": layers, "encoder__pooling": list(poolings)}
+    yield "plain transformer", plain, grid
+
+    if not find_spec("sentence_transformers"):
+        print("sentence-transformers is absent: skrub and embetter are left out")
+        return
+    from sentence_transformers import SentenceTransformer
+
+    count_calls(SentenceTransformer, "__init__", "loads", lambda *args: 1)
+    count_calls(
+        SentenceTransformer,
+        "encode",
+        "texts",
+        lambda self, texts, *_: 1 if isinstance(texts, str) else len(texts),
     )
-    found = {
-        "sklearn-llm2vec": (ours, layer_pooling_grid(ours, poolings=poolings)),
-        "plain transformer": (
-            Pipeline([("encoder", PlainEncoder(folder)), ("head", head)]),
-            {"encoder__layer": layers, "encoder__pooling": list(poolings)},
-        ),
-    }
-    if find_spec("skrub") and find_spec("sentence_transformers"):
+    if find_spec("skrub"):
         import skrub
 
         # TextEncoder was renamed LLMEncoder; the old name is kept with a warning.
-        encoder = getattr(skrub, "LLMEncoder", None) or skrub.TextEncoder
-        found[f"skrub {encoder.__name__}"] = (
-            Pipeline(
-                [
-                    ("column", Column()),
-                    ("encoder", encoder(folder, n_components=None, device="cpu")),
-                    ("head", head),
-                ]
-            ),
-            {"head__alpha": strengths},
-        )
+        Encoder = getattr(skrub, "LLMEncoder", None) or skrub.TextEncoder
+        encoder = Encoder(folder, n_components=None, device="cpu")
+        steps = [("column", Column()), ("encoder", encoder), ("head", head)]
+        name = f"skrub {Encoder.__name__}"
+        yield name, Pipeline(steps), {"head__alpha": strengths}
     else:
-        print("skrub or sentence-transformers is absent: left out")
-    if find_spec("embetter") and find_spec("sentence_transformers"):
+        print("skrub is absent: left out")
+    if find_spec("embetter"):
         from embetter.text import SentenceEncoder
 
-        found["embetter SentenceEncoder"] = (
-            Pipeline([("encoder", SentenceEncoder(folder)), ("head", head)]),
-            {"head__alpha": strengths},
-        )
+        steps = [("encoder", SentenceEncoder(folder)), ("head", head)]
+        yield "embetter SentenceEncoder", Pipeline(steps), {"head__alpha": strengths}
     else:
-        print("embetter or sentence-transformers is absent: left out")
-    return found
+        print("embetter is absent: left out")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--texts", type=int, default=100)
-    parser.add_argument("--poolings", type=int, default=5, choices=range(1, 6))
-    parser.add_argument("--folds", type=int, default=5)
-    args = parser.parse_args()
-
-    texts, labels = _common.banking_texts(args.texts)
+    args = harness.read_sizes(__doc__, texts=(100, 40), poolings=(5, 1), folds=(5, 5))
+    texts, labels = harness.banking_texts(args.texts)
     # Few texts of 77 classes: the classes are merged so that each fold has them all.
-    _, numbers = np.unique(labels, return_inverse=True)
-    labels = numbers % 4
-    with _common.new_folder() as root:
-        _common.own_cache(Path(root, "default"))
-        model = read_model(_common.MINILM)
-        count_ours()
-        if find_spec("sentence_transformers"):
-            count_sentence_transformers()
-        rows = []
-        named = contestants(
+    labels = np.unique(labels, return_inverse=True)[1] % 4
+    rows = []
+    with harness.new_folder() as root:
+        model = harness.minilm()
+        for name, pipeline, grid in contestants(
             str(model.folder),
-            Path(root, "cache"),
+            root / "cache",
             model.n_layers,
             ALL_POOLINGS[: args.poolings],
-        )
-        for name, (pipeline, grid) in named.items():
+        ):
             counts.update(texts=0, loads=0, head=0.0)
             started = time.perf_counter()
             found = GridSearchCV(
@@ -239,22 +197,20 @@ def main():
                     "transformer": name,
                     "fits": len(found.cv_results_["params"]) * args.folds,
                     "texts encoded": counts["texts"],
+                    "times ours": None,
                     "model loads": counts["loads"],
                     "seconds without head": round(seconds - counts["head"], 2),
                     "seconds of head": round(counts["head"], 2),
                 }
             )
-            print(rows[-1], flush=True)
-    ours = rows[0]["texts encoded"]
+            print(f"{name}: {seconds:.1f} s", flush=True)
     for row in rows:
-        row["times ours"] = round(row["texts encoded"] / ours, 1)
-    print(f"\n{len(texts)} texts, {len(set(texts))} distinct\n")
-    _common.print_table(list(rows[0]), [row.values() for row in rows])
-    _common.finish(
-        "peers",
+        row["times ours"] = round(row["texts encoded"] / rows[0]["texts encoded"], 1)
+    harness.print_table(list(rows[0]), [row.values() for row in rows])
+    harness.finish(
+        args,
         passed={
-            "ours encodes 30 times less than " + row["transformer"]: row["times ours"]
-            >= 30
+            f"30 times fewer texts than {row['transformer']}": row["times ours"] >= 30
             for row in rows[1:]
         },
         texts=len(texts),

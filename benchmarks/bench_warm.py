@@ -1,72 +1,26 @@
 """What costs nothing must stay so: a warm transform, the import, a pickle.
 
+Bars:
+
 - 100,000 rows x 384 whose vectors are all in the cache, in a fresh process: at least
   100,000 rows a second, and torch isn't imported. The cache is filled with random vectors
-  under the fingerprint that a fitted transformer has.
+  under the fingerprint that a fitted transformer of MiniLM has.
 - ``import sklearn_llm2vec`` costs at most 50 ms more than ``import sklearn`` (fresh
-  processes, interleaved, medians). The bar is also shown for the import of the estimator
-  itself, which is lazy.
+  processes, interleaved, medians). The import of the estimator, which is lazy, is shown
+  beside it.
 - A pickled fitted pipeline (ours, StandardScaler, LogisticRegression) is at most 20 KB
   larger than the same pipeline without our step.
+
+    python benchmarks/bench_warm.py [--small]
 """
 
-import argparse
-import json
 import pickle
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import _common
+import harness
 import numpy as np
-
-WARM = """
-import json, sys, time
-import numpy as np
-from sklearn_llm2vec import LLMEmbeddingTransformer
-n, folder, repeats = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-texts = [f"row number {i} of a table" for i in range(n)]
-transformer = LLMEmbeddingTransformer(sys.argv[4], cache=folder, verbose=False)
-transformer.fit(texts[:2])
-seconds = []
-for _ in range(repeats):
-    started = time.perf_counter()
-    out = transformer.transform(texts)
-    seconds.append(time.perf_counter() - started)
-expected = np.random.default_rng(0).standard_normal((n, out.shape[1]), np.float32)
-print(json.dumps({
-    "seconds": seconds,
-    "encoded": transformer.last_report_.encoded,
-    "torch": "torch" in sys.modules,
-    "transformers": "transformers" in sys.modules,
-    "same": bool(np.array_equal(out, expected)),
-}))
-"""
-
-
-def fill(folder, n_rows):
-    """Put random vectors for `n_rows` texts into the cache."""
-    from sklearn_llm2vec import EmbeddingCache, LLMEmbeddingTransformer
-    from sklearn_llm2vec._spec import text_keys
-
-    transformer = LLMEmbeddingTransformer(_common.MINILM, cache=folder).fit(["a"])
-    keys = text_keys([f"row number {i} of a table" for i in range(n_rows)])
-    width = transformer.embedding_dim_
-    vectors = np.random.default_rng(0).standard_normal((n_rows, width), np.float32)
-    cache = EmbeddingCache(folder)
-    for start in range(0, n_rows, 512):  # as a real pass writes them
-        part = slice(start, start + 512)
-        cell = (transformer.layer_, transformer.pooling_)
-        cache.put_many(transformer.fingerprint_, keys[part], {cell: vectors[part]})
-
-
-def warm(folder, n_rows, repeats):
-    arguments = [str(n_rows), str(folder), str(repeats), _common.MINILM]
-    command = [sys.executable, "-c", WARM, *arguments]
-    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return json.loads(out.splitlines()[-1])
-
 
 IMPORTS = {
     "sklearn": "import sklearn",
@@ -74,6 +28,48 @@ IMPORTS = {
     "the estimator": "from sklearn_llm2vec import LLMEmbeddingTransformer",
     "sklearn.decomposition": "from sklearn.decomposition import PCA",
 }
+
+
+def texts_and_vectors(n_rows, width):
+    texts = [f"row number {i} of a table" for i in range(n_rows)]
+    rng = np.random.default_rng(0)
+    return texts, rng.standard_normal((n_rows, width), np.float32)
+
+
+def transformer_with(folder):
+    from sklearn_llm2vec import LLMEmbeddingTransformer
+
+    return LLMEmbeddingTransformer(harness.MINILM, cache=folder, verbose=False)
+
+
+def fill(folder, n_rows):
+    """Put random vectors for `n_rows` texts into the cache."""
+    from sklearn_llm2vec import EmbeddingCache
+    from sklearn_llm2vec._spec import text_keys
+
+    transformer = transformer_with(folder).fit(["a"])
+    texts, vectors = texts_and_vectors(n_rows, transformer.embedding_dim_)
+    keys = text_keys(texts)
+    cell = (transformer.layer_, transformer.pooling_)
+    cache = EmbeddingCache(folder)
+    for start in range(0, n_rows, 512):  # as a real pass writes them
+        part = slice(start, start + 512)
+        cache.put_many(transformer.fingerprint_, keys[part], {cell: vectors[part]})
+
+
+def warm_transform(folder, n_rows, repeats):
+    """In a process of its own: seconds of each transform, and what was imported."""
+    transformer = transformer_with(folder).fit(["a"])
+    texts, expected = texts_and_vectors(n_rows, transformer.embedding_dim_)
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        out = transformer.transform(texts)
+        seconds.append(time.perf_counter() - started)
+    if transformer.last_report_.encoded or not np.array_equal(out, expected):
+        raise RuntimeError(f"the transform wasn't warm: {transformer.last_report_}")
+    imported = {name: name in sys.modules for name in ("torch", "transformers")}
+    return {"seconds": seconds, "imported": imported}
 
 
 def import_times(repeats):
@@ -86,7 +82,7 @@ def import_times(repeats):
                 f"{statement}\nprint(time.perf_counter() - t)"
             )
             command = [sys.executable, "-c", code]
-            out = subprocess.run(command, check=True, capture_output=True, text=True)
+            out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             times[name].append(1000 * float(out.stdout))
     return {name: float(np.median(values)) for name, values in times.items()}
 
@@ -97,64 +93,55 @@ def pickle_sizes(folder):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from sklearn_llm2vec import LLMEmbeddingTransformer
-
-    texts, labels = _common.banking_texts(200)
-    labels = np.unique(labels, return_inverse=True)[1] % 3
-    encoder = LLMEmbeddingTransformer(_common.MINILM, cache=folder, verbose=False)
-    whole = make_pipeline(encoder, StandardScaler(), LogisticRegression())
-    whole.fit(texts, labels)
-    rest = make_pipeline(*[step for _, step in whole.steps[1:]])
-    if pickle.loads(pickle.dumps(whole)).score(texts, labels) != whole.score(
-        texts, labels
-    ):
+    texts = [f"{what} {i}" for i in range(30) for what in ("a cat", "a dog", "a bird")]
+    labels = np.arange(len(texts)) % 3
+    whole = make_pipeline(
+        transformer_with(folder), StandardScaler(), LogisticRegression()
+    ).fit(texts, labels)
+    again = pickle.loads(pickle.dumps(whole))
+    if again.score(texts, labels) != whole.score(texts, labels):
         raise RuntimeError("the pickled pipeline scores differently")
-    return len(pickle.dumps(whole)), len(pickle.dumps(rest))
+    return len(pickle.dumps(whole)), len(pickle.dumps(whole[1:]))
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--imports", type=int, default=7)
-    args = parser.parse_args()
-    with _common.new_folder() as root:
-        _common.own_cache(Path(root, "default"))
-        started = time.perf_counter()
-        fill(Path(root, "warm"), args.rows)
-        print(f"filled the cache in {time.perf_counter() - started:.1f} s")
-        result = warm(Path(root, "warm"), args.rows, args.repeats)
+    args = harness.read_sizes(
+        __doc__, rows=(100_000, 20_000), repeats=(3, 3), imports=(7, 3)
+    )
+    with harness.new_folder() as root:
+        harness.minilm(root / "warm")
+        fill(root / "warm", args.rows)
+        warm = harness.call_in_new_process(
+            warm_transform, root / "warm", args.rows, args.repeats
+        )
         imports = import_times(args.imports)
-        whole, rest = pickle_sizes(Path(root, "pickle"))
-    if result["encoded"] or not result["same"]:
-        raise RuntimeError(f"the warm transform was not warm: {result}")
-    first, best = result["seconds"][0], min(result["seconds"])
+        whole, rest = pickle_sizes(root / "pickle")
+    first, best = args.rows / warm["seconds"][0], args.rows / min(warm["seconds"])
     over = imports["sklearn_llm2vec"] - imports["sklearn"]
-    _common.print_table(
+    harness.print_table(
         ["what", "measured", "bar"],
         [
-            ["warm transform, first", f"{args.rows / first:,.0f} rows/s", ">= 100,000"],
-            ["warm transform, best", f"{args.rows / best:,.0f} rows/s", ""],
-            ["torch imported", result["torch"], "no"],
-            ["transformers imported", result["transformers"], ""],
+            ["warm transform, first", f"{first:,.0f} rows/s", ">= 100,000"],
+            ["warm transform, best", f"{best:,.0f} rows/s", ""],
+            ["torch imported", warm["imported"]["torch"], "no"],
+            ["transformers imported", warm["imported"]["transformers"], ""],
             *([f"import: {name}", f"{ms:.1f} ms", ""] for name, ms in imports.items()),
             ["import sklearn_llm2vec over sklearn", f"{over:.1f} ms", "<= 50"],
             ["pickle over that of the rest", f"{whole - rest:,} bytes", "<= 20,000"],
         ],
     )
-    _common.finish(
-        "warm",
+    harness.finish(
+        args,
         passed={
-            "100,000 rows/s": args.rows / first >= 100_000,
-            "torch is not imported": not result["torch"],
+            "at least 100,000 rows/s": first >= 100_000,
+            "torch is not imported": not warm["imported"]["torch"],
             "import at most 50 ms over sklearn": over <= 50,
             "pickle at most 20 KB over": whole - rest <= 20_000,
         },
         rows=args.rows,
-        rows_per_second_first=round(args.rows / first),
-        rows_per_second_best=round(args.rows / best),
-        torch_imported=result["torch"],
-        transformers_imported=result["transformers"],
+        rows_per_second_first=round(first),
+        rows_per_second_best=round(best),
+        imported=warm["imported"],
         import_ms={name: round(ms, 1) for name, ms in imports.items()},
         import_over_sklearn_ms=round(over, 2),
         pickle_bytes=whole,

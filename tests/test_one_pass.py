@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import WORDS
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import GridSearchCV
@@ -193,3 +194,36 @@ def test_handing_over(tmp_path):
 def test_the_main_process_offers_nothing(llama, cache):
     LLMEmbeddingTransformer(llama, cache=cache).fit_transform(["a card"])
     assert not list(cache.path.glob("model-*.json"))
+
+
+# --- prompts -------------------------------------------------------------------------
+
+
+def test_templates_and_attention_in_a_grid_are_a_pass_each(llama, cache, table):
+    X, y = table
+    pipe = pipeline(llama, cache)
+    grid = layer_pooling_grid(pipe, layers=[1, 3], poolings=["mean", "last"])
+    name = "columntransformer__llmembeddingtransformer"
+    grid[f"{name}__template"] = [None, "the book {text}"]
+    grid[f"{name}__attention"] = ["causal", "bidirectional"]
+    search = GridSearchCV(pipe, grid, cv=3).fit(X, y)
+    assert len(search.cv_results_["params"]) == 16
+    assert cache.info()["texts_encoded"] == 4 * N_TEXTS
+
+
+@pytest.mark.parametrize("template", ["row", "{title} of {price}"])
+def test_rows_are_handed_to_the_worker_that_has_the_model(llama, tmp_path, template):
+    table = pd.DataFrame(
+        {"title": [f"card {w}" for w in WORDS], "price": range(len(WORDS))}
+    )
+    y = np.arange(len(table)) % 2
+    want = LLMEmbeddingTransformer(llama, template=template, cache=None)
+    want = want.fit_transform(table)
+    cache = EmbeddingCache(tmp_path)
+    encoder = LLMEmbeddingTransformer(llama, template=template, cache=cache)
+    pipe = make_pipeline(encoder, RidgeClassifier())
+    grid = layer_pooling_grid(pipe, layers=[2, 4], poolings=["weighted_mean"])
+    GridSearchCV(pipe, grid, cv=3, n_jobs=2).fit(table, y)
+    assert cache.info()["texts_encoded"] == len(table)
+    np.testing.assert_array_equal(encoder.fit_transform(table), want)
+    assert encoder.last_report_.encoded == 0
