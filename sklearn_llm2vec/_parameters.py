@@ -324,6 +324,7 @@ def resolve_prepending(params, model, attention, template):
 
 
 def resolve_attention(params, model, adapters):
+    """The attention that the parameters mean: never "auto"."""
     if params.attention == "causal" and not model.causal:
         raise ValueError(
             "The 'attention' parameter of LLMEmbeddingTransformer must be 'auto' for "
@@ -337,6 +338,7 @@ def resolve_attention(params, model, adapters):
 
 
 def resolve_max_length(params, model):
+    """Most tokens of a row."""
     if params.max_length is None:
         return model.max_tokens
     if model.max_positions and params.max_length > model.max_positions:

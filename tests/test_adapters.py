@@ -166,6 +166,18 @@ def test_an_adapter_for_an_encoder_is_refused_by_a_decoder(llama, bert, tmp_path
     assert np.abs(got - make(bert).fit_transform(["a card"])).max() > 1e-3
 
 
+def test_an_adapter_in_the_hubs_cache(llama, tmp_path, monkeypatch):
+    snapshot = tmp_path / "models--some--adapter" / "snapshots" / ("a" * 40)
+    save_adapter(llama, snapshot)
+    refs = tmp_path / "models--some--adapter" / "refs"
+    refs.mkdir()
+    (refs / "main").write_text("a" * 40)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    one = make(llama, adapters="some/adapter").fit(["a"])
+    assert one.fingerprint_ == make(llama, adapters=snapshot).fit(["a"]).fingerprint_
+
+
 def test_folders_that_lack_something(llama, tmp_path):
     with pytest.raises(ModelNotFoundError, match="names the folder.*doesn't exist"):
         make(llama, adapters=str(tmp_path / "nothing")).fit(["a"])
