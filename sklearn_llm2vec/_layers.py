@@ -7,6 +7,7 @@ where that fails is run with ``output_hidden_states=True`` instead. This file do
 know texts, tokenizers or where a model came from.
 """
 
+import inspect
 import threading
 
 import torch
@@ -29,6 +30,15 @@ def find_layers(network, n_layers):
         if isinstance(module, torch.nn.ModuleList) and len(module) == n_layers
     ]
     return max(lists, key=_n_parameters, default=None)
+
+
+def past_name(network):
+    """What the network calls the keys and values of earlier tokens.
+
+    transformers 5.24 renamed the argument; models with code of their own keep the old one.
+    """
+    names = inspect.signature(network.forward).parameters
+    return "cache" if "cache" in names else "past_key_values"
 
 
 def _n_parameters(module):
@@ -58,6 +68,7 @@ class HiddenStates:
         self.layers = layers
         self.depth = depth
         self.last_is_output = last_is_output
+        self._past_name = past_name(network)
         self._pass = threading.local()
         self._hooks = []
         if layers is not None:
@@ -111,7 +122,7 @@ class HiddenStates:
         -------
         dict of int to whatever `pool` returns
         """
-        more = {} if past is None else {"past_key_values": past, "use_cache": True}
+        more = {} if past is None else {self._past_name: past, "use_cache": True}
         if self.layers is None:
             if edit is not None:
                 raise ValueError(
