@@ -17,7 +17,6 @@ from sklearn_llm2vec._folders import (
     hub_folder,
     listing,
     looks_like_path,
-    not_found_message,
 )
 from sklearn_llm2vec._modules import read_json
 from sklearn_llm2vec._spec import file_digest
@@ -113,7 +112,11 @@ def _find_folder(name):
         )
         if folder is not None:
             return folder
-    raise ModelNotFoundError(not_found_message(name, None))
+    raise ModelNotFoundError(
+        f"The adapter {name!r} was found in none of these places: a local folder of that "
+        "name; the hub's cache; the Hugging Face hub (not reached, or it has no such "
+        f"adapter with {WEIGHTS}). Give a folder that holds it, or go online once."
+    )
 
 
 def merge_adapters(network, adapters, n_layers):

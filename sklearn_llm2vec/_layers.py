@@ -35,7 +35,7 @@ def find_layers(network, n_layers):
 def past_name(network):
     """What the network calls the keys and values of earlier tokens.
 
-    transformers 5.24 renamed the argument; models with code of their own keep the old one.
+    transformers 5.24 renamed the argument; models with their own code keep the old name.
     """
     names = inspect.signature(network.forward).parameters
     return "cache" if "cache" in names else "past_key_values"
