@@ -106,17 +106,20 @@ def _find_folder(name):
     def is_whole(folder):
         return (folder / WEIGHTS).is_file()
 
-    for local_files_only in (True, False):
-        folder = hub_folder(
-            name, None, local_files_only=local_files_only, is_whole=is_whole
-        )
-        if folder is not None:
-            return folder
-    raise ModelNotFoundError(
-        f"The adapter {name!r} was found in none of these places: a local folder of that "
-        "name; the hub's cache; the Hugging Face hub (not reached, or it has no such "
-        f"adapter with {WEIGHTS}). Give a folder that holds it, or go online once."
-    )
+    try:
+        for local_files_only in (True, False):
+            folder = hub_folder(
+                name, None, local_files_only=local_files_only, is_whole=is_whole
+            )
+            if folder is not None:
+                break
+    except ModelNotFoundError as error:
+        raise ModelNotFoundError(
+            f"The adapter {name!r} was found in none of these places: a local folder of "
+            "that name; the hub's cache; the Hugging Face hub (not reached, or it has no "
+            "such adapter). Give a folder that holds it, or go online once."
+        ) from error
+    return folder
 
 
 def merge_adapters(network, adapters, n_layers):

@@ -183,7 +183,7 @@ def test_folders_that_lack_something(llama, tmp_path):
         make(llama, adapters=str(tmp_path / "nothing")).fit(["a"])
     with pytest.raises(ModelNotFoundError, match="must hold adapter_config.json and"):
         make(llama, adapters=tmp_path).fit(["a"])
-    with pytest.raises(ModelNotFoundError, match="found in none of these places"):
+    with pytest.raises(ModelNotFoundError, match="The adapter.*found in none of these"):
         make(llama, adapters="nobody/nothing").fit(["a"])
     with pytest.raises(ValueError, match="'adapters' parameter.*a str or path"):
         make(llama, adapters=[3]).fit(["a"])
