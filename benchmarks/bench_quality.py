@@ -54,7 +54,12 @@ def main():
     with harness.new_folder() as root:
         harness.minilm()
         encoder = LLMEmbeddingTransformer(
-            harness.MINILM, layer=-1, pooling="mean", cache=root / "c", verbose=False
+            harness.MINILM,
+            layer=-1,
+            pooling="mean",
+            normalize=True,  # as the published figures: it changes C's meaning
+            cache=root / "c",
+            verbose=False,
         )
         correlation = stsb(encoder)
         accuracies = banking77(encoder, args.draws, args.shots)
