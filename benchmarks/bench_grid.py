@@ -95,7 +95,7 @@ def search(name, texts, labels, folder, *, head, written=False, n_jobs=1, folds=
 
 
 def main():
-    args = harness.read_sizes(__doc__, texts=(2000, 200), folds=(5, 2))
+    args = harness.read_sizes(__doc__, texts=(2000, 600), folds=(5, 2))
     texts, labels = harness.banking_texts(args.texts)
     distinct = len(set(texts))
     logistic = LogisticRegression(max_iter=100, tol=1e-2)

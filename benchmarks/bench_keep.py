@@ -2,12 +2,12 @@
 
 MiniLM, 1,000 texts of Banking77, ``keep="all"`` (7 x 5 cells) and ``keep="requested"``
 (the mean of the last layer), each into an empty cache, interleaved, medians. Bar: at
-most 15 % more time for a whole transform with its writes; the encoder alone is shown too.
+most 15 % more time for a whole transform with its writes.
 
-Memory: the peak of one encode of long texts in a process of its own, with 1 layer and with
-all 7, five poolings each. The pooled vectors of a block grow with the cells; the token
-states of the layers must not be held. Bar: the peak grows by at most twice the vectors
-of a block and 32 MiB.
+Memory: the peak of one encode of long texts in a process of its own, with 1 layer and
+with all 7, five poolings each. The pooled vectors of a block grow with the cells; the
+token states of the layers must not be held. Bar: the peak grows by at most twice the
+vectors of a block and 32 MiB.
 
     python benchmarks/bench_keep.py [--small]
 """
@@ -73,7 +73,7 @@ def peak_of_pass(layers, n_texts):
 
 def main():
     args = harness.read_sizes(
-        __doc__, texts=(1000, 200), repeats=(5, 3), long_texts=(64, 16)
+        __doc__, texts=(1000, 500), repeats=(5, 3), long_texts=(64, 16)
     )
     harness.need_linux()
     texts = list(dict.fromkeys(harness.banking_texts(args.texts)[0]))

@@ -69,7 +69,7 @@ def one_size(n_texts, root):
 
 def main():
     args = harness.read_sizes(
-        __doc__, sizes=([100_000, 300_000, 1_000_000], [20_000, 100_000])
+        __doc__, sizes=([100_000, 300_000, 1_000_000], [100_000, 1_000_000])
     )
     harness.need_linux()
     results = []

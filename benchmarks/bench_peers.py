@@ -169,10 +169,10 @@ def contestants(folder, cache, n_layers, poolings):
 
 
 def main():
-    args = harness.read_sizes(__doc__, texts=(100, 40), poolings=(5, 1), folds=(5, 5))
+    args = harness.read_sizes(__doc__, texts=(100, 20), poolings=(5, 1), folds=(5, 5))
     texts, labels = harness.banking_texts(args.texts)
     # Few texts of 77 classes: the classes are merged so that each fold has them all.
-    labels = np.unique(labels, return_inverse=True)[1] % 4
+    labels = np.unique(labels, return_inverse=True)[1] % 2
     rows = []
     with harness.new_folder() as root:
         model = harness.minilm()
@@ -197,7 +197,6 @@ def main():
                     "transformer": name,
                     "fits": len(found.cv_results_["params"]) * args.folds,
                     "texts encoded": counts["texts"],
-                    "times ours": None,
                     "model loads": counts["loads"],
                     "seconds without head": round(seconds - counts["head"], 2),
                     "seconds of head": round(counts["head"], 2),

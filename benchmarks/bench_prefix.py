@@ -1,8 +1,9 @@
 """The head that all prompts share, computed once: what it saves.
 
-The "ke" prompt around short texts (banking77), a causal decoder of SmolLM-135M's shape with
-random weights, CPU. Compared in one run, interleaved: with the shared prefix and without
-it. Bar: at least 1.5 times as fast; vectors equal to 1e-6 of the largest number in them.
+The "ke" prompt around short texts of Banking77, a causal decoder of SmolLM-135M's shape
+with random weights, CPU. Compared in one run, interleaved: with the shared prefix and
+without it. Bars: at least 1.5 times as fast; vectors equal to 1e-6 of the largest number
+in them.
 
     python benchmarks/bench_prefix.py [--small]
 """

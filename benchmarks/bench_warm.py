@@ -106,7 +106,7 @@ def pickle_sizes(folder):
 
 def main():
     args = harness.read_sizes(
-        __doc__, rows=(100_000, 20_000), repeats=(3, 3), imports=(7, 3)
+        __doc__, rows=(100_000, 100_000), repeats=(3, 1), imports=(7, 3)
     )
     with harness.new_folder() as root:
         harness.minilm(root / "warm")

@@ -12,6 +12,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import argparse
 import json
@@ -78,8 +79,8 @@ def banking_texts(n_texts):
 def minilm(cache=None):
     """all-MiniLM-L6-v2 as ``read_model`` gives it; skips the benchmark without it.
 
-    What it reads is remembered beside that cache, by default beside the default cache: call
-    it within `new_folder`.
+    What it reads is remembered beside that cache, by default beside the default cache:
+    call it within `new_folder`.
     """
     from sklearn_llm2vec import ModelNotFoundError
     from sklearn_llm2vec._folders import read_model

@@ -4,8 +4,9 @@ For each model, each template and each attention one pass keeps every layer and 
 each cell is then scored on
 
 - stsb: Spearman x 100 of the cosine with the human score, test split;
-- trec: accuracy x 100 of a logistic regression behind a StandardScaler, which cell would be
-  chosen and what it gives are both read on the test split, so compare cells, not methods;
+- trec: accuracy x 100 of a logistic regression behind a StandardScaler; which cell would
+  be chosen and what it gives are both read on the test split, so compare cells, not
+  methods;
 - sst2: the same;
 - cranfield: nDCG@10 x 100 of the cosine, documents cut at 128 tokens.
 
