@@ -1,268 +1,179 @@
-"""Reference vectors of the llm2vec package on tiny models made on the spot.
+"""Vectors of the official llm2vec package on tiny models, recorded for the parity test.
 
-``make_folder`` and ``make_adapter`` write the same weights, bit for bit, under any
-version of transformers, torch and peft. ``record`` runs llm2vec on them and is called
-only when this file is run as a script, in an environment of llm2vec's own::
+The package needs an older transformers than this library, so it runs in an environment of
+its own (Python 3.11, torch 2.13.0):
 
-    python3.11 -m venv llm2vec-env
-    llm2vec-env/bin/pip install torch==2.13.0 transformers==4.44.2 tokenizers==0.19.1
-    llm2vec-env/bin/pip install peft==0.12.0 accelerate==0.34.2 numpy==2.4.6
-    llm2vec-env/bin/pip install huggingface_hub==0.36.0 safetensors==0.8.0 tqdm
-    llm2vec-env/bin/pip install --no-deps llm2vec==0.2.3
-    llm2vec-env/bin/python tests/llm2vec_reference.py
+    pip install torch transformers==4.44.2 tokenizers==0.19.1 peft==0.12.0 \
+        accelerate==0.34.2 "huggingface_hub<1.0" numpy
+    pip install --no-deps llm2vec==0.2.3
+    python tests/llm2vec_reference.py
 
-The vectors in ``data/llm2vec_vectors.npz`` were recorded with these versions (Python
-3.11.7, CPU, float32, sdpa attention, all texts in one batch padded on the left).
-
-What llm2vec 0.2.3 runs for a text without an instruction:
-
-- ``mean`` and ``weighted_mean``: the tokens ``BOS text``, and no EOS. All of them attend
-  to each other; the pooled states are those of the text alone, without BOS. Weights are
-  1, 2, ..., n over the n tokens of the text, divided by their sum.
-- ``eos_token``: the text is stripped, and the words `` </s>`` (Llama, Mistral) or
-  ``<eos>`` (Gemma) are appended before it is tokenized, so the tokens are
-  ``BOS text EOS``. The vector is the last layer's state, after the final norm, at the
-  last position, which is EOS. The appended string is fixed by the class of the
-  configuration, not read from the tokenizer: that is why Gemma has other special tokens
-  below.
-
-``encode`` sets the padding token to EOS; the mask comes from the tokenizer, so EOS at
-the end of a text is still attended to.
+Models and adapters are made here, each weight from the name of its parameter, so that
+both environments have the same ones. ``last_token`` of llm2vec is the last state of
+``<s>`` and the text; its means leave ``<s>`` out.
 """
 
 import json
-import sys
-import tempfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 
-VECTORS = Path(__file__).parent / "data" / "llm2vec_vectors.npz"
-
-KINDS = ("llama", "mistral", "gemma")
-N_LAYERS, HIDDEN, INTERMEDIATE, N_HEADS, N_KV_HEADS, HEAD_DIM = 3, 32, 64, 4, 2, 8
-
+RECORDED = Path(__file__).parent / "data" / "llm2vec_vectors.npz"
+KINDS = {"llama": "Llama", "mistral": "Mistral", "gemma": "Gemma"}
+POOLINGS = {"mean": "mean", "weighted_mean": "weighted_mean", "last_token": "last"}
+PROJECTIONS = [
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+]
 WORDS = (
-    "the a of and to in is it was for on with as by at from this that not are be an "
-    "card payment money account bank transfer cash refund pending fee top up rate "
-    "small large red blue cat dog runs sleeps reads writes book table chair window "
-    "why my has been your we when house river"
+    "a the card payment bank money small red blue cat dog reads writes runs sleeps book "
+    "table chair window of and in to with for on is was not this that large green tree"
 ).split()
-LETTERS = [chr(c) for c in range(ord("a"), ord("z") + 1)]
-VOCABULARY = list(
-    dict.fromkeys(
-        ["<unk>", "BOS", "EOS", *WORDS, *LETTERS, *"0123456789", *".,;:!?'-()"]
-    )
-)
-
 TEXTS = [
-    "cat sleeps",
-    "why is my transfer pending ?",
-    "the bank has not been refund , cash top up",
-    "a small red book is on the large blue table by the window",
-    "this card payment was pending for 3 - 5 and the money is not in my account !",
-    "when the dog runs to the river , your cat sleeps on a chair at the window of "
-    "this house ; we are not with it .",
+    "red card",
+    "the small blue cat reads a book on the table",
+    "money",
+    "a payment to the bank was not in the book of this bank and that was not small",
+    "the dog sleeps",
+    "this is the window of the large green tree and the cat runs to the window for it",
 ]
 
-# Name: (kind, pooling_mode, whether with the adapter, enable_bidirectional).
-VARIANTS = {
-    f"{kind}-{pooling}{'-adapter' if adapter else ''}": (kind, pooling, adapter, True)
-    for kind in KINDS
-    for pooling in ("mean", "weighted_mean", "eos_token")
-    for adapter in (False, True)
-} | {f"{kind}-mean-causal": (kind, "mean", False, False) for kind in KINDS}
 
-
-def linear_shapes():
-    """Shapes (outputs, inputs) of a layer's linear maps, by name."""
-    queries, keys = N_HEADS * HEAD_DIM, N_KV_HEADS * HEAD_DIM
-    return {
-        "self_attn.q_proj": (queries, HIDDEN),
-        "self_attn.k_proj": (keys, HIDDEN),
-        "self_attn.v_proj": (keys, HIDDEN),
-        "self_attn.o_proj": (HIDDEN, queries),
-        "mlp.gate_proj": (INTERMEDIATE, HIDDEN),
-        "mlp.up_proj": (INTERMEDIATE, HIDDEN),
-        "mlp.down_proj": (HIDDEN, INTERMEDIATE),
-    }
-
-
-def normals(name, shape):
-    """Standard normals that depend on nothing but the parameter's name."""
+def normal(name, shape, scale):
+    """Numbers that follow from a parameter's name, in any version of anything."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
-    return rng.standard_normal(shape).astype(np.float32)
-
-
-def make_weights(kind):
-    """Every parameter of the model, by its name in transformers."""
-
-    def norm(name):
-        # Gemma's norm multiplies by 1 + weight.
-        centre = 0 if kind == "gemma" else 1
-        return np.float32(centre) + np.float32(0.1) * normals(name, HIDDEN)
-
-    embeddings = "embed_tokens.weight"
-    weights = {
-        embeddings: normals(embeddings, (len(VOCABULARY), HIDDEN)),
-        "norm.weight": norm("norm.weight"),
-    }
-    for layer in range(N_LAYERS):
-        for module, shape in linear_shapes().items():
-            name = f"layers.{layer}.{module}.weight"
-            weights[name] = np.float32(0.2) * normals(name, shape)
-        for module in ("input_layernorm", "post_attention_layernorm"):
-            name = f"layers.{layer}.{module}.weight"
-            weights[name] = norm(name)
-    return weights
-
-
-def make_config(kind):
-    """Content of config.json, with names that transformers 4 and 5 both read."""
-    config = {
-        "architectures": [f"{kind.capitalize()}Model"],
-        "model_type": kind,
-        "vocab_size": len(VOCABULARY),
-        "hidden_size": HIDDEN,
-        "intermediate_size": INTERMEDIATE,
-        "num_hidden_layers": N_LAYERS,
-        "num_attention_heads": N_HEADS,
-        "num_key_value_heads": N_KV_HEADS,
-        "head_dim": HEAD_DIM,
-        "max_position_embeddings": 256,
-        "hidden_act": "silu",
-        "rms_norm_eps": 1e-6,
-        "rope_theta": 10000.0,
-        "attention_dropout": 0.0,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-        "pad_token_id": 2,
-        "torch_dtype": "float32",
-    }
-    if kind == "mistral":
-        config["sliding_window"] = None
-    if kind == "gemma":
-        activation = "gelu_pytorch_tanh"
-        config |= {"hidden_act": activation, "hidden_activation": activation}
-    return config
-
-
-def make_tokenizer_files(kind, folder):
-    """Write a word-level tokenizer that puts BOS in front of each text."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    # See the docstring of this file for why Gemma's are others.
-    bos, eos = ("<bos>", "<eos>") if kind == "gemma" else ("<s>", "</s>")
-    tokens = ["<unk>", bos, eos, *VOCABULARY[3:]]
-    vocabulary = {token: i for i, token in enumerate(tokens)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.add_special_tokens(["<unk>", bos, eos])
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{bos} $A",
-        pair=f"{bos} $A {bos} $B",
-        special_tokens=[(bos, vocabulary[bos])],
-    )
-    tokenizer.save(str(folder / "tokenizer.json"))
-    config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": bos,
-        "eos_token": eos,
-        "pad_token": eos,
-        "unk_token": "<unk>",
-        "clean_up_tokenization_spaces": False,
-        "model_max_length": 256,
-        # No token_type_ids, which llm2vec would hand to the model.
-        "model_input_names": ["input_ids", "attention_mask"],
-    }
-    write_json(folder / "tokenizer_config.json", config)
+    return (scale * rng.standard_normal(shape)).astype(np.float32)
 
 
 def make_folder(kind, folder):
-    """Write a tiny model with its tokenizer as a Hugging Face folder."""
-    from safetensors.numpy import save_file
+    """Write a tiny model and its tokenizer."""
+    import torch
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", make_config(kind))
-    save_file(make_weights(kind), folder / "model.safetensors", {"format": "pt"})
-    make_tokenizer_files(kind, folder)
-    return folder
+    config = getattr(transformers, f"{KINDS[kind]}Config")(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=256,
+        pad_token_id=2,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    network = transformers.AutoModel.from_config(config)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            shape = tuple(parameter.shape)
+            if "norm" in name:
+                # Gemma adds one to its norms' weights itself.
+                value = normal(name, shape, 0.1) + (kind != "gemma")
+            else:
+                value = normal(name, shape, 1.0 if "embed" in name else 0.2)
+            parameter.copy_(torch.from_numpy(np.asarray(value, np.float32)))
+    network.save_pretrained(folder, safe_serialization=True)
+
+    vocabulary = {token: i for i, token in enumerate(["<unk>", "<s>", "</s>", *WORDS])}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="</s>",
+        unk_token="<unk>",
+        model_input_names=["input_ids", "attention_mask"],
+    ).save_pretrained(folder)
+    return str(folder)
 
 
 def make_adapter(kind, folder):
-    """Write a LoRA adapter in the layout of published LLM2Vec checkpoints."""
+    """Write a LoRA adapter as published LLM2Vec checkpoints have it."""
     from safetensors.numpy import save_file
 
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    rank, weights = 4, {}
-    for layer in range(N_LAYERS):
-        for module, (n_outputs, n_inputs) in linear_shapes().items():
-            shapes = {"lora_A": (rank, n_inputs), "lora_B": (n_outputs, rank)}
-            for half, shape in shapes.items():
-                name = f"base_model.model.layers.{layer}.{module}.{half}.weight"
-                weights[name] = np.float32(0.3) * normals(name, shape)
-    save_file(weights, folder / "adapter_model.safetensors", {"format": "pt"})
+    folder.mkdir(exist_ok=True)
     config = {
+        "peft_type": "LORA",
+        "task_type": None,
         "auto_mapping": {
-            "base_model_class": f"{kind.capitalize()}BiModel",
+            "base_model_class": f"{KINDS[kind]}BiModel",
             "parent_library": f"llm2vec.models.bidirectional_{kind}",
         },
-        "base_model_name_or_path": None,
+        "base_model_name_or_path": "",
         "bias": "none",
-        "fan_in_fan_out": False,
-        "inference_mode": True,
-        "init_lora_weights": True,
-        "lora_alpha": 2 * rank,
+        "r": 4,
+        "lora_alpha": 8,
         "lora_dropout": 0.05,
-        "modules_to_save": None,
-        "peft_type": "LORA",
-        "r": rank,
-        "target_modules": [name.split(".")[1] for name in linear_shapes()],
-        "task_type": None,
+        "target_modules": PROJECTIONS,
+        "inference_mode": True,
     }
-    write_json(folder / "adapter_config.json", config)
-    return folder
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2))
+    sizes = {"q": (32, 32), "k": (16, 32), "v": (16, 32), "o": (32, 32)}
+    sizes |= {"gate": (64, 32), "up": (64, 32), "down": (32, 64)}
+    weights = {}
+    for layer in range(3):
+        for projection in PROJECTIONS:
+            wide, narrow = sizes[projection.removesuffix("_proj")]
+            part = "self_attn" if projection[0] in "qkvo" else "mlp"
+            name = f"base_model.model.layers.{layer}.{part}.{projection}"
+            for letter, shape in (("A", (4, narrow)), ("B", (wide, 4))):
+                key = f"{name}.lora_{letter}.weight"
+                weights[key] = normal(key, shape, 0.3)
+    save_file(weights, folder / "adapter_model.safetensors")
+    return str(folder)
 
 
-def write_json(path, content):
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+def variants():
+    """Yield (name, kind, pooling of llm2vec, with adapter, bidirectional)."""
+    for kind in KINDS:
+        for adapted in (False, True):
+            for pooling in POOLINGS:
+                name = f"{kind} {pooling} {'adapter' if adapted else 'base'}"
+                yield name, kind, pooling, adapted, True
+        yield f"{kind} mean causal", kind, "mean", False, False
 
 
-def record(path):
-    """Encode the texts with llm2vec, in every variant, and save the vectors."""
+def record():
+    """Run llm2vec and write what comes out."""
+    import tempfile
+
     import torch
     from llm2vec import LLM2Vec
 
     vectors = {}
-    with tempfile.TemporaryDirectory() as directory:
-        base = Path(directory)
+    with tempfile.TemporaryDirectory() as root:
         for kind in KINDS:
-            make_folder(kind, base / kind)
-            make_adapter(kind, base / f"{kind}-adapter")
-        for name, (kind, pooling, adapter, bidirectional) in VARIANTS.items():
-            encoder = LLM2Vec.from_pretrained(
-                str(base / kind),
-                peft_model_name_or_path=str(base / f"{kind}-adapter")
-                if adapter
-                else None,
+            make_folder(kind, f"{root}/{kind}")
+            make_adapter(kind, f"{root}/{kind}-adapter")
+        for name, kind, pooling, adapted, bidirectional in variants():
+            model = LLM2Vec.from_pretrained(
+                f"{root}/{kind}",
+                peft_model_name_or_path=f"{root}/{kind}-adapter" if adapted else None,
+                merge_peft=adapted,
                 enable_bidirectional=bidirectional,
                 pooling_mode=pooling,
                 torch_dtype=torch.float32,
             )
-            vectors[name] = encoder.encode(
-                TEXTS, convert_to_numpy=True, show_progress_bar=False, device="cpu"
-            )
-    assert all(
-        v.shape == (len(TEXTS), HIDDEN)
-        and v.dtype == np.float32
-        and np.isfinite(v).all()
-        for v in vectors.values()
-    )
-    np.savez_compressed(path, **vectors)
+            encoded = model.encode(TEXTS, show_progress_bar=False)
+            vectors[name] = np.asarray(encoded, dtype=np.float32)
+            assert np.isfinite(vectors[name]).all(), name
+    RECORDED.parent.mkdir(exist_ok=True)
+    np.savez_compressed(RECORDED, **vectors)
+    print(f"{len(vectors)} variants, {RECORDED.stat().st_size} bytes")
 
 
 if __name__ == "__main__":
-    record(sys.argv[1] if len(sys.argv) > 1 else VECTORS)
+    record()
