@@ -58,7 +58,8 @@ def test_half_precision_is_summed_in_float32():
     counted = torch.ones(1, 4096, dtype=torch.bool)
     pooled = pool_all(states, counted, tuple(POOLINGS))
     assert all(vectors.dtype == torch.float32 for vectors in pooled.values())
-    assert all(torch.allclose(v, torch.ones(1, 2)) for v in pooled.values())
+    # Some kernels add up one by one: 4,096 roundings of the weighted mean.
+    assert all(torch.allclose(v, torch.ones(1, 2), rtol=1e-4) for v in pooled.values())
 
 
 def test_last_and_first_dont_hold_all_states():
