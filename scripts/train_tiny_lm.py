@@ -2,8 +2,8 @@
 
 For the experiments with LLM2Vec's adaptation, which need a decoder that has really been
 trained. Reads the corpora of shared/data beside the repository, or the files that are
-given: one paragraph a line, an empty line between documents. Writes a Hugging Face folder;
-checkpoints over 10 MB stay out of the repository.
+given: one paragraph a line, an empty line between documents. Writes a Hugging Face
+folder; checkpoints over 10 MB stay out of the repository.
 
     python scripts/train_tiny_lm.py OUT --minutes 60
 
@@ -146,7 +146,9 @@ def held_out_loss(network, rows):
 
 def train(network, rows, held_out, args):
     """Train for the time that `args` allows; return what was seen."""
-    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(args.seed))
+    order = torch.randperm(
+        len(rows), generator=torch.Generator().manual_seed(args.seed)
+    )
     batches = itertools.cycle(order.split(args.batch))
     optimizers = make_optimizers(network, args.muon_lr, args.adamw_lr)
     peaks = [group["lr"] for o in optimizers for group in o.param_groups]
@@ -160,7 +162,9 @@ def train(network, rows, held_out, args):
         batch = rows[next(batches)].long().to(network.device)  # (batch, length + 1)
         loss = network(input_ids=batch, labels=batch).loss
         if not math.isfinite(loss.item()):
-            raise RuntimeError(f"The loss is {loss.item()} at step {step}: lower the rates.")
+            raise RuntimeError(
+                f"The loss is {loss.item()} at step {step}: lower the rates."
+            )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         for optimizer in optimizers:

@@ -10,7 +10,9 @@ from importlib import import_module
 __version__ = "0.1.0.dev0"
 
 _HOMES = {
+    "AdaptationDisplay": "_adaptation_display",
     "EmbeddingCache": "_cache",
+    "LLM2VecRecipe": "_recipe",
     "LLMEmbeddingTransformer": "_transformer",
     "LayerPoolingDisplay": "_display",
     "ModelNotFoundError": "_folders",
@@ -19,7 +21,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "AdaptationDisplay",
     "EmbeddingCache",
+    "LLM2VecRecipe",
     "LLMEmbeddingTransformer",
     "LayerPoolingDisplay",
     "ModelNotFoundError",

@@ -5,11 +5,14 @@ SimCSE or supervised). This file knows adapter folders and networks, not texts; 
 imported only when weights are merged.
 """
 
+import functools
 import hashlib
+import json
 import os
 import re
+import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sklearn_llm2vec._folders import (
@@ -21,9 +24,18 @@ from sklearn_llm2vec._folders import (
 from sklearn_llm2vec._modules import read_json
 from sklearn_llm2vec._spec import file_digest
 
-__all__ = ["AdapterFolder", "merge_adapters", "read_adapters"]
+__all__ = [
+    "AdapterFolder",
+    "TrainedAdapter",
+    "merge_adapters",
+    "read_adapters",
+    "save_adapter",
+]
 
+CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
+# What peft's configuration has no place for: how the adapter is to be used.
+NOTE = "sklearn_llm2vec.json"
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,8 @@ class AdapterFolder:
         As the user gave it.
     folder : Path
     bidirectional : bool
-        Whether its configuration names one of LLM2Vec's classes, such as LlamaBiModel.
+        Whether its configuration names one of LLM2Vec's classes, such as LlamaBiModel,
+        or it was trained here for bidirectional attention.
     digest : str
         Of the contents of configuration and weights.
     """
@@ -45,6 +58,83 @@ class AdapterFolder:
     folder: Path
     bidirectional: bool
     digest: str
+
+    def read_config(self):
+        """The configuration as JSON bytes."""
+        return (self.folder / CONFIG).read_bytes()
+
+    def load_weights(self):
+        """Tensors by name."""
+        from safetensors.torch import load_file
+
+        return load_file(self.folder / WEIGHTS)
+
+
+@dataclass(frozen=True)
+class TrainedAdapter:
+    """One adapter that `fit` trained, held in memory and in the estimator's pickle.
+
+    Attributes
+    ----------
+    stage : str
+        "mntp", "simcse" or "supervised".
+    config : bytes
+        What ``adapter_config.json`` holds.
+    weights : bytes
+        What ``adapter_model.safetensors`` holds.
+    bidirectional : bool
+        Whether it was trained with bidirectional attention.
+    note : str
+        How it was trained, as JSON, for people.
+    """
+
+    stage: str
+    config: bytes = field(repr=False)
+    weights: bytes = field(repr=False)
+    bidirectional: bool
+    note: str = field(repr=False, default="{}")
+
+    @property
+    def name(self):
+        """For messages and notes."""
+        return f"trained: {self.stage}"
+
+    @functools.cached_property
+    def digest(self):
+        """The same as that of a folder with these contents."""
+        return digest_of(
+            hashlib.sha256(part).hexdigest() for part in (self.config, self.weights)
+        )
+
+    def read_config(self):
+        """The configuration as JSON bytes."""
+        return self.config
+
+    def load_weights(self):
+        """Tensors by name."""
+        from safetensors.torch import load
+
+        return load(self.weights)
+
+
+def save_adapter(adapter, folder):
+    """Write a trained adapter as a folder that `read_adapters` and peft read.
+
+    Parameters
+    ----------
+    adapter : TrainedAdapter
+    folder : Path
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).write_bytes(adapter.config)
+    (folder / WEIGHTS).write_bytes(adapter.weights)
+    note = {**json.loads(adapter.note), "bidirectional": adapter.bidirectional}
+    (folder / NOTE).write_text(json.dumps({"stage": adapter.stage, **note}, indent=2))
+
+
+def digest_of(digests):
+    """One digest of the digests of configuration and weights."""
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def read_adapters(adapters, memo_directory):
@@ -74,22 +164,23 @@ def read_adapters(adapters, memo_directory):
 
 def _read_adapter(adapter, memo_directory):
     folder = _find_folder(str(adapter))
-    config = read_json(folder / "adapter_config.json")
+    config = read_json(folder / CONFIG)
     if not config or not (folder / WEIGHTS).is_file():
         raise ModelNotFoundError(
             f"The folder of adapter {str(adapter)!r} ({folder}) must hold "
             f"adapter_config.json and {WEIGHTS}. Got {listing(folder)} instead."
         )
     base = (config.get("auto_mapping") or {}).get("base_model_class") or ""
-    contents = [
-        file_digest(folder / name, memo_directory)
-        for name in ("adapter_config.json", WEIGHTS)
-    ]
+    bidirectional = bool(re.search(r"Bi(Model|For)", base))
+    contents = (
+        file_digest(folder / name, memo_directory) for name in (CONFIG, WEIGHTS)
+    )
     return AdapterFolder(
         name=str(adapter),
         folder=folder,
-        bidirectional=bool(re.search(r"Bi(Model|For)", base)),
-        digest=hashlib.sha256("".join(contents).encode()).hexdigest(),
+        bidirectional=bidirectional
+        or bool(read_json(folder / NOTE).get("bidirectional")),
+        digest=digest_of(contents),
     )
 
 
@@ -129,7 +220,7 @@ def merge_adapters(network, adapters, n_layers):
     ----------
     network : transformers model
         Changed in place. It may hold only the first layers of the whole model.
-    adapters : sequence of AdapterFolder
+    adapters : sequence of AdapterFolder or TrainedAdapter
     n_layers : int
         Layers of the whole model.
 
@@ -154,12 +245,11 @@ def _merge(network, adapter, n_layers):
         import peft
     except ImportError as error:
         raise ImportError(
-            "The 'adapters' parameter of LLMEmbeddingTransformer needs peft: "
+            "Adapters of LLMEmbeddingTransformer need peft: "
             "pip install 'sklearn-llm2vec[adapt]'"
         ) from error
-    from safetensors.torch import load_file
 
-    config = peft.PeftConfig.from_pretrained(adapter.folder)
+    config = _peft_config(adapter)
     config.inference_mode = True
     config.task_type = None  # the head that a task adds isn't loaded
     # A name proves nothing, and peft would warn of another place of the same model; names
@@ -176,7 +266,7 @@ def _merge(network, adapter, n_layers):
             _refusal(adapter, f"it can't be put into {type(network).__name__}: {error}")
         ) from error
     own = peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False)
-    theirs = load_file(adapter.folder / WEIGHTS)
+    theirs = adapter.load_weights()
     depth = network.config.get_text_config().num_hidden_layers
     state = _matched(theirs, own, adapter, depth, n_layers)
     peft.set_peft_model_state_dict(wrapped, state)
@@ -184,6 +274,15 @@ def _merge(network, adapter, n_layers):
     # What peft leaves behind would make it warn when the next adapter comes.
     merged.__dict__.pop("peft_config", None)
     return merged.eval().requires_grad_(False)
+
+
+def _peft_config(adapter):
+    """The configuration as peft's object; peft reads it from a folder only."""
+    import peft
+
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, CONFIG).write_bytes(adapter.read_config())
+        return peft.PeftConfig.from_pretrained(folder)
 
 
 def _matched(theirs, own, adapter, depth, n_layers):

@@ -10,6 +10,7 @@ import hashlib
 import json
 import numbers
 import os
+import shutil
 import sqlite3
 import threading
 import time
@@ -26,6 +27,7 @@ __all__ = ["EmbeddingCache", "default_directory"]
 
 FORMAT = 1
 FILE = "embeddings.sqlite3"
+ADAPTERS = "adapters"
 KEYS_AT_A_TIME = 20_000
 BUSY_SECONDS = 60
 STORAGES = {"float32": "<f4", "float16": "<f2"}
@@ -383,6 +385,11 @@ class EmbeddingCache:
         except sqlite3.Error as error:
             self._warn_once("write", f"The cache {self.path} can't be written", error)
 
+    @property
+    def adapters_path(self):
+        """Where trained adapters lie, beside the vectors."""
+        return self.path / ADAPTERS
+
     def encode_lock(self, space, device):
         """A context in which no other process encodes for this space and device.
 
@@ -409,8 +416,8 @@ class EmbeddingCache:
         -------
         dict
             ``path``, ``texts``, ``vectors``, ``bytes`` (of vectors), ``file_bytes``,
-            ``size_limit``; over its lifetime ``hits``, ``misses`` and ``texts_encoded``
-            (texts that went through a model); ``spaces``, a list of dicts with
+            ``adapter_bytes`` (of trained adapters), ``size_limit``; over its lifetime
+            ``hits``, ``misses`` and ``texts_encoded`` (texts that went through a model); ``spaces``, a list of dicts with
             ``fingerprint``, ``texts``, ``vectors``, ``bytes``, ``cells`` as a list of
             (layer, pooling), ``created``, ``last_used`` and ``note``.
         """
@@ -427,6 +434,9 @@ class EmbeddingCache:
                 for name in ("texts", "vectors", "bytes")
             },
             "file_bytes": 0 if db is None else self._file_bytes(),
+            "adapter_bytes": sum(
+                file.stat().st_size for file in self.adapters_path.glob("*/*")
+            ),
             "size_limit": self.size_limit,
             **counters,
             "spaces": spaces,
@@ -534,7 +544,8 @@ class EmbeddingCache:
         return chosen
 
     def clear(self):
-        """Remove all vectors; the lifetime counters stay."""
+        """Remove all vectors and trained adapters; the lifetime counters stay."""
+        shutil.rmtree(self.adapters_path, ignore_errors=True)
         db = self._connection()
         if db is not None:
             with _transaction(db):

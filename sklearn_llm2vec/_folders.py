@@ -64,6 +64,8 @@ class ModelFolder:
         Features of a hidden state.
     causal : bool
         Whether the model was made with causal attention.
+    decoder : bool
+        Whether its family is one of decoders, made bidirectional or not.
     is_encoder_decoder : bool
         Whether it is the encoder of a sequence-to-sequence model.
     max_tokens : int
@@ -82,6 +84,7 @@ class ModelFolder:
     n_layers: int
     hidden_size: int
     causal: bool
+    decoder: bool
     is_encoder_decoder: bool
     max_tokens: int
     max_positions: int | None
@@ -336,7 +339,7 @@ def describe_folder(folder, name, declared, memo_directory, trust_remote_code):
     content = (folder / "config.json").read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     facts = remember(
-        f"config:1:{digest}",
+        f"config:2:{digest}",
         lambda: _facts_of_config(folder, trust_remote_code),
         memo_directory,
     )
@@ -346,6 +349,7 @@ def describe_folder(folder, name, declared, memo_directory, trust_remote_code):
         n_layers=facts["n_layers"],
         hidden_size=facts["hidden_size"],
         causal=facts["causal"],
+        decoder=facts["decoder"],
         is_encoder_decoder=facts["is_encoder_decoder"],
         max_tokens=_max_tokens(folder, facts["max_positions"]),
         max_positions=facts["max_positions"],
@@ -363,6 +367,7 @@ def _facts_of_config(folder, trust_remote_code):
         "n_layers": int(text.num_hidden_layers),
         "hidden_size": int(text.hidden_size),
         "causal": _is_causal(config),
+        "decoder": _is_decoder(config),
         "is_encoder_decoder": bool(getattr(config, "is_encoder_decoder", False)),
         "max_positions": getattr(text, "max_position_embeddings", None),
     }
@@ -389,8 +394,6 @@ def text_config(config):
 
 def _is_causal(config):
     """Whether a model of this configuration lets a token see only those before it."""
-    from transformers.models.auto import modeling_auto
-
     text = text_config(config)
     if getattr(config, "is_encoder_decoder", False):
         return False
@@ -398,7 +401,16 @@ def _is_causal(config):
         return False
     if getattr(text, "is_causal", None) is not None:
         return bool(text.is_causal)
-    if getattr(text, "is_decoder", False):
+    return _is_decoder(config)
+
+
+def _is_decoder(config):
+    """Whether a model of this configuration was made to write text from left to right."""
+    from transformers.models.auto import modeling_auto
+
+    if getattr(config, "is_encoder_decoder", False):
+        return False
+    if getattr(text_config(config), "is_decoder", False):
         return True
     # BERT-like families can also be set up as decoders, so a masked LM decides first.
     kind = config.model_type

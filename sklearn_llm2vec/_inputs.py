@@ -20,6 +20,7 @@ __all__ = [
     "read_native",
     "read_texts",
     "repair",
+    "split_pairs",
 ]
 
 MISSING = ("zero", "nan", "empty", "error")
@@ -151,6 +152,40 @@ def _read_columns(X, estimator_name):
     if hasattr(X, "__array__"):  # pandas and pyarrow arrays, an Index, a tensor
         return _array_columns(np.asarray(X), estimator_name), False
     raise TypeError(_expected_texts(estimator_name, type(X).__name__))
+
+
+def split_pairs(X, estimator_name="LLMEmbeddingTransformer"):
+    """Take a frame of pairs apart: its texts, and what belongs to them.
+
+    Parameters
+    ----------
+    X : any input
+        A frame of pairs has the columns "text" and "positive", perhaps "negative", and
+        no others.
+    estimator_name : str, default="LLMEmbeddingTransformer"
+
+    Returns
+    -------
+    texts : any input
+        The column "text" as a frame; `X` itself where it is no frame of pairs.
+    pairs : tuple of (list, list or None) or None
+        Positives and negatives, None where one is missing.
+    """
+    native = read_native(X, estimator_name)
+    if not isinstance(native, nw.DataFrame) or set(native.columns) - {"negative"} != {
+        "text",
+        "positive",
+    }:
+        return X, None
+    sides = []
+    for name in ("positive", "negative"):
+        if name in native.columns:
+            read = read_texts(native.select(name).to_native())
+            unique = [*read.unique, None]
+            sides.append([unique[i] for i in read.inverse[:, 0]])
+        else:
+            sides.append(None)
+    return native.select("text").to_native(), tuple(sides)
 
 
 def read_native(X, estimator_name):

@@ -13,7 +13,24 @@ from dataclasses import dataclass, field
 
 from sklearn_llm2vec._folders import auto_config, text_config
 
-__all__ = ["LoadedModel", "forget_models", "load_model", "loaded_model"]
+__all__ = [
+    "LoadedModel",
+    "forget_models",
+    "load_model",
+    "load_network",
+    "load_tokenizer",
+    "load_with_head",
+    "loaded_model",
+    "make_room",
+    "save_merged",
+]
+
+ATTENTION_DROPOUTS = (
+    "attention_dropout",
+    "attention_probs_dropout_prob",
+    "attn_pdrop",
+    "attention_dropout_prob",
+)
 
 
 @dataclass
@@ -77,7 +94,7 @@ def load_model(model, *, depth, dtype, device, attention="auto", adapters=()):
     dtype, device : str
     attention : {"auto", "causal", "bidirectional"}, default="auto"
         "auto" is what the model was made for.
-    adapters : sequence of AdapterFolder
+    adapters : sequence of AdapterFolder or TrainedAdapter
         Merged into the model, in order.
 
     Returns
@@ -173,6 +190,31 @@ def _load(model, depth, dtype, device, attention, adapters):
     )
 
 
+def save_merged(model, folder, *, dtype, attention, adapters):
+    """Write a model with its adapters merged, and its attention, as a plain folder.
+
+    Parameters
+    ----------
+    model : ModelFolder
+    folder : path-like
+    dtype, attention, adapters
+        As `load_model` takes them.
+    """
+    import torch
+
+    from sklearn_llm2vec._adapters import merge_adapters
+    from sklearn_llm2vec._attention import make_bidirectional
+
+    network = load_network(model, model.n_layers, getattr(torch, dtype))
+    network = merge_adapters(network, adapters, model.n_layers)
+    if _is_switched(model, attention):
+        make_bidirectional(network, model.name)
+    network.config.use_cache = True
+    with _quiet():
+        network.save_pretrained(folder)
+        load_tokenizer(model).save_pretrained(folder)
+
+
 def load_tokenizer(model):
     """The fast tokenizer of a model folder."""
     from transformers import AutoTokenizer
@@ -198,17 +240,56 @@ def _put_into_lowercase(backend):
     backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *others])
 
 
-def load_network(model, n_layers, dtype):
-    """The text encoder or decoder, without heads, cut to its first `n_layers` layers."""
+def load_network(model, n_layers, dtype, *, dropout=None):
+    """The text encoder or decoder, without heads, cut to its first `n_layers` layers.
+
+    `dropout` is that of the attention, in training; None leaves the model's own.
+    """
     from transformers import AutoModel, AutoModelForTextEncoding
 
     config = auto_config(model.folder, model.trust_remote_code)
     if n_layers < model.n_layers:
         cut_config(config, n_layers)
+    if dropout is not None:
+        set_attention_dropout(config, dropout)
     factory = AutoModel
     if getattr(config, "is_encoder_decoder", False):
         if type(config) in AutoModelForTextEncoding._model_mapping:
             factory = AutoModelForTextEncoding
+    return _prepared(_text_part(_from_folder(factory, model, config, dtype)))
+
+
+def load_with_head(model, dtype):
+    """The whole model with its language-model head, causal or masked.
+
+    Raises
+    ------
+    ValueError
+        For a checkpoint without such a head.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+
+    factory = AutoModelForCausalLM if model.causal else AutoModelForMaskedLM
+    config = auto_config(model.folder, model.trust_remote_code)
+    try:
+        return _prepared(_from_folder(factory, model, config, dtype))
+    except ValueError as error:
+        raise ValueError(
+            "The 'adapt' parameter of LLMEmbeddingTransformer can hold 'mntp' only for a "
+            f"checkpoint with a language-model head, which {model.name!r} isn't. Choose "
+            f"'simcse' or 'supervised'. ({error})"
+        ) from error
+
+
+def set_attention_dropout(config, dropout):
+    """Set the attention's dropout, whatever the architecture calls it."""
+    text = text_config(config)
+    for name in ATTENTION_DROPOUTS:
+        if hasattr(text, name):
+            setattr(text, name, dropout)
+
+
+def _from_folder(factory, model, config, dtype):
     with _quiet():
         network, report = factory.from_pretrained(
             model.folder,
@@ -219,10 +300,12 @@ def load_network(model, n_layers, dtype):
             output_loading_info=True,
         )
     _check_loaded(report, model)
-    network = _text_part(network)
-    for part in {
-        id(c): c for c in (network.config, text_config(network.config))
-    }.values():
+    return network
+
+
+def _prepared(network):
+    configs = (network.config, text_config(network.config))
+    for part in {id(config): config for config in configs}.values():
         part.use_cache = False
     return network.eval().requires_grad_(False)
 

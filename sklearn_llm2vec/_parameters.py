@@ -11,6 +11,7 @@ import warnings
 import numpy as np
 
 from sklearn_llm2vec._cache import EmbeddingCache
+from sklearn_llm2vec._recipe import CHAINS, LLM2VecRecipe
 from sklearn_llm2vec._spec import EncoderSpec, resolve_dtype
 from sklearn_llm2vec._templates import PRESETS, parse_template
 from sklearn_llm2vec._vectors import ALL_POOLINGS
@@ -158,6 +159,14 @@ _PARAMETERS = {
         lambda value: value is None or _is_path(value) or _are_paths(value),
         "a str or path, a sequence of these, or None",
     ),
+    "adapt": (
+        lambda value: (
+            value is None
+            or isinstance(value, LLM2VecRecipe)
+            or (isinstance(value, str) and value in CHAINS)
+        ),
+        "among {" + ", ".join(map(repr, CHAINS)) + "}, an LLM2VecRecipe or None",
+    ),
     "n_components": (
         lambda value: value is None or _is_count(value),
         "a positive int or None",
@@ -225,7 +234,7 @@ def resolve_space(params, model, adapters, device):
     special = params.special_tokens
     if special == "auto":
         # sentence-transformers counts them in every model's pooling.
-        special = not model.causal or model.declared.pooling is not None
+        special = not model.decoder or model.declared.pooling is not None
     return EncoderSpec(
         weights=model.digest_weights(),
         config=model.digest_config(),
@@ -332,7 +341,9 @@ def resolve_attention(params, model, adapters):
             "'causal' instead."
         )
     if params.attention == "auto":
-        switched = any(adapter.bidirectional for adapter in adapters)
+        switched = params.adapt is not None or any(
+            adapter.bidirectional for adapter in adapters
+        )
         return "causal" if model.causal and not switched else "bidirectional"
     return params.attention
 

@@ -1,14 +1,14 @@
 """Pooling: the hidden states of a text's tokens become one vector.
 
 Every pooling is a pure function of ``(batch, tokens, hidden)`` states and the
-``(batch, tokens)`` mask of the tokens that count. There is no padding here: all rows of
-a batch have the same number of tokens (see ``_batching``). This file doesn't know
-models, layers or tokenizers.
+``(batch, tokens)`` mask of the tokens that count. Encoding knows no padding: all rows of
+a batch have the same number of tokens (see ``_batching``); training does, and has a
+function of its own. This file doesn't know models, layers or tokenizers.
 """
 
 import torch
 
-__all__ = ["POOLINGS", "pool_all"]
+__all__ = ["POOLINGS", "pool_all", "pool_padded"]
 
 
 def averages(states, counted):
@@ -98,3 +98,27 @@ def pool_all(states, counted, poolings):
         name: pooled[name] if name in pooled else POOLINGS[name](states, counted)
         for name in poolings
     }
+
+
+def pool_padded(states, counted, lengths, pooling):
+    """One pooling of rows of different lengths, padded on the right.
+
+    For training, where batches are random; encoding has no padding.
+
+    Parameters
+    ----------
+    states : tensor of shape (batch, tokens, hidden)
+    counted : bool tensor of shape (batch, tokens)
+        False for padding, too.
+    lengths : int tensor of shape (batch,)
+        Tokens of each row without padding.
+    pooling : str
+
+    Returns
+    -------
+    float32 tensor of shape (batch, hidden)
+    """
+    states = states.float()
+    if pooling == "last":
+        return states[torch.arange(len(states), device=states.device), lengths - 1]
+    return POOLINGS[pooling](states, counted)

@@ -6,15 +6,19 @@ model, so a clone is free, ``set_params`` always takes effect and a pickle is sm
 """
 
 import functools
+import numbers
+from pathlib import Path
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_random_state
 
-from sklearn_llm2vec._adapters import read_adapters
+from sklearn_llm2vec._adapter_store import AdapterStore
+from sklearn_llm2vec._adapters import read_adapters, save_adapter
 from sklearn_llm2vec._folders import read_model
-from sklearn_llm2vec._inputs import read_texts
+from sklearn_llm2vec._inputs import read_texts, split_pairs
 from sklearn_llm2vec._modules import Dense
 from sklearn_llm2vec._parameters import (
     check_parameters,
@@ -23,11 +27,13 @@ from sklearn_llm2vec._parameters import (
     resolve_space,
     template_columns,
 )
+from sklearn_llm2vec._recipe import resolve_recipe
 from sklearn_llm2vec._rows import read_rows
 from sklearn_llm2vec._rowwise import row_by_row
 from sklearn_llm2vec._spec import resolve_device
 from sklearn_llm2vec._templates import PRESETS
 from sklearn_llm2vec._vectors import ALL_POOLINGS, Source, find_vectors, open_cache
+from sklearn_llm2vec.adapt import adapt, read_training_texts
 
 __all__ = ["LLMEmbeddingTransformer"]
 
@@ -81,6 +87,12 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         PEFT adapters, hub ids or local folders, merged into the model in order. Needs
         extra ``adapt``. Those of LLM2Vec make `attention` "bidirectional" where it is
         "auto".
+    adapt : str, LLM2VecRecipe or None, default=None
+        What `fit` trains on the texts that it is given: "mntp", "simcse", "supervised"
+        (contrastive learning from `y`), "mntp+simcse" or "mntp+supervised" with
+        LLM2Vec's parameters, scaled to the number of texts, or an `LLM2VecRecipe`. Makes
+        `attention` "bidirectional" where it is "auto". Adapters are kept beside the
+        cache, so a second fit on the same texts is free. Needs extra ``adapt``.
     n_components : int or None, default=None
         Components of a PCA, one for each text column, learned in `fit`.
     normalize : bool, default=False
@@ -119,7 +131,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     verbose : "auto" or bool, default="auto"
         Progress bar; "auto" shows it when encoding lasts longer than 3 seconds.
     random_state : int, RandomState instance or None, default=None
-        Seed of the PCA.
+        Seed of the PCA and, where the recipe has none, of `adapt`; None is 0 there.
 
     Attributes
     ----------
@@ -139,6 +151,10 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         Number of text columns.
     pca_ : list of PCA
         One for each text column; only with `n_components`.
+    adapter_ : tuple of TrainedAdapter
+        What `adapt` trained, as safetensors bytes, in the order in which it is merged.
+    adaptation_history_ : dict of str to list
+        ``stage``, ``step``, ``loss`` and ``learning_rate`` of each step of `adapt`.
     last_report_ : Report
         What the last `transform` did: ``texts``, ``unique``, ``cached``, ``encoded``,
         ``tokens``, ``seconds``, ``bytes_written``.
@@ -146,12 +162,15 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     See Also
     --------
     layer_pooling_grid : A search over layers and poolings that costs one pass.
+    LLM2VecRecipe : The parameters of `adapt`.
+    AdaptationDisplay : The loss of `adapt` by step.
     EmbeddingCache : The store of the vectors.
 
     Notes
     -----
-    Without `n_components` nothing is learned, and `transform` works without `fit`. `fit`
-    reads the model's configuration and names its weights, but doesn't load them.
+    Without `n_components` and `adapt` nothing is learned, and `transform` works without
+    `fit`. `fit` reads the model's configuration and names its weights, but doesn't load
+    them.
 
     On a CPU with float32 a text's vector has the same bits alone, in any batch, in any
     order, from the cache or not.
@@ -183,6 +202,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         template=None,
         token_prepending=None,
         adapters=None,
+        adapt=None,
         n_components=None,
         normalize=False,
         missing="zero",
@@ -207,6 +227,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         self.template = template
         self.token_prepending = token_prepending
         self.adapters = adapters
+        self.adapt = adapt
         self.n_components = n_components
         self.normalize = normalize
         self.missing = missing
@@ -226,14 +247,16 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     # --- scikit-learn ----------------------------------------------------------------
 
     def fit(self, X, y=None):
-        """Read the model's configuration; with `n_components` learn the PCA.
+        """Read the configuration; with `adapt` train, with `n_components` learn the PCA.
 
         Parameters
         ----------
         X : list, array, Series or frame of str, of shape (n_rows,) or (n_rows, n_columns)
-            Texts. Each column gives its own block of features.
-        y : ignored
-            For compatibility with scikit-learn.
+            Texts. Each column gives its own block of features. For a "supervised" stage
+            also a frame with the columns "text", "positive" and perhaps "negative";
+            features are those of "text".
+        y : array-like of shape (n_rows,) or None, default=None
+            Classes, for a "supervised" stage of `adapt`; ignored otherwise.
 
         Returns
         -------
@@ -244,13 +267,15 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         ValueError, TypeError
             For parameters or data of the wrong kind; `ModelNotFoundError`, a ValueError,
             when the model is in no place.
+        FloatingPointError
+            When the loss of a training is no number.
         """
-        self._fit(X)
+        self._fit(X, y)
         return self
 
     def fit_transform(self, X, y=None):
         """Fit, and transform the same texts; see `fit` and `transform`."""
-        columns, blocks = self._fit(X)
+        columns, blocks = self._fit(X, y)
         if blocks is None:
             blocks = self._blocks(columns, self._source())
         return self._output(columns, blocks)
@@ -271,17 +296,15 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         Raises
         ------
         NotFittedError
-            With `n_components`, before `fit`.
+            With `n_components` or `adapt`, before `fit`.
         ValueError, TypeError
             For data of the wrong kind, other columns than in `fit`, or a model whose
             files have changed since.
         """
-        if self.n_components is not None and not hasattr(self, "pca_"):
-            raise NotFittedError(
-                f"This {type(self).__name__} instance is not fitted yet. With "
-                "'n_components' call 'fit' with appropriate arguments first."
-            )
         check_parameters(self)
+        self._check_is_fitted()
+        if getattr(self, "_fitted_on_pairs", False):
+            X, _ = split_pairs(X)
         columns = self._read(X)
         self._check_columns(columns)
         source = self._source()
@@ -319,30 +342,100 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = True
         tags.input_tags.allow_nan = self.missing != "error"
-        tags.requires_fit = self.n_components is not None
+        tags.requires_fit = self.n_components is not None or self.adapt is not None
         return tags
+
+    # --- what an adaptation made ------------------------------------------------------
+
+    def save_adapters(self, folder):
+        """Write what `adapt` trained as PEFT adapters.
+
+        Parameters
+        ----------
+        folder : path-like
+            Gets a folder for each stage, ``1-mntp`` and the like.
+
+        Returns
+        -------
+        list of str
+            The folders in order: what `adapters` takes, behind those that were there.
+        """
+        self._check_is_adapted()
+        paths = []
+        for n, adapter in enumerate(self.adapter_, start=1):
+            paths.append(Path(folder) / f"{n}-{adapter.stage}")
+            save_adapter(adapter, paths[-1])
+        return list(map(str, paths))
+
+    def merge_and_save(self, folder):
+        """Write the adapted model as a folder that transformers and other servers load.
+
+        Its configuration says ``is_causal: false`` if it is bidirectional. Template and
+        pooling are not in it.
+
+        Parameters
+        ----------
+        folder : path-like
+        """
+        from sklearn_llm2vec._models import save_merged
+
+        self._check_is_adapted()
+        source = self._source()
+        save_merged(
+            source.model,
+            folder,
+            dtype=source.spec.dtype,
+            attention=source.spec.attention,
+            adapters=source.adapters,
+        )
 
     # --- fit and transform, step by step ---------------------------------------------
 
-    def _fit(self, X):
+    def _fit(self, X, y=None):
         check_parameters(self)
+        recipe = resolve_recipe(self.adapt)
+        stages = () if recipe is None else recipe.names()
+        pairs = None
+        if "supervised" in stages and y is None:
+            X, pairs = split_pairs(X)
         columns = self._read(X)
+        for name in ("pca_", "adapter_", "adaptation_history_"):
+            self.__dict__.pop(name, None)
         source = self._source()
         self._set_columns(columns)
+        self._fitted_on_pairs = pairs is not None
         self.n_layers_ = source.model.n_layers
         self.layer_ = resolve_layer(self.layer, self.n_layers_)
         self.pooling_ = resolve_pooling(self, source.model, source.spec.attention)
         dense = self._dense(source)
         self.embedding_dim_ = dense[-1].width if dense else source.model.hidden_size
+        if recipe is not None:
+            self._adapt(recipe, read_training_texts(columns, y, pairs, stages), source)
+            source = self._source()
         self.fingerprint_ = source.spec.fingerprint
         self._model_files = _model_files(source.spec)
         self._model_params = self._naming_params()
-        self.__dict__.pop("pca_", None)
         if self.n_components is None:
             return columns, None
         blocks = self._blocks(columns, source)
         self.pca_ = [self._fit_pca(vectors, there) for vectors, there in blocks]
         return columns, blocks
+
+    def _adapt(self, recipe, texts, source):
+        seed = self.random_state
+        if not isinstance(seed, numbers.Integral):
+            seed = 0 if seed is None else check_random_state(seed).randint(2**31)
+        place = None if source.cache is None else source.cache.adapters_path
+        self.adapter_, self.adaptation_history_ = adapt(
+            texts,
+            recipe,
+            source,
+            pooling=self.pooling_,
+            seed=int(seed),
+            store=AdapterStore(place),
+            verbose=self.verbose,
+        )
+        self._adapted_by = recipe.get_params()
 
     def _source(self):
         """The model, the settings and the cache that the parameters mean."""
@@ -354,6 +447,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             memo_directory=None if cache is None else cache.path,
         )
         adapters = read_adapters(self.adapters, model.memo_directory)
+        if self.adapt is not None:
+            adapters += getattr(self, "adapter_", ())
         device = resolve_device(self.device)
         spec = resolve_space(self, model, adapters, device)
         return Source(
@@ -448,7 +543,33 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     # --- what the parameters mean ----------------------------------------------------
 
     def _naming_params(self):
-        return {name: getattr(self, name) for name in ("model", "revision", "adapters")}
+        return {
+            name: getattr(self, name)
+            for name in ("model", "revision", "adapters", "adapt")
+        }
+
+    def _check_is_fitted(self):
+        unfitted = None
+        if self.n_components is not None and not hasattr(self, "pca_"):
+            unfitted = "n_components"
+        recipe = resolve_recipe(self.adapt)
+        if recipe is not None and (
+            not hasattr(self, "adapter_") or self._adapted_by != recipe.get_params()
+        ):
+            unfitted = "adapt"
+        if unfitted:
+            raise NotFittedError(
+                f"This {type(self).__name__} instance is not fitted yet. With "
+                f"{unfitted!r} call 'fit' with appropriate arguments first."
+            )
+
+    def _check_is_adapted(self):
+        self._check_is_fitted()
+        if self.adapt is None:
+            raise NotFittedError(
+                f"This {type(self).__name__} instance has no adapters of its own: give "
+                "'adapt' and call 'fit' first."
+            )
 
     def _check_same_model(self, source):
         """Refuse a model whose files changed since `fit`: a classifier learned from them.

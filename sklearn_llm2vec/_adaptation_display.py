@@ -1,0 +1,165 @@
+"""The loss of an adaptation by step, as a scikit-learn Display.
+
+matplotlib is imported when something is drawn. This file reads names and numbers; it
+doesn't know models or training.
+"""
+
+import numpy as np
+from sklearn.exceptions import NotFittedError
+
+__all__ = ["AdaptationDisplay"]
+
+
+class AdaptationDisplay:
+    """Loss of `adapt` by step, one panel for each stage.
+
+    Create one with `from_estimator` or `from_history`.
+
+    Parameters
+    ----------
+    history : dict of str to list
+        ``stage``, ``step``, ``loss`` and ``learning_rate``, one entry for each step: an
+        ``adaptation_history_``.
+
+    Attributes
+    ----------
+    axes_ : ndarray of Axes
+        One for each stage.
+    figure_ : Figure
+    lines_ : list of (Line2D, Line2D)
+        For each stage the loss of the steps, and its running mean.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from sklearn_llm2vec import AdaptationDisplay
+    >>> display = AdaptationDisplay.from_history({
+    ...     "stage": ["mntp", "mntp", "simcse"],
+    ...     "step": [1, 2, 1],
+    ...     "loss": [5.1, 4.2, 2.0],
+    ...     "learning_rate": [1e-3, 5e-4, 3e-4],
+    ... })
+    >>> [axes.get_title() for axes in display.axes_]
+    ['mntp', 'simcse']
+    >>> plt.close(display.figure_)
+    """
+
+    def __init__(self, *, history):
+        self.history = history
+
+    @classmethod
+    def from_estimator(cls, estimator, *, ax=None, **kwargs):
+        """Draw what a fitted transformer has been through.
+
+        Parameters
+        ----------
+        estimator : LLMEmbeddingTransformer
+            Fitted with `adapt`.
+        ax : Axes, array of Axes or None, default=None
+            One for each stage; None makes a figure.
+        **kwargs : dict
+            Passed to `plot`.
+
+        Returns
+        -------
+        AdaptationDisplay
+
+        Raises
+        ------
+        NotFittedError
+            For a transformer that wasn't adapted.
+        """
+        if not hasattr(estimator, "adaptation_history_"):
+            raise NotFittedError(
+                "AdaptationDisplay.from_estimator needs an LLMEmbeddingTransformer that "
+                f"was fitted with 'adapt'. Got {type(estimator).__name__} without an "
+                "adaptation_history_ instead."
+            )
+        return cls.from_history(estimator.adaptation_history_, ax=ax, **kwargs)
+
+    @classmethod
+    def from_history(cls, history, *, ax=None, **kwargs):
+        """Draw an ``adaptation_history_``.
+
+        Parameters
+        ----------
+        history : dict of str to list
+        ax : Axes, array of Axes or None, default=None
+            One for each stage; None makes a figure.
+        **kwargs : dict
+            Passed to `plot`.
+
+        Returns
+        -------
+        AdaptationDisplay
+
+        Raises
+        ------
+        ValueError
+            When entries are absent or there is no step.
+        """
+        absent = [name for name in ("stage", "step", "loss") if name not in history]
+        if absent or not len(history["step"]):
+            raise ValueError(
+                "The 'history' parameter of AdaptationDisplay.from_history must be a "
+                "dict with the lists 'stage', 'step' and 'loss' of at least one step. "
+                f"Got {sorted(history)} instead."
+            )
+        return cls(history=history).plot(ax, **kwargs)
+
+    def plot(self, ax=None, *, window=None):
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : Axes, array of Axes or None, default=None
+            One for each stage; None makes a figure.
+        window : int or None, default=None
+            Steps that the running mean covers; None is a twentieth of the stage.
+
+        Returns
+        -------
+        self : AdaptationDisplay
+
+        Raises
+        ------
+        ImportError
+            When matplotlib is not installed.
+        """
+        try:
+            import matplotlib.pyplot as plt
+        except ImportError as error:
+            raise ImportError(
+                "AdaptationDisplay.plot needs matplotlib: "
+                "pip install 'sklearn-llm2vec[plot]'"
+            ) from error
+
+        stages = list(dict.fromkeys(self.history["stage"]))
+        if ax is None:
+            _, ax = plt.subplots(
+                1, len(stages), figsize=(4.6 * len(stages), 3.2), layout="constrained"
+            )
+        self.axes_ = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
+        if len(self.axes_) != len(stages):
+            raise ValueError(
+                "The 'ax' parameter of AdaptationDisplay must hold one Axes for each of "
+                f"the {len(stages)} stages. Got {len(self.axes_)} instead."
+            )
+        self.figure_ = self.axes_[0].figure
+        self.lines_ = [
+            self._draw(axes, stage, window)
+            for axes, stage in zip(self.axes_, stages, strict=True)
+        ]
+        return self
+
+    def _draw(self, axes, stage, window):
+        chosen = [n for n, name in enumerate(self.history["stage"]) if name == stage]
+        steps = np.array([self.history["step"][n] for n in chosen])
+        losses = np.array([self.history["loss"][n] for n in chosen])
+        window = window or max(1, len(steps) // 20)
+        mean = np.convolve(losses, np.ones(window) / window, mode="valid")
+        (each,) = axes.plot(steps, losses, color="C0", alpha=0.3, linewidth=1)
+        (running,) = axes.plot(steps[window - 1 :], mean, color="C0", linewidth=2)
+        axes.set(title=stage, xlabel="step", ylabel="loss")
+        axes.spines[["top", "right"]].set_visible(False)
+        return each, running
