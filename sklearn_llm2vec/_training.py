@@ -8,6 +8,7 @@ when the loss is no number. This file doesn't know estimators or caches.
 import json
 import math
 import random
+import re
 import time
 import warnings
 from contextlib import contextmanager
@@ -48,16 +49,14 @@ def add_lora(network, stage, n_layers):
     """
     import peft
 
-    names, outside = linear_layers(network, n_layers)
-    if stage.lora_targets != "auto":
-        names, outside = list(stage.lora_targets), []
+    targets = stage.lora_targets
+    targets = linear_maps(network, n_layers) if targets == "auto" else list(targets)
     rank, alpha, dropout = stage.lora
     config = peft.LoraConfig(
         r=rank,
         lora_alpha=alpha,
         lora_dropout=dropout,
-        target_modules=names,
-        exclude_modules=outside or None,
+        target_modules=targets,
         bias="none",
     )
     try:
@@ -72,19 +71,23 @@ def add_lora(network, stage, n_layers):
         ) from error
 
 
-def linear_layers(network, n_layers):
-    """Names of the linear maps inside the layers, and those outside that share them."""
+def linear_maps(network, n_layers):
+    """What peft takes as the names of all linear maps in the layers, and no others.
+
+    A pattern and not a list: BERT's pooler has a name that its layers have too.
+    """
     layers = find_layers(network, n_layers)
-    inside, outside = set(), []
-    within = set() if layers is None else {id(m) for m in layers.modules()}
-    for name, module in network.named_modules():
-        if isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D":
-            if layers is None or id(module) in within:
-                inside.add(name.rpartition(".")[2])
-            else:
-                outside.append(name)
-    outside = [name for name in outside if name.rpartition(".")[2] in inside]
-    return sorted(inside), outside
+    path, root = "", network
+    if layers is not None:
+        root = layers
+        path = next(name for name, one in network.named_modules() if one is layers)
+        path = re.escape(path) + r"\."
+    names = {
+        name.rpartition(".")[2]
+        for name, module in root.named_modules()
+        if isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D"
+    }
+    return f"{path}(?:.*\\.)?(?:{'|'.join(sorted(names))})"
 
 
 def pool_batch(network, batch, stage, n_layers):
@@ -162,11 +165,11 @@ class StageTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
         """The stage's loss; a loss that is no number ends the training."""
         loss = self.loss_of(model, inputs)
-        if not math.isfinite(loss.item()):
+        if not math.isfinite(loss.detach().item()):
             rates = [group["lr"] for group in self.optimizer.param_groups]
             raise FloatingPointError(
                 f"The loss of stage {self.stage.name!r} must stay a number. It became "
-                f"{loss.item()} at step {self.state.global_step + 1} of "
+                f"{loss.detach().item()} at step {self.state.global_step + 1} of "
                 f"{self.stage.steps} with the learning rate {max(rates):.2g}: lower "
                 f"'{self.stage.name}_learning_rate' in the LLM2VecRecipe, or choose "
                 "precision='float32'."

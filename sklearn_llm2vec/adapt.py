@@ -386,7 +386,7 @@ def batches_of(stage, data, source, network, tokenizer, head):
     )
 
     def rows_of(texts):
-        return [parts[0] for parts in make_rows(texts)[0]]
+        return [parts[0] for parts in make_rows(texts)[0]] if texts else []
 
     rows = rows_of(data.texts)
     pad_id = tokenizer.pad_token_id

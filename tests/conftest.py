@@ -43,13 +43,13 @@ def make_tokenizer(kind="bert"):
     return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
 
 
-def save_model(folder, config, kind="bert", seed=0):
+def save_model(folder, config, kind="bert", seed=0, factory="AutoModel"):
     """Write a model with random weights and a tokenizer as a Hugging Face folder."""
     import torch
-    from transformers import AutoModel
+    import transformers
 
     torch.manual_seed(seed)
-    model = AutoModel.from_config(config)
+    model = getattr(transformers, factory).from_config(config)
     # Larger than the usual initialisation, so that layers really differ.
     with torch.no_grad():
         for parameter in model.parameters():
@@ -99,6 +99,23 @@ def llama(tmp_path_factory):
 def bert(tmp_path_factory):
     """Folder of a tiny encoder with 3 layers and 32 features."""
     return str(save_model(tmp_path_factory.mktemp("bert"), bert_config(), "bert"))
+
+
+@pytest.fixture(scope="session")
+def llama_lm(tmp_path_factory):
+    """A tiny causal decoder with its language-model head."""
+    folder = tmp_path_factory.mktemp("llama-lm")
+    config = llama_config(num_hidden_layers=2)
+    return str(save_model(folder, config, "llama", factory="AutoModelForCausalLM"))
+
+
+@pytest.fixture(scope="session")
+def bert_lm(tmp_path_factory):
+    """A tiny encoder with its masked-language-model head."""
+    folder = tmp_path_factory.mktemp("bert-lm")
+    return str(
+        save_model(folder, bert_config(), "bert", factory="AutoModelForMaskedLM")
+    )
 
 
 @pytest.fixture
