@@ -417,9 +417,10 @@ class EmbeddingCache:
         dict
             ``path``, ``texts``, ``vectors``, ``bytes`` (of vectors), ``file_bytes``,
             ``adapter_bytes`` (of trained adapters), ``size_limit``; over its lifetime
-            ``hits``, ``misses`` and ``texts_encoded`` (texts that went through a model); ``spaces``, a list of dicts with
-            ``fingerprint``, ``texts``, ``vectors``, ``bytes``, ``cells`` as a list of
-            (layer, pooling), ``created``, ``last_used`` and ``note``.
+            ``hits``, ``misses`` and ``texts_encoded`` (texts that went through a model);
+            ``spaces``, a list of dicts with ``fingerprint``, ``texts``, ``vectors``,
+            ``bytes``, ``cells`` as a list of (layer, pooling), ``created``,
+            ``last_used`` and ``note``.
         """
         spaces, counters = [], dict.fromkeys(("hits", "misses", "texts_encoded"), 0)
         db = self._connection()

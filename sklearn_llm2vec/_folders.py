@@ -13,7 +13,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from sklearn_llm2vec._memo import remember
-from sklearn_llm2vec._modules import Declared, read_declared, read_json
+from sklearn_llm2vec._modules import (
+    DENSE_FILES,
+    Declared,
+    read_declared,
+    read_json,
+)
 from sklearn_llm2vec._spec import file_digest
 
 __all__ = [
@@ -41,6 +46,8 @@ TOKENIZER_FILES = (
     "spiece.model",
     "chat_template.jinja",
 )
+# Chat templates of today lie in *.jinja files of their own.
+ALLOWED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.py", "*.jinja"]
 # Weights in other formats and for other runtimes, which a hub snapshot needn't bring.
 NOT_NEEDED = ["onnx/*", "openvino/*", "coreml/*", "original/*", "consolidated*"]
 
@@ -120,6 +127,24 @@ class ModelFolder:
         if self.declared.lowercase:
             digest.update(b"lowercase")
         return digest.hexdigest()
+
+    def digest_modules(self):
+        """Digest of what is declared around the model: pooling, dense layers, prompt."""
+        declared = self.declared
+        said = [
+            declared.pooling,
+            declared.prompt,
+            declared.counts,
+            declared.truncate_dim,
+            declared.unknown,
+        ]
+        for folder in declared.behind:
+            paths = [] if folder is None else [folder / name for name in DENSE_FILES]
+            # Where one is absent, loading the layer says so.
+            said.append(
+                [file_digest(p, self.memo_directory) for p in paths if p.is_file()]
+            )
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def read_model(model, *, revision=None, trust_remote_code=False, memo_directory=None):
@@ -227,7 +252,7 @@ def hub_folder(name, revision, *, local_files_only, is_whole):
         folder = snapshot_download(
             name,
             revision=revision,
-            allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.py"],
+            allow_patterns=ALLOWED,
             ignore_patterns=NOT_NEEDED,
             local_files_only=local_files_only,
         )

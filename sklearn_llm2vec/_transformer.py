@@ -19,7 +19,7 @@ from sklearn_llm2vec._adapter_store import AdapterStore
 from sklearn_llm2vec._adapters import read_adapters, save_adapter
 from sklearn_llm2vec._folders import read_model
 from sklearn_llm2vec._inputs import read_texts, split_pairs
-from sklearn_llm2vec._modules import Dense
+from sklearn_llm2vec._modules import Behind
 from sklearn_llm2vec._parameters import (
     check_parameters,
     resolve_layer,
@@ -29,7 +29,7 @@ from sklearn_llm2vec._parameters import (
 )
 from sklearn_llm2vec._recipe import resolve_recipe
 from sklearn_llm2vec._rows import read_rows
-from sklearn_llm2vec._rowwise import row_by_row
+from sklearn_llm2vec._rowwise import row_by_row, unit_length
 from sklearn_llm2vec._spec import resolve_device
 from sklearn_llm2vec._templates import PRESETS
 from sklearn_llm2vec._vectors import ALL_POOLINGS, Source, find_vectors, open_cache
@@ -407,13 +407,15 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         self.n_layers_ = source.model.n_layers
         self.layer_ = resolve_layer(self.layer, self.n_layers_)
         self.pooling_ = resolve_pooling(self, source.model, source.spec.attention)
-        dense = self._dense(source)
-        self.embedding_dim_ = dense[-1].width if dense else source.model.hidden_size
+        behind = self._behind(source)
+        self.embedding_dim_ = source.model.hidden_size
+        if behind is not None:
+            self.embedding_dim_ = behind.width(source.model.hidden_size)
         if recipe is not None:
             self._adapt(recipe, read_training_texts(columns, y, pairs, stages), source)
             source = self._source()
         self.fingerprint_ = source.spec.fingerprint
-        self._model_files = _model_files(source.spec)
+        self._model_files = _model_files(source)
         self._model_params = self._naming_params()
         if self.n_components is None:
             return columns, None
@@ -474,20 +476,20 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     def _is_one_block(self):
         return self.template == "row" or template_columns(self.template) is not None
 
-    def _dense(self, source):
-        """The dense layers that the model's folder declares, where they belong."""
+    def _behind(self, source):
+        """What the model's folder declares behind its pooling, where it belongs."""
         model, declared = source.model, source.model.declared
         layer = resolve_layer(self.layer, model.n_layers)
         as_declared = self.pooling == "auto" and self.template not in PRESETS
         if not as_declared or layer != model.n_layers:
-            return ()
+            return None
         if declared.unknown:
             raise ValueError(
                 f"With pooling='auto' and the last layer, {model.name!r} is used as its "
                 f"folder declares, but {declared.unknown} isn't known here. Choose "
                 f"'pooling' among {set(ALL_POOLINGS)} to take the hidden states."
             )
-        return tuple(map(load_dense, declared.dense))
+        return load_behind(declared, model.digest_modules())
 
     def _blocks(self, columns, source):
         """For each column its (vectors, which rows aren't missing)."""
@@ -499,8 +501,9 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             resolve_pooling(self, source.model, source.spec.attention),
             source,
         )
-        for dense in self._dense(source):
-            vectors = dense(vectors)
+        behind = self._behind(source)
+        if behind is not None:
+            vectors = behind(vectors)
         n_texts = int(np.count_nonzero(columns.inverse >= 0))
         self.last_report_ = report._replace(texts=n_texts)
         return [(vectors, rows) for rows in columns.inverse.T]
@@ -528,7 +531,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             if self.n_components is not None:
                 vectors = _project(self.pca_[n], vectors)
             if self.normalize:
-                vectors = _unit_length(vectors)
+                vectors = unit_length(vectors)
             part = out[:, n * width : (n + 1) * width]
             if len(vectors):
                 np.take(vectors, rows, axis=0, out=part, mode="wrap")
@@ -580,7 +583,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         if fitted is None:
             return
         same_name = self._model_params == self._naming_params()
-        changed = fitted != _model_files(source.spec)
+        changed = fitted != _model_files(source)
         if changed and (same_name or self.n_components is not None):
             raise ValueError(
                 f"The files of model {source.model.name!r} must be those that 'fit' saw "
@@ -633,23 +636,25 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
 # --- small helpers -------------------------------------------------------------------
 
 
-def _model_files(spec):
-    return spec.weights, spec.config, spec.tokenizer, spec.adapters
+def _model_files(source):
+    spec = source.spec
+    modules = source.model.digest_modules()
+    return spec.weights, spec.config, spec.tokenizer, spec.adapters, modules
 
 
-# Read once for each session: the weights are small, but a fit a fold would add up.
-load_dense = functools.lru_cache(maxsize=8)(Dense)
+@functools.lru_cache(maxsize=8)
+def load_behind(declared, digest):
+    """What is behind the pooling, read once for each content of its files.
+
+    The weights are small, but a fit a fold would add up.
+    """
+    return Behind(declared)
 
 
 def _project(pca, vectors):
     if not len(vectors):
         return np.zeros((0, pca.n_components_), np.float32)
     return row_by_row(pca.transform, vectors, pca.n_components_)
-
-
-def _unit_length(vectors):
-    length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None]
-    return vectors / np.where(length > 0, length, 1)
 
 
 def _other_columns(fitted, names):
