@@ -32,7 +32,13 @@ from sklearn_llm2vec._rows import read_rows
 from sklearn_llm2vec._rowwise import row_by_row, unit_length
 from sklearn_llm2vec._spec import resolve_device
 from sklearn_llm2vec._templates import PRESETS
-from sklearn_llm2vec._vectors import ALL_POOLINGS, Source, find_vectors, open_cache
+from sklearn_llm2vec._vectors import (
+    ALL_POOLINGS,
+    Source,
+    check_prompt,
+    find_vectors,
+    open_cache,
+)
 from sklearn_llm2vec.adapt import adapt, read_training_texts
 
 __all__ = ["LLMEmbeddingTransformer"]
@@ -74,11 +80,12 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         them; or "row", which writes every column of the row, numbers, dates and
         categories too, as ``name: value``. For causal decoders there are the presets
         "prompt_eol" (arXiv 2307.16645), "cot" and "ke" (arXiv 2404.03921) and "echo"
-        (arXiv 2402.15449), and "chat" is the chat template that the model brings. "mean",
-        "weighted_mean" and "max" take the tokens of the texts only (of the last copy,
-        where one is repeated), "last" is the last token of the whole prompt. None is the
-        default prompt that a sentence-transformers folder declares, else the bare text,
-        which ``"{text}"`` is in any case.
+        (arXiv 2402.15449), and "chat" is the chat template that the model brings; where
+        it prints the date, that is always 26 July 2024, so that vectors don't change by
+        day. "mean", "weighted_mean" and "max" take the tokens of the texts only (of the
+        last copy, where one is repeated), "last" is the last token of the whole prompt.
+        None is the default prompt that a sentence-transformers folder declares, else the
+        bare text, which ``"{text}"`` is in any case.
     token_prepending : int, tuple of (int, int) or None, default=None
         Token Prepending (arXiv 2412.11556) for causal decoders with a prompt: a
         placeholder before the text takes the last token's state before the layers 1 up to
@@ -106,7 +113,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     long_texts : {"truncate", "chunk", "error"}, default="truncate"
         What happens to longer texts: they are cut, with one warning that counts them; or
         windows of `max_length` tokens, each in the whole prompt, are pooled together as
-        if they were one text; or a ValueError is raised before anything is encoded.
+        if they were one text; or a ValueError is raised before anything is encoded, for
+        which all texts are tokenised, also those that the cache holds.
     chunk_overlap : int, default=0
         Tokens that two windows of a text share, with ``long_texts="chunk"``.
     cache : bool, path-like, EmbeddingCache or None, default=True
@@ -453,7 +461,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             adapters += getattr(self, "adapter_", ())
         device = resolve_device(self.device)
         spec = resolve_space(self, model, adapters, device)
-        return Source(
+        source = Source(
             model=model,
             spec=spec,
             device=device,
@@ -464,6 +472,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             verbose=self.verbose,
             adapters=adapters,
         )
+        check_prompt(source)
+        return source
 
     def _read(self, X):
         """The texts of X: of its columns, or of its rows."""
