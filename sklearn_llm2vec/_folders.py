@@ -83,6 +83,9 @@ class ModelFolder:
         What the folder itself says of pooling, dense layers and prompts.
     chats : bool
         Whether it holds a chat template.
+    tied : bool
+        Whether one matrix serves as embeddings and, turned round, as the way from
+        hidden states to words.
     memo_directory : Path
     """
 
@@ -97,6 +100,7 @@ class ModelFolder:
     max_positions: int | None
     declared: Declared
     chats: bool
+    tied: bool
     memo_directory: Path
     trust_remote_code: bool = False
 
@@ -364,7 +368,7 @@ def describe_folder(folder, name, declared, memo_directory, trust_remote_code):
     content = (folder / "config.json").read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     facts = remember(
-        f"config:2:{digest}",
+        f"config:3:{digest}",
         lambda: _facts_of_config(folder, trust_remote_code),
         memo_directory,
     )
@@ -380,6 +384,7 @@ def describe_folder(folder, name, declared, memo_directory, trust_remote_code):
         max_positions=facts["max_positions"],
         declared=declared,
         chats=_has_chat_template(folder),
+        tied=facts["tied"],
         memo_directory=memo_directory,
         trust_remote_code=trust_remote_code,
     )
@@ -388,6 +393,9 @@ def describe_folder(folder, name, declared, memo_directory, trust_remote_code):
 def _facts_of_config(folder, trust_remote_code):
     config = auto_config(folder, trust_remote_code)
     text = text_config(config)
+    tied = getattr(config, "tie_word_embeddings", None)
+    if tied is None:
+        tied = getattr(text, "tie_word_embeddings", False)
     return {
         "n_layers": int(text.num_hidden_layers),
         "hidden_size": int(text.hidden_size),
@@ -395,6 +403,7 @@ def _facts_of_config(folder, trust_remote_code):
         "decoder": _is_decoder(config),
         "is_encoder_decoder": bool(getattr(config, "is_encoder_decoder", False)),
         "max_positions": getattr(text, "max_position_embeddings", None),
+        "tied": bool(tied),
     }
 
 
