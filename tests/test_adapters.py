@@ -1,6 +1,7 @@
 """PEFT adapters: merged as peft merges them, in order, or refused."""
 
 import json
+import shutil
 
 import numpy as np
 import peft
@@ -295,3 +296,35 @@ def test_an_adapter_that_lost_a_weight(llama, tmp_path):
     save_file(weights, path)
     with pytest.raises(ValueError, match="it lacks 1 weights"):
         make(llama, adapters=adapter).fit_transform(["a card"])
+
+
+def test_an_adapter_that_names_another_base(llama, tmp_path, monkeypatch):
+    """The shapes agree, so nothing else would say it."""
+    repository = tmp_path / "models--some--llama"
+    snapshot = repository / "snapshots" / ("a" * 40)
+    shutil.copytree(llama, snapshot)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    one = save_adapter(llama, tmp_path / "one")
+    path = one / "adapter_config.json"
+
+    def fit(model, base):
+        config = json.loads(path.read_text()) | {"base_model_name_or_path": base}
+        path.write_text(json.dumps(config))
+        make(model, adapters=one).fit(["a"])
+
+    with pytest.warns(UserWarning, match="trained on 'some/other'.*'some/llama'"):
+        fit("some/llama", "some/other")
+    for base in (
+        "some/llama",
+        "Some/Llama",
+        "llama",
+        None,
+        str(llama),
+        "./x",
+        str(one),
+    ):
+        fit("some/llama", base)
+    fit(llama, "some/other")

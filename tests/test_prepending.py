@@ -118,7 +118,7 @@ def test_absolute_positions_stay(tmp_path, texts):
         ({"template": "echo"}, "None without a 'template'"),
         (
             {"attention": "bidirectional", "template": "the {text}"},
-            "None with attention",
+            "None with bidirectional attention",
         ),
         ({"token_prepending": 5}, "a layer from 2 to 4"),
         ({"token_prepending": 1}, "a layer from 2 to 4"),
@@ -134,5 +134,5 @@ def test_what_is_refused(llama, params, says):
 
 
 def test_encoders_are_refused(bert):
-    with pytest.raises(ValueError, match="'token_prepending' parameter"):
+    with pytest.raises(ValueError, match="'token_prepending' parameter.*an encoder"):
         make(bert, template="the {text}").fit(["a"])

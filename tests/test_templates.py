@@ -272,6 +272,14 @@ def test_presets_under_bidirectional_attention_are_told(llama):
         both.fit(["a"])
 
 
+@pytest.mark.parametrize("method", ["fit", "transform", "fit_transform"])
+def test_the_warning_says_what_is_lost_and_where(llama, method):
+    estimator = make(llama, template="echo", attention="bidirectional")
+    with pytest.warns(UserWarning, match="first copy of the text sees the") as caught:
+        getattr(estimator, method)(["a"])
+    assert {one.filename for one in caught} == {__file__}
+
+
 def test_chat(llama, tmp_path):
     with pytest.raises(ValueError, match="'chat' only for a model that brings"):
         make(llama, template="chat").fit(["a"])
