@@ -20,10 +20,11 @@ __all__ = ["read_rows", "value_text"]
 PLAIN_TYPES = (
     datetime.date,
     datetime.time,
-    datetime.timedelta,
     decimal.Decimal,
     uuid.UUID,
 )
+# Left out of a time that is a date.
+MIDNIGHT = " 00:00:00"
 
 
 def read_rows(
@@ -37,7 +38,7 @@ def read_rows(
         Of any library that narwhals reads.
     names : sequence of str or None, default=None
         Columns whose values are wanted; None makes one text of all columns, as
-        ``name: value`` joined by ``"; "``, values that are missing left out.
+        ``name: value`` joined by ``"; "``, values that are missing or empty left out.
     missing : {"zero", "nan", "empty", "error"}, default="zero"
         What becomes of a row in which all is missing; a single missing value among others
         is the empty string.
@@ -123,9 +124,11 @@ def _check_names(names, every, estimator_name):
 
 
 def _as_line(names, values):
+    if all(value is None for value in values):
+        return None
+    # "name: " says no more than nothing; a row of empty strings is an empty text.
     pairs = zip(names, values, strict=True)
-    shown = [f"{name}: {value}" for name, value in pairs if value is not None]
-    return "; ".join(shown) if shown else None
+    return "; ".join(f"{name}: {value}" for name, value in pairs if value)
 
 
 def _as_tuple(values):
@@ -169,17 +172,36 @@ def value_text(value):
         return repair(str.__str__(value))
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        value = _plain_time(value)
     if isinstance(value, numbers.Integral):
         return str(int(value))
     if isinstance(value, float | np.floating):
         # A column of whole numbers becomes one of floats when a value is missing.
         whole = float(value).is_integer() and abs(value) < 1e15
         return str(int(value)) if whole else str(value)
-    if isinstance(value, np.datetime64):
-        value = value.astype("datetime64[us]").item()
     if isinstance(value, datetime.datetime):
-        midnight = value.time() == datetime.time() and value.tzinfo is None
-        return str(value.date() if midnight else value)
-    if isinstance(value, PLAIN_TYPES) or type(value).__name__ in ("Period", "Interval"):
+        return str(value).removesuffix(MIDNIGHT)
+    if isinstance(value, datetime.timedelta):
+        return _duration_text(value)
+    is_pandas = type(value).__name__ in ("Period", "Interval")
+    return str(value) if is_pandas or isinstance(value, (str, *PLAIN_TYPES)) else None
+
+
+def _duration_text(value):
+    try:
+        # Not by the value's own str: pandas writes its subclass in another way.
+        return str(datetime.timedelta(value.days, value.seconds, value.microseconds))
+    except OverflowError:  # pandas has longer ones
         return str(value)
-    return None
+
+
+def _plain_time(value):
+    """A numpy date or duration as Python's; in numpy's words where Python has none."""
+    if np.datetime_data(value.dtype)[0] in ("ns", "ps", "fs", "as"):
+        value = value.astype(f"{value.dtype.kind}8[us]")
+    plain = value.item()
+    if isinstance(plain, datetime.date | datetime.timedelta):
+        return plain
+    # The year 20000, or a duration in months, whose days nobody knows.
+    return str(value).replace("T", " ").removesuffix(MIDNIGHT)
