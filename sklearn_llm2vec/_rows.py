@@ -7,6 +7,7 @@ alone decides how it looks, not its column. This file doesn't know templates or 
 import datetime
 import decimal
 import numbers
+import re
 import uuid
 
 import narwhals as nw
@@ -94,16 +95,19 @@ def _named_frame(X, names, estimator_name):
     native = read_native(X, estimator_name)
     if isinstance(native, nw.Series) and isinstance(native.name, str) and native.name:
         native = native.to_frame()
-    wanted = (
-        "'row'" if names is None else f"the column(s) {', '.join(map(repr, names))}"
-    )
-    if not isinstance(native, nw.DataFrame) or not all(
-        isinstance(name, str) for name in native.columns
-    ):
+    is_frame = isinstance(native, nw.DataFrame)
+    if not is_frame or not all(isinstance(name, str) for name in native.columns):
+        wanted = (
+            "'row'" if names is None else f"the column(s) {', '.join(map(repr, names))}"
+        )
+        got, advice = type(X).__name__, _advice(names)
+        if is_frame:
+            odd = next(name for name in native.columns if not isinstance(name, str))
+            got += f" with a column named {odd!r} ({type(odd).__name__})"
+            advice = "Give its columns names, such as with X.columns.astype(str)."
         raise TypeError(
             f"{estimator_name} expects a frame whose columns have names (strings) for a "
-            f"template with {wanted}, got {type(X).__name__}. Put the data into a "
-            "DataFrame, or use '{text}' in the template to stand for each text."
+            f"template with {wanted}, got {got}. {advice}"
         )
     if not native.shape[0] or not native.shape[1]:
         raise ValueError(
@@ -111,6 +115,17 @@ def _named_frame(X, names, estimator_name):
             f"minimum of 1 is required by {estimator_name}."
         )
     return native
+
+
+def _advice(names):
+    """What to do with texts that have no columns."""
+    for name in names or ():
+        if re.split("[:!]", name)[0].strip() == "text":
+            return "Write '{text}', without spaces or a format, for each text."
+    return (
+        "Put the data into a DataFrame, or use '{text}' in the template to stand for "
+        "each text."
+    )
 
 
 def _check_names(names, every, estimator_name):

@@ -608,14 +608,15 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         self.__dict__.pop("feature_names_in_", None)
         if columns.named:
             self.feature_names_in_ = np.array(columns.names, dtype=object)
-        if self._is_one_block():
-            self._prefixes = ["llm"]
-            return
-        nameless = ["llm"] if len(columns.names) == 1 else None
-        self._prefixes = [
-            name if name is not None else nameless[0] if nameless else f"x{i}"
-            for i, name in enumerate(columns.names)
-        ]
+        self._column_names = columns.names
+
+    @property
+    def _prefixes(self):
+        """What the names of each block of features begin with, by today's template."""
+        names = self._column_names
+        if self._is_one_block() or (len(names) == 1 and names[0] is None):
+            return ["llm"]
+        return [f"x{i}" if name is None else name for i, name in enumerate(names)]
 
     def _check_columns(self, columns):
         n_fitted = getattr(self, "n_features_in_", None)
@@ -628,6 +629,12 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"X has {len(columns.names)} features, but LLMEmbeddingTransformer is "
                 f"expecting {n_fitted} features as input."
+            )
+        n_blocks = columns.inverse.shape[1]
+        if self.n_components is not None and len(self.pca_) != n_blocks:
+            raise ValueError(
+                f"With template={self.template!r} a row has {n_blocks} vectors, but "
+                f"'fit' learned a PCA for {len(self.pca_)}. Call 'fit' again."
             )
 
     def _check_input_features(self, input_features):

@@ -132,7 +132,12 @@ def test_what_no_text_can_stand_for():
     frame = pd.DataFrame({"a": ["x", "y"], "b": [{"k": 1}, [2]]})
     with pytest.raises(TypeError, match="row 0 of column 'b' holds.* type dict"):
         read_rows(frame)
-    with pytest.raises(TypeError, match="columns have names"):
+    with pytest.raises(TypeError, match=r"columns have names.*named 0 \(int\). Give"):
         read_rows(pd.DataFrame([["x"]]))
+    for name in (" text ", "text:>10", "text!r"):
+        with pytest.raises(
+            TypeError, match="columns have names.* Write '{text}', with"
+        ):
+            read_rows(["x"], [name])
     with pytest.raises(ValueError, match="0 sample"):
         read_rows(pd.DataFrame({"a": []}))

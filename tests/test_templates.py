@@ -478,3 +478,21 @@ def test_a_text_template_is_for_each_column(llama):
     assert estimator.get_feature_names_out()[32] == "review_0"
     want = make(llama, template="the book {text}").fit_transform(table["review"])
     np.testing.assert_array_equal(got[:, 32:], want)
+
+
+@pytest.mark.parametrize("before", ["the {text}", "row", "{title} {review}", None])
+@pytest.mark.parametrize("after", ["row", "{title} {review}", "a {text}", None])
+def test_names_follow_a_template_that_is_set_after_fit(llama, before, after):
+    table = TABLE[["title", "review"]]
+    estimator = make(llama, template=before).set_output(transform="pandas")
+    estimator.fit(table).set_params(template=after)
+    want = make(llama, template=after).set_output(transform="pandas")
+    pd.testing.assert_frame_equal(estimator.transform(table), want.fit_transform(table))
+
+
+@pytest.mark.parametrize(("before", "after"), [("row", None), (None, "row")])
+def test_a_pca_needs_a_fit_when_the_template_makes_other_vectors(llama, before, after):
+    table = TABLE[["title", "review"]]
+    estimator = make(llama, template=before, n_components=1).fit(table)
+    with pytest.raises(ValueError, match="Call 'fit' again"):
+        estimator.set_params(template=after).transform(table)
