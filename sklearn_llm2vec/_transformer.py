@@ -593,12 +593,14 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         if fitted is None:
             return
         same_name = self._model_params == self._naming_params()
-        changed = fitted != _model_files(source)
-        if changed and (same_name or self.n_components is not None):
+        now = _model_files(source)
+        if fitted != now and (same_name or self.n_components is not None):
+            others = "its weights, configuration, tokenizer or adapters"
+            if fitted[:-1] == now[:-1]:
+                others = "its declared pooling, dense layers or prompt"
             raise ValueError(
-                f"The files of model {source.model.name!r} must be those that 'fit' saw "
-                f"(fingerprint {self.fingerprint_[:12]}). They are others now "
-                f"({source.spec.fingerprint[:12]}): fit again, or bring the model back."
+                f"The files of model {source.model.name!r} must be those that 'fit' saw. "
+                f"Got others now: {others} changed. Fit again, or bring the model back."
             )
 
     # --- columns ---------------------------------------------------------------------
