@@ -8,7 +8,7 @@ each cell is then scored on
   be chosen and what it gives are both read on the test split, so compare cells, not
   methods;
 - sst2: the same;
-- cranfield: nDCG@10 x 100 of the cosine, documents cut at 128 tokens.
+- cranfield: nDCG@10 x 100 of the cosine, prompts cut at 160 tokens (192 for "echo").
 
 Writes one CSV line a cell. Reads shared/data and shared/models beside the repository.
 """

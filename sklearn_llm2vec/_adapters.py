@@ -34,6 +34,8 @@ __all__ = [
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
+# Before every name that peft writes.
+START = "base_model.model."
 # What peft's configuration has no place for: how the adapter is to be used.
 NOTE = "sklearn_llm2vec.json"
 
@@ -48,16 +50,19 @@ class AdapterFolder:
         As the user gave it.
     folder : Path
     bidirectional : bool
-        Whether its configuration names one of LLM2Vec's classes, such as LlamaBiModel,
-        or it was trained here for bidirectional attention.
+        Whether its configuration names one of LLM2Vec's classes, such as LlamaBiModel or
+        LlamaEncoderModel, or it was trained here for bidirectional attention.
     digest : str
         Of the contents of configuration and weights.
+    base : str or None
+        The model that it says it was trained on.
     """
 
     name: str
     folder: Path
     bidirectional: bool
     digest: str
+    base: str | None = None
 
     def read_config(self):
         """The configuration as JSON bytes."""
@@ -171,7 +176,7 @@ def _read_adapter(adapter, memo_directory):
             f"adapter_config.json and {WEIGHTS}. Got {listing(folder)} instead."
         )
     base = (config.get("auto_mapping") or {}).get("base_model_class") or ""
-    bidirectional = bool(re.search(r"Bi(Model|For)", base))
+    bidirectional = bool(re.search(r"Bi(Model|For)|EncoderModel$", base))
     contents = (
         file_digest(folder / name, memo_directory) for name in (CONFIG, WEIGHTS)
     )
@@ -181,6 +186,7 @@ def _read_adapter(adapter, memo_directory):
         bidirectional=bidirectional
         or bool(read_json(folder / NOTE).get("bidirectional")),
         digest=digest_of(contents),
+        base=config.get("base_model_name_or_path"),
     )
 
 
@@ -249,6 +255,15 @@ def _merge(network, adapter, n_layers):
             "pip install 'sklearn-llm2vec[adapt]'"
         ) from error
 
+    depth = network.config.get_text_config().num_hidden_layers
+    weights = adapter.load_weights()
+    theirs = {
+        name: weight
+        for name, weight in weights.items()
+        if not _is_left_out(name, depth, n_layers)
+    }
+    if weights and not theirs:
+        return network
     config = _peft_config(adapter)
     config.inference_mode = True
     config.task_type = None  # the head that a task adds isn't loaded
@@ -259,21 +274,64 @@ def _merge(network, adapter, n_layers):
         with warnings.catch_warnings():
             # peft asks transformers by names that are going out of use.
             warnings.simplefilter("ignore", FutureWarning)
-            wrapped = peft.get_peft_model(network, config)
+            if depth < n_layers:  # and would miss the layers that are cut off
+                warnings.simplefilter("ignore", RuntimeWarning)
+            wrapped = peft.get_peft_model(_put_in(network, theirs), config)
         merge = wrapped.merge_and_unload
     except (AttributeError, ValueError, KeyError) as error:
         raise ValueError(
             _refusal(adapter, f"it can't be put into {type(network).__name__}: {error}")
         ) from error
     own = peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False)
-    theirs = adapter.load_weights()
-    depth = network.config.get_text_config().num_hidden_layers
-    state = _matched(theirs, own, adapter, depth, n_layers)
-    peft.set_peft_model_state_dict(wrapped, state)
+    peft.set_peft_model_state_dict(wrapped, _matched(theirs, own, adapter))
     merged = merge()
     # What peft leaves behind would make it warn when the next adapter comes.
     merged.__dict__.pop("peft_config", None)
+    for name in _path_to_network(network, theirs):
+        merged = getattr(merged, name)
     return merged.eval().requires_grad_(False)
+
+
+def _is_left_out(name, depth, n_layers):
+    """Whether a weight is the base's own, or behind the hidden states that are wanted."""
+    layer = re.search(r"\.(\d+)\.", name)
+    return (
+        "lm_head." in name
+        or "base_layer." in name
+        or bool(layer and depth <= int(layer[1]) < n_layers)
+    )
+
+
+def _path_to_network(network, theirs):
+    """Attributes that lead to the network in the model that the adapter was saved from.
+
+    An adapter of the whole language model says ``model.layers`` where the network without
+    its head, and LLM2Vec, say ``layers``: then it is ``["model"]``.
+    """
+    children = dict(network.named_children())
+    for name in theirs:
+        parts = name.removeprefix(START).split(".")
+        for n in range(min(3, len(parts))):
+            if parts[n] in children:
+                return parts[:n]
+    return []
+
+
+def _put_in(network, theirs):
+    """The network where the adapter's names have it.
+
+    Its configuration speaks of these names too: in full, as patterns, or by what stands
+    before a layer's number.
+    """
+    import torch
+
+    model = network
+    for name in reversed(_path_to_network(network, theirs)):
+        outer = torch.nn.Module()
+        outer.config = network.config
+        setattr(outer, name, model)
+        model = outer
+    return model
 
 
 def _peft_config(adapter):
@@ -285,46 +343,23 @@ def _peft_config(adapter):
         return peft.PeftConfig.from_pretrained(folder)
 
 
-def _matched(theirs, own, adapter, depth, n_layers):
-    """The adapter's weights under the names that the network has for them.
-
-    An adapter of the whole language model says ``model.layers`` where the network without
-    its head, and LLM2Vec, say ``layers``.
-    """
-    state = {}
+def _matched(theirs, own, adapter):
+    """The adapter's weights, once all of them are found to be the network's too."""
     for name, weight in theirs.items():
-        layer = re.search(r"\.(\d+)\.", name)
-        if (
-            "lm_head." in name
-            or "base_layer." in name
-            or (layer and depth <= int(layer[1]) < n_layers)
-        ):
-            continue  # the base's own, or behind the hidden states that are wanted
-        place = _place(name, own)
-        if place is None or own[place].shape != weight.shape:
-            got = "no such layer" if place is None else f"{tuple(own[place].shape)}"
+        if name not in own or own[name].shape != weight.shape:
+            got = f"{tuple(own[name].shape)}" if name in own else "no such layer"
             raise ValueError(
                 _refusal(
                     adapter,
                     f"its {name} has the shape {tuple(weight.shape)}, the model {got}",
                 )
             )
-        state[place] = weight
-    missing = sorted(set(own) - set(state))
+    missing = sorted(set(own) - set(theirs))
     if missing:
         raise ValueError(
             _refusal(adapter, f"it lacks {len(missing)} weights, {missing[0]} first")
         )
-    return state
-
-
-def _place(name, own):
-    start = "base_model.model."
-    parts = name.removeprefix(start).split(".")
-    for n in range(min(3, len(parts))):
-        if (place := start + ".".join(parts[n:])) in own:
-            return place
-    return None
+    return theirs
 
 
 def _refusal(adapter, reason):

@@ -191,10 +191,6 @@ class Encoder:
         if finished:
             yield _joined(finished)
 
-    def count_tokens(self, texts):
-        """Tokens of each text in its prompt before any cut, special tokens included."""
-        return self._tokenizer.count(texts)
-
     def _n_passes(self):
         return torch.get_num_threads() if self.model.device.type == "cpu" else 1
 

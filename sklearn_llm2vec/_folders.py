@@ -13,7 +13,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from sklearn_llm2vec._memo import remember
-from sklearn_llm2vec._modules import Declared, read_declared, read_json
+from sklearn_llm2vec._modules import (
+    DENSE_FILES,
+    Declared,
+    read_declared,
+    read_json,
+)
 from sklearn_llm2vec._spec import file_digest
 
 __all__ = [
@@ -41,6 +46,8 @@ TOKENIZER_FILES = (
     "spiece.model",
     "chat_template.jinja",
 )
+# Chat templates of today lie in *.jinja files of their own.
+ALLOWED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.py", "*.jinja"]
 # Weights in other formats and for other runtimes, which a hub snapshot needn't bring.
 NOT_NEEDED = ["onnx/*", "openvino/*", "coreml/*", "original/*", "consolidated*"]
 
@@ -76,6 +83,9 @@ class ModelFolder:
         What the folder itself says of pooling, dense layers and prompts.
     chats : bool
         Whether it holds a chat template.
+    tied : bool
+        Whether one matrix serves as embeddings and, turned round, as the way from
+        hidden states to words.
     memo_directory : Path
     """
 
@@ -90,6 +100,7 @@ class ModelFolder:
     max_positions: int | None
     declared: Declared
     chats: bool
+    tied: bool
     memo_directory: Path
     trust_remote_code: bool = False
 
@@ -120,6 +131,24 @@ class ModelFolder:
         if self.declared.lowercase:
             digest.update(b"lowercase")
         return digest.hexdigest()
+
+    def digest_modules(self):
+        """Digest of what is declared around the model: pooling, dense layers, prompt."""
+        declared = self.declared
+        said = [
+            declared.pooling,
+            declared.prompt,
+            declared.counts,
+            declared.truncate_dim,
+            declared.unknown,
+        ]
+        for folder in declared.behind:
+            paths = [] if folder is None else [folder / name for name in DENSE_FILES]
+            # Where one is absent, loading the layer says so.
+            said.append(
+                [file_digest(p, self.memo_directory) for p in paths if p.is_file()]
+            )
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def read_model(model, *, revision=None, trust_remote_code=False, memo_directory=None):
@@ -227,7 +256,7 @@ def hub_folder(name, revision, *, local_files_only, is_whole):
         folder = snapshot_download(
             name,
             revision=revision,
-            allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.py"],
+            allow_patterns=ALLOWED,
             ignore_patterns=NOT_NEEDED,
             local_files_only=local_files_only,
         )
@@ -339,7 +368,7 @@ def describe_folder(folder, name, declared, memo_directory, trust_remote_code):
     content = (folder / "config.json").read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     facts = remember(
-        f"config:2:{digest}",
+        f"config:3:{digest}",
         lambda: _facts_of_config(folder, trust_remote_code),
         memo_directory,
     )
@@ -355,6 +384,7 @@ def describe_folder(folder, name, declared, memo_directory, trust_remote_code):
         max_positions=facts["max_positions"],
         declared=declared,
         chats=_has_chat_template(folder),
+        tied=facts["tied"],
         memo_directory=memo_directory,
         trust_remote_code=trust_remote_code,
     )
@@ -363,6 +393,9 @@ def describe_folder(folder, name, declared, memo_directory, trust_remote_code):
 def _facts_of_config(folder, trust_remote_code):
     config = auto_config(folder, trust_remote_code)
     text = text_config(config)
+    tied = getattr(config, "tie_word_embeddings", None)
+    if tied is None:
+        tied = getattr(text, "tie_word_embeddings", False)
     return {
         "n_layers": int(text.num_hidden_layers),
         "hidden_size": int(text.hidden_size),
@@ -370,6 +403,7 @@ def _facts_of_config(folder, trust_remote_code):
         "decoder": _is_decoder(config),
         "is_encoder_decoder": bool(getattr(config, "is_encoder_decoder", False)),
         "max_positions": getattr(text, "max_position_embeddings", None),
+        "tied": bool(tied),
     }
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from scipy.special import erf, expit
 
-from sklearn_llm2vec._rowwise import row_by_row
+from sklearn_llm2vec._rowwise import row_by_row, unit_length
 
-__all__ = ["Declared", "Dense", "read_declared", "read_json"]
+__all__ = ["DENSE_FILES", "Behind", "Declared", "Dense", "read_declared", "read_json"]
 
 # Poolings of sentence-transformers by their names of today, and by their old flags.
 POOLING_NAMES = {
@@ -32,8 +32,9 @@ POOLING_FLAGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-# Unit length is the user's `normalize`; dropout does nothing outside training.
-PASSED_OVER = ("Normalize", "Dropout")
+DENSE_FILES = ("config.json", "model.safetensors")
+# What follows the pooling; dropout does nothing outside training.
+KNOWN = {"Transformer", "Pooling", "Dense", "Normalize", "Dropout"}
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,12 @@ class Declared:
         Folder of the transformer itself, inside the model's; usually "".
     pooling : str or None
         In our names.
-    dense : tuple of Path
-        Folders of the dense layers that follow, in order.
+    behind : tuple of (Path or None)
+        What follows the pooling, in order: the folder of a dense layer, or None for
+        unit length. Unit length at the very end is left out: it is the user's
+        `normalize`.
+    truncate_dim : int or None
+        How many features are kept of what then comes out.
     prompt : str or None
         What stands before each text by default.
     counts : {"prompt", "behind"}
@@ -62,7 +67,8 @@ class Declared:
 
     transformer: str = ""
     pooling: str | None = None
-    dense: tuple = ()
+    behind: tuple = ()
+    truncate_dim: int | None = None
     prompt: str | None = None
     counts: str = "prompt"
     prompts: tuple = ()
@@ -85,20 +91,18 @@ def read_declared(folder):
     kinds = [(kind.rpartition(".")[2], path) for kind, path in modules]
     by_kind = dict(reversed(kinds))
     pooling, unknown = _read_pooling(folder / by_kind.get("Pooling", "1_Pooling"))
-    known = {"Transformer", "Pooling", "Dense", *PASSED_OVER}
-    others = [kind for kind, _ in kinds if kind not in known]
-    dense = tuple(folder / path for kind, path in kinds if kind == "Dense")
-    if others:
-        unknown = f"a module of type {others[0]!r}"
+    unknown = _unknown_module([kind for kind, _ in kinds]) or unknown
     transformer = by_kind.get("Transformer", "")
     texts = read_json(folder / "config_sentence_transformers.json")
     settings = read_json(folder / transformer / "sentence_bert_config.json")
     prompts = texts.get("prompts") or {}
+    truncate_dim = texts.get("truncate_dim")
     config = read_json(folder / by_kind.get("Pooling", "1_Pooling") / "config.json")
     return Declared(
         transformer=transformer,
         pooling=pooling,
-        dense=dense,
+        behind=_read_behind(folder, kinds, truncate_dim),
+        truncate_dim=truncate_dim,
         prompt=prompts.get(texts.get("default_prompt_name")) or None,
         counts="behind" if config.get("include_prompt") is False else "prompt",
         prompts=tuple((name, prompt) for name, prompt in prompts.items() if prompt),
@@ -112,6 +116,30 @@ def _read_modules(path):
         return []
     modules = json.loads(path.read_text(encoding="utf-8"))
     return [(module["type"], module.get("path", "")) for module in modules]
+
+
+def _unknown_module(kinds):
+    """In words the first module that can't be followed, or None."""
+    for kind in kinds:
+        if kind not in KNOWN:
+            return f"a module of type {kind!r}"
+    pooled = kinds.index("Pooling") if "Pooling" in kinds else 0
+    if "Dense" in kinds[:pooled]:
+        return "a module of type 'Dense' before the pooling"
+    return None
+
+
+def _read_behind(folder, kinds, truncate_dim):
+    """The dense layers and unit lengths in order; see `Declared.behind`."""
+    steps = [
+        folder / path if kind == "Dense" else None
+        for kind, path in kinds
+        if kind in ("Dense", "Normalize")
+    ]
+    # Of a cut vector the length before the cut matters.
+    while truncate_dim is None and steps and steps[-1] is None:
+        steps.pop()
+    return tuple(steps)
 
 
 def _read_pooling(folder):
@@ -148,7 +176,42 @@ def read_json(path):
     return content if isinstance(content, dict) else {}
 
 
-# --- dense layers --------------------------------------------------------------------
+# --- behind the pooling --------------------------------------------------------------
+
+
+class Behind:
+    """All that a folder declares behind its pooling, in its order.
+
+    Parameters
+    ----------
+    declared : Declared
+
+    Raises
+    ------
+    ValueError
+        For a dense layer that can't be followed.
+    """
+
+    def __init__(self, declared):
+        self._steps = [
+            unit_length if folder is None else Dense(folder)
+            for folder in declared.behind
+        ]
+        self._stop = declared.truncate_dim
+
+    def width(self, hidden_size):
+        """Features that come out."""
+        widths = [step.width for step in self._steps if isinstance(step, Dense)]
+        return len(range([hidden_size, *widths][-1])[: self._stop])
+
+    def __call__(self, vectors):
+        """Apply everything to pooled vectors of shape (n_texts, hidden)."""
+        for step in self._steps:
+            vectors = step(vectors)
+        if self._stop is None:
+            return vectors
+        return np.ascontiguousarray(vectors[:, : self._stop])
+
 
 ACTIVATIONS = {
     "Identity": lambda x: x,

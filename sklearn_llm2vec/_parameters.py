@@ -6,11 +6,13 @@ its folder says. This file doesn't know texts, caches or what is learned.
 
 import numbers
 import os
+import sys
 import warnings
 
 import numpy as np
 
 from sklearn_llm2vec._cache import EmbeddingCache
+from sklearn_llm2vec._folders import looks_like_path
 from sklearn_llm2vec._recipe import CHAINS, LLM2VecRecipe
 from sklearn_llm2vec._spec import EncoderSpec, resolve_dtype
 from sklearn_llm2vec._templates import PRESETS, parse_template
@@ -229,6 +231,7 @@ def resolve_space(params, model, adapters, device):
         For a value that this model, or another parameter, doesn't allow.
     """
     attention = resolve_attention(params, model, adapters)
+    warn_of_other_bases(model, adapters)
     template, counts = resolve_template(params, model, attention)
     chunk = params.long_texts == "chunk"
     special = params.special_tokens
@@ -295,11 +298,15 @@ def resolve_template(params, model, attention):
             f"{params.template!r} instead, which is made for causal decoders."
         )
     if attention != "causal":
-        warnings.warn(
+        why = (
+            "the first copy of the text sees the second one anyway"
+            if params.template == "echo"
+            else "no token predicts the next one"
+        )
+        warn(
             f"template={params.template!r} is made for causal attention; with "
-            "attention='bidirectional' no token predicts the next one.",
-            UserWarning,
-            stacklevel=5,
+            f"bidirectional attention {why}. Set attention='causal', or use another "
+            "template."
         )
     return PRESETS[params.template], "text"
 
@@ -310,9 +317,14 @@ def resolve_prepending(params, model, attention, template):
         return None
     name = "The 'token_prepending' parameter of LLMEmbeddingTransformer must be"
     if attention != "causal":
+        where = (
+            "bidirectional attention"
+            if model.causal
+            else f"{model.name!r}, an encoder or a bidirectional decoder"
+        )
         raise ValueError(
-            f"{name} None with attention='bidirectional', where the text's tokens "
-            f"see the last one anyway. Got {params.token_prepending!r} instead."
+            f"{name} None with {where}, where the text's tokens see the last one "
+            f"anyway. Got {params.token_prepending!r} instead."
         )
     if template is None or (
         template != "chat" and not _is_prompt(parse_template(template))
@@ -346,6 +358,48 @@ def resolve_attention(params, model, adapters):
         )
         return "causal" if model.causal and not switched else "bidirectional"
     return params.attention
+
+
+def warn_of_other_bases(model, adapters):
+    """Warn of adapters that say they were trained on another model.
+
+    Shapes are compared when they are merged; a model of the same shapes isn't seen
+    there. The place of a local folder says nothing.
+    """
+    accepted = [model.name, *(adapter.name for adapter in adapters)]
+    for adapter in adapters:
+        base = getattr(adapter, "base", None)
+        names = (base, model.name)
+        if base is None or any(
+            os.path.isdir(name) or looks_like_path(name) for name in names
+        ):
+            continue
+        if not any(_is_same_name(base, name) for name in accepted):
+            warn(
+                f"The adapter {adapter.name!r} says that it was trained on {base!r}, but "
+                f"is merged into {model.name!r}. Give its own base as 'model', unless "
+                "both are the same."
+            )
+
+
+def _is_same_name(one, other):
+    """Whether two hub ids may name one model; old ones lack their owner."""
+    one, other = one.lower().split("/"), other.lower().split("/")
+    n = min(len(one), len(other))
+    return one[-n:] == other[-n:]
+
+
+def warn(message):
+    """Warn at the line of the user that called scikit-learn or this package."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and _is_between(frame):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=level)
+
+
+def _is_between(frame):
+    package = frame.f_globals.get("__name__", "").split(".")[0]
+    return package in ("sklearn_llm2vec", "sklearn")
 
 
 def resolve_max_length(params, model):

@@ -7,6 +7,7 @@ alone decides how it looks, not its column. This file doesn't know templates or 
 import datetime
 import decimal
 import numbers
+import re
 import uuid
 
 import narwhals as nw
@@ -20,10 +21,11 @@ __all__ = ["read_rows", "value_text"]
 PLAIN_TYPES = (
     datetime.date,
     datetime.time,
-    datetime.timedelta,
     decimal.Decimal,
     uuid.UUID,
 )
+# Left out of a time that is a date.
+MIDNIGHT = " 00:00:00"
 
 
 def read_rows(
@@ -37,7 +39,7 @@ def read_rows(
         Of any library that narwhals reads.
     names : sequence of str or None, default=None
         Columns whose values are wanted; None makes one text of all columns, as
-        ``name: value`` joined by ``"; "``, values that are missing left out.
+        ``name: value`` joined by ``"; "``, values that are missing or empty left out.
     missing : {"zero", "nan", "empty", "error"}, default="zero"
         What becomes of a row in which all is missing; a single missing value among others
         is the empty string.
@@ -93,16 +95,19 @@ def _named_frame(X, names, estimator_name):
     native = read_native(X, estimator_name)
     if isinstance(native, nw.Series) and isinstance(native.name, str) and native.name:
         native = native.to_frame()
-    wanted = (
-        "'row'" if names is None else f"the column(s) {', '.join(map(repr, names))}"
-    )
-    if not isinstance(native, nw.DataFrame) or not all(
-        isinstance(name, str) for name in native.columns
-    ):
+    is_frame = isinstance(native, nw.DataFrame)
+    if not is_frame or not all(isinstance(name, str) for name in native.columns):
+        wanted = (
+            "'row'" if names is None else f"the column(s) {', '.join(map(repr, names))}"
+        )
+        got, advice = type(X).__name__, _advice(names)
+        if is_frame:
+            odd = next(name for name in native.columns if not isinstance(name, str))
+            got += f" with a column named {odd!r} ({type(odd).__name__})"
+            advice = "Give its columns names, such as with X.columns.astype(str)."
         raise TypeError(
             f"{estimator_name} expects a frame whose columns have names (strings) for a "
-            f"template with {wanted}, got {type(X).__name__}. Put the data into a "
-            "DataFrame, or use '{text}' in the template to stand for each text."
+            f"template with {wanted}, got {got}. {advice}"
         )
     if not native.shape[0] or not native.shape[1]:
         raise ValueError(
@@ -110,6 +115,17 @@ def _named_frame(X, names, estimator_name):
             f"minimum of 1 is required by {estimator_name}."
         )
     return native
+
+
+def _advice(names):
+    """What to do with texts that have no columns."""
+    for name in names or ():
+        if re.split("[:!]", name)[0].strip() == "text":
+            return "Write '{text}', without spaces or a format, for each text."
+    return (
+        "Put the data into a DataFrame, or use '{text}' in the template to stand for "
+        "each text."
+    )
 
 
 def _check_names(names, every, estimator_name):
@@ -123,9 +139,11 @@ def _check_names(names, every, estimator_name):
 
 
 def _as_line(names, values):
+    if all(value is None for value in values):
+        return None
+    # "name: " says no more than nothing; a row of empty strings is an empty text.
     pairs = zip(names, values, strict=True)
-    shown = [f"{name}: {value}" for name, value in pairs if value is not None]
-    return "; ".join(shown) if shown else None
+    return "; ".join(f"{name}: {value}" for name, value in pairs if value)
 
 
 def _as_tuple(values):
@@ -169,17 +187,36 @@ def value_text(value):
         return repair(str.__str__(value))
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        value = _plain_time(value)
     if isinstance(value, numbers.Integral):
         return str(int(value))
     if isinstance(value, float | np.floating):
         # A column of whole numbers becomes one of floats when a value is missing.
         whole = float(value).is_integer() and abs(value) < 1e15
         return str(int(value)) if whole else str(value)
-    if isinstance(value, np.datetime64):
-        value = value.astype("datetime64[us]").item()
     if isinstance(value, datetime.datetime):
-        midnight = value.time() == datetime.time() and value.tzinfo is None
-        return str(value.date() if midnight else value)
-    if isinstance(value, PLAIN_TYPES) or type(value).__name__ in ("Period", "Interval"):
+        return str(value).removesuffix(MIDNIGHT)
+    if isinstance(value, datetime.timedelta):
+        return _duration_text(value)
+    is_pandas = type(value).__name__ in ("Period", "Interval")
+    return str(value) if is_pandas or isinstance(value, (str, *PLAIN_TYPES)) else None
+
+
+def _duration_text(value):
+    try:
+        # Not by the value's own str: pandas writes its subclass in another way.
+        return str(datetime.timedelta(value.days, value.seconds, value.microseconds))
+    except OverflowError:  # pandas has longer ones
         return str(value)
-    return None
+
+
+def _plain_time(value):
+    """A numpy date or duration as Python's; in numpy's words where Python has none."""
+    if np.datetime_data(value.dtype)[0] in ("ns", "ps", "fs", "as"):
+        value = value.astype(f"{value.dtype.kind}8[us]")
+    plain = value.item()
+    if isinstance(plain, datetime.date | datetime.timedelta):
+        return plain
+    # The year 20000, or a duration in months, whose days nobody knows.
+    return str(value).replace("T", " ").removesuffix(MIDNIGHT)

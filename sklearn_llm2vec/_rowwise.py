@@ -6,7 +6,7 @@ shape makes a row's result the same in any company. This file knows arrays only.
 
 import numpy as np
 
-__all__ = ["row_by_row"]
+__all__ = ["row_by_row", "unit_length"]
 
 ROWS = 256
 
@@ -39,3 +39,18 @@ def row_by_row(function, vectors, width):
         block[:n_rows] = vectors[start : start + n_rows]
         out[start : start + n_rows] = function(block)[:n_rows]
     return out
+
+
+def unit_length(vectors):
+    """Rows scaled to length one; a zero row stays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_llm2vec._rowwise import unit_length
+    >>> unit_length(np.array([[3.0, 4.0], [0.0, 0.0]]))
+    array([[0.6, 0.8],
+           [0. , 0. ]])
+    """
+    length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None]
+    return vectors / np.where(length > 0, length, 1)

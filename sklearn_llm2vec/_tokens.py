@@ -5,18 +5,61 @@ of the text are found by their character offsets. Longer texts are cut, or split
 windows that each stand in the whole prompt. This file doesn't know models.
 """
 
+import json
+import sys
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 
 from sklearn_llm2vec._templates import parse_template
 
-__all__ = ["Row", "TextTokenizer", "fitting_length"]
+__all__ = ["Row", "TextTokenizer", "check_room", "fitting_length", "measure_prompt"]
 
 PLAIN = parse_template("{text}")
 # A prompt's head with fewer tokens isn't worth a cache of keys and values.
 MIN_PREFIX = 4
 # Stands for the text while a chat template is rendered.
 MARK = "\ue000"
+# Texts that tokenizers join to a prompt's words in different ways.
+PROBES = ("a", " a", "1", ".", '"', "é", "中")
+# What `strftime_now` gives chat templates that print the date. A text's vector must not
+# change by day, nor what was kept yesterday be made anew: the clock stands still, on the
+# day that Llama 3.1's own template names where it has no clock.
+CODES = {
+    "%-d": "26",
+    "%-m": "7",
+    "%d": "26",
+    "%m": "07",
+    "%b": "Jul",
+    "%B": "July",
+    "%y": "24",
+    "%Y": "2024",
+    "%a": "Fri",
+    "%A": "Friday",
+    "%j": "208",
+    "%F": "2024-07-26",
+    "%D": "07/26/24",
+    "%x": "07/26/24",
+    "%-H": "0",
+    "%H": "00",
+    "%I": "12",
+    "%p": "AM",
+    "%M": "00",
+    "%S": "00",
+    "%f": "000000",
+    "%T": "00:00:00",
+    "%X": "00:00:00",
+    "%c": "Fri Jul 26 00:00:00 2024",
+    "%z": "",
+    "%Z": "",
+}
+CLOCK = (
+    "{%- macro strftime_now(format) -%}{{ format"
+    + "".join(
+        f" | replace({json.dumps(code)}, {json.dumps(value)})"
+        for code, value in CODES.items()
+    )
+    + " }}{%- endmacro +%}"
+)
 
 
 @dataclass(slots=True)
@@ -77,11 +120,18 @@ class TextTokenizer:
         self.special_tokens = special_tokens
         self.max_length = max_length
         self.chunk_overlap = chunk_overlap
-        self._room = max_length - n_added
+        self.room = max_length - n_added
         self.template = self._template(template, counts)
         self._plain = template is None
         self._head, self._tail = self._special_tokens_around()
-        self._check_room()
+        self.measured = self._measure()
+        check_room(
+            self.measured,
+            max_length=max_length,
+            n_added=n_added,
+            chunk_overlap=chunk_overlap,
+            template=template,
+        )
 
     def __call__(self, texts):
         """Rows of texts.
@@ -100,7 +150,7 @@ class TextTokenizer:
         """
         made, n_cut = [], 0
         for ids, spans in self._tokenized(texts):
-            cut = len(ids) > self._room
+            cut = len(ids) > self.room
             windows = self._windows(ids, spans) if cut else [spans]
             if self.chunk_overlap is None:
                 n_cut += cut
@@ -191,43 +241,55 @@ class TextTokenizer:
         return parse_template(template, counts=counts)
 
     def _chat_template(self):
-        prompt = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": MARK}],
+        # Templates of models that see images too want a list of parts.
+        contents = MARK, [{"type": "text", "text": MARK}]
+        reasons = []
+        for content in contents:
+            try:
+                prompt = self._render_chat(content)
+            except ImportError:  # of jinja2, with its pip line
+                raise
+            except Exception as error:  # a template may raise what it likes
+                reasons.append(f"it stops with {type(error).__name__}: {error}")
+                continue
+            if MARK in prompt:
+                escaped = prompt.replace("{", "{{").replace("}", "}}")
+                # A template may write the text twice.
+                return parse_template(
+                    escaped.replace(MARK, "{text}"), adds_special_tokens=False
+                )
+            reasons.append("it leaves the text out")
+        raise ValueError(
+            "The 'template' parameter of LLMEmbeddingTransformer can be 'chat' only for "
+            "a model whose chat template renders a single message of the user. Of this "
+            f"one {reasons[0]}. Write the prompt as a string with '{{text}}' in it."
+        )
+
+    def _render_chat(self, content):
+        return self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}],
+            chat_template=CLOCK + self.tokenizer.get_chat_template(),
             tokenize=False,
             add_generation_prompt=True,
         )
-        before, mark, after = prompt.partition(MARK)
-        if not mark:
-            raise ValueError("The model's chat template leaves the user's text out.")
-        escaped = [
-            part.replace("{", "{{").replace("}", "}}") for part in (before, after)
-        ]
-        return parse_template("{text}".join(escaped), adds_special_tokens=False)
 
     # --- lengths ---------------------------------------------------------------------
 
-    def _check_room(self):
-        empty = tuple("" for _ in self.template.columns or ())
-        prompt, spans = self.template.render(empty if self.template.columns else "")
-        needed = len(self._encode([prompt])["input_ids"][0])
-        # At least one token of each field, and one that isn't in the window before.
-        room = (self._room - needed) // len(spans)
-        if room < 1:
-            what = (
-                f"the {needed} special tokens that this model's tokenizer adds to a text"
-                if self._plain
-                else f"the {needed} tokens of the template itself"
-            )
-            raise ValueError(
-                "The 'max_length' parameter of LLMEmbeddingTransformer must be greater "
-                f"than {what}. Got {self.max_length} instead."
-            )
-        if self.chunk_overlap is not None and self.chunk_overlap >= room:
-            raise ValueError(
-                "The 'chunk_overlap' parameter of LLMEmbeddingTransformer must be less "
-                f"than the {room} tokens of text that a window of {self.max_length} "
-                f"tokens holds. Got {self.chunk_overlap} instead."
-            )
+    def _measure(self):
+        """What `check_room` has to know of the prompt; see `measure_prompt`."""
+        n_fields = len(self.template.fields)
+        columns = self.template.columns
+        probes = ["", *PROBES]
+        if columns is not None:
+            probes = [(probe,) * len(columns) for probe in probes]
+        around = [
+            len(ids) - sum(stop - start for start, stop in spans)
+            for ids, spans in self._tokenized(probes)
+        ]
+        # Without a text its place is free: what stands around it may be as many more.
+        needed = max(around[0] - n_fields, *around[1:])
+        begins = bool(self.template.literals[0])
+        return {"needed": needed, "n_fields": n_fields, "begins": begins}
 
     def _windows(self, ids, spans):
         """Split a prompt that is too long: for each window which part of each field.
@@ -239,7 +301,14 @@ class TextTokenizer:
             window; of longer ones each window holds the next part, of one length.
         """
         lengths = [stop - start for start, stop in spans]
-        limit = fitting_length(lengths, self._room - len(ids) + sum(lengths))
+        around = len(ids) - sum(lengths)
+        limit = fitting_length(lengths, self.room - around)
+        if limit < 1:
+            raise ValueError(
+                "The 'max_length' parameter of LLMEmbeddingTransformer must leave room "
+                f"for each text. Got {self.max_length}, but beside one of them stand "
+                f"{around} tokens."
+            )
         step, n_windows = limit, 1
         if self.chunk_overlap is not None:
             step = max(1, limit - self.chunk_overlap)
@@ -287,6 +356,74 @@ class TextTokenizer:
         if self.special_tokens:
             inside = [head, *inside, tail]
         return [(start, stop) for start, stop in inside if start < stop]
+
+
+def measure_prompt(tokenizer, template, counts):
+    """Tokens that a prompt needs beside its texts, for `check_room`.
+
+    Parameters
+    ----------
+    tokenizer, template, counts
+        As `TextTokenizer` takes them.
+
+    Returns
+    -------
+    dict
+        ``needed``, the tokens; ``n_fields``, how many texts the prompt holds;
+        ``begins``, whether something stands before the first one.
+    """
+    return TextTokenizer(
+        tokenizer,
+        special_tokens=False,
+        max_length=sys.maxsize,
+        template=template,
+        counts=counts,
+    ).measured
+
+
+def check_room(measured, *, max_length, n_added, chunk_overlap, template):
+    """Refuse what leaves no room for a text in its prompt.
+
+    Parameters
+    ----------
+    measured : dict
+        As `measure_prompt` returns it.
+    max_length, n_added, chunk_overlap, template
+        As `TextTokenizer` takes them.
+
+    Raises
+    ------
+    ValueError
+        When no text fits, a window brings nothing new, or there is no one place for the
+        placeholder of Token Prepending.
+    """
+    n_fields = measured["n_fields"]
+    if n_added and (n_fields > 1 or not measured["begins"]):
+        raise ValueError(
+            "The 'token_prepending' parameter of LLMEmbeddingTransformer must be None "
+            "for a prompt that doesn't have words before one single text, which this "
+            f"model's own ({template!r}) hasn't."
+        )
+    # At least one token of each field, and one that isn't in the window before.
+    taken = measured["needed"] + n_added
+    room = (max_length - taken) // n_fields
+    if room < 1:
+        n = taken + n_fields - 1
+        what = (
+            f"the {n} special tokens that this model's tokenizer adds to a text"
+            if template is None
+            else f"the {n} tokens of the template itself"
+        )
+        raise ValueError(
+            "The 'max_length' parameter of LLMEmbeddingTransformer must be greater "
+            f"than {what}. Got {max_length} instead."
+        )
+    if chunk_overlap is not None and chunk_overlap >= room:
+        raise ValueError(
+            "The 'chunk_overlap' parameter of LLMEmbeddingTransformer must be less "
+            f"than the {room} tokens of text that a window of {max_length} "
+            f"tokens holds. Got {chunk_overlap} instead."
+        )
 
 
 def fitting_length(lengths, room):

@@ -19,7 +19,7 @@ from sklearn_llm2vec._adapter_store import AdapterStore
 from sklearn_llm2vec._adapters import read_adapters, save_adapter
 from sklearn_llm2vec._folders import read_model
 from sklearn_llm2vec._inputs import read_texts, split_pairs
-from sklearn_llm2vec._modules import Dense
+from sklearn_llm2vec._modules import Behind
 from sklearn_llm2vec._parameters import (
     check_parameters,
     resolve_layer,
@@ -29,10 +29,16 @@ from sklearn_llm2vec._parameters import (
 )
 from sklearn_llm2vec._recipe import resolve_recipe
 from sklearn_llm2vec._rows import read_rows
-from sklearn_llm2vec._rowwise import row_by_row
+from sklearn_llm2vec._rowwise import row_by_row, unit_length
 from sklearn_llm2vec._spec import resolve_device
 from sklearn_llm2vec._templates import PRESETS
-from sklearn_llm2vec._vectors import ALL_POOLINGS, Source, find_vectors, open_cache
+from sklearn_llm2vec._vectors import (
+    ALL_POOLINGS,
+    Source,
+    check_prompt,
+    find_vectors,
+    open_cache,
+)
 from sklearn_llm2vec.adapt import adapt, read_training_texts
 
 __all__ = ["LLMEmbeddingTransformer"]
@@ -74,11 +80,12 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         them; or "row", which writes every column of the row, numbers, dates and
         categories too, as ``name: value``. For causal decoders there are the presets
         "prompt_eol" (arXiv 2307.16645), "cot" and "ke" (arXiv 2404.03921) and "echo"
-        (arXiv 2402.15449), and "chat" is the chat template that the model brings. "mean",
-        "weighted_mean" and "max" take the tokens of the texts only (of the last copy,
-        where one is repeated), "last" is the last token of the whole prompt. None is the
-        default prompt that a sentence-transformers folder declares, else the bare text,
-        which ``"{text}"`` is in any case.
+        (arXiv 2402.15449), and "chat" is the chat template that the model brings; where
+        it prints the date, that is always 26 July 2024, so that vectors don't change by
+        day. "mean", "weighted_mean" and "max" take the tokens of the texts only (of the
+        last copy, where one is repeated), "last" is the last token of the whole prompt.
+        None is the default prompt that a sentence-transformers folder declares, else the
+        bare text, which ``"{text}"`` is in any case.
     token_prepending : int, tuple of (int, int) or None, default=None
         Token Prepending (arXiv 2412.11556) for causal decoders with a prompt: a
         placeholder before the text takes the last token's state before the layers 1 up to
@@ -106,7 +113,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     long_texts : {"truncate", "chunk", "error"}, default="truncate"
         What happens to longer texts: they are cut, with one warning that counts them; or
         windows of `max_length` tokens, each in the whole prompt, are pooled together as
-        if they were one text; or a ValueError is raised before anything is encoded.
+        if they were one text; or a ValueError is raised before anything is encoded, for
+        which all texts are tokenised, also those that the cache holds.
     chunk_overlap : int, default=0
         Tokens that two windows of a text share, with ``long_texts="chunk"``.
     cache : bool, path-like, EmbeddingCache or None, default=True
@@ -407,13 +415,15 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         self.n_layers_ = source.model.n_layers
         self.layer_ = resolve_layer(self.layer, self.n_layers_)
         self.pooling_ = resolve_pooling(self, source.model, source.spec.attention)
-        dense = self._dense(source)
-        self.embedding_dim_ = dense[-1].width if dense else source.model.hidden_size
+        behind = self._behind(source)
+        self.embedding_dim_ = source.model.hidden_size
+        if behind is not None:
+            self.embedding_dim_ = behind.width(source.model.hidden_size)
         if recipe is not None:
             self._adapt(recipe, read_training_texts(columns, y, pairs, stages), source)
             source = self._source()
         self.fingerprint_ = source.spec.fingerprint
-        self._model_files = _model_files(source.spec)
+        self._model_files = _model_files(source)
         self._model_params = self._naming_params()
         if self.n_components is None:
             return columns, None
@@ -451,7 +461,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             adapters += getattr(self, "adapter_", ())
         device = resolve_device(self.device)
         spec = resolve_space(self, model, adapters, device)
-        return Source(
+        source = Source(
             model=model,
             spec=spec,
             device=device,
@@ -462,6 +472,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             verbose=self.verbose,
             adapters=adapters,
         )
+        check_prompt(source)
+        return source
 
     def _read(self, X):
         """The texts of X: of its columns, or of its rows."""
@@ -474,20 +486,20 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     def _is_one_block(self):
         return self.template == "row" or template_columns(self.template) is not None
 
-    def _dense(self, source):
-        """The dense layers that the model's folder declares, where they belong."""
+    def _behind(self, source):
+        """What the model's folder declares behind its pooling, where it belongs."""
         model, declared = source.model, source.model.declared
         layer = resolve_layer(self.layer, model.n_layers)
         as_declared = self.pooling == "auto" and self.template not in PRESETS
         if not as_declared or layer != model.n_layers:
-            return ()
+            return None
         if declared.unknown:
             raise ValueError(
                 f"With pooling='auto' and the last layer, {model.name!r} is used as its "
                 f"folder declares, but {declared.unknown} isn't known here. Choose "
                 f"'pooling' among {set(ALL_POOLINGS)} to take the hidden states."
             )
-        return tuple(map(load_dense, declared.dense))
+        return load_behind(declared, model.digest_modules())
 
     def _blocks(self, columns, source):
         """For each column its (vectors, which rows aren't missing)."""
@@ -499,8 +511,9 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             resolve_pooling(self, source.model, source.spec.attention),
             source,
         )
-        for dense in self._dense(source):
-            vectors = dense(vectors)
+        behind = self._behind(source)
+        if behind is not None:
+            vectors = behind(vectors)
         n_texts = int(np.count_nonzero(columns.inverse >= 0))
         self.last_report_ = report._replace(texts=n_texts)
         return [(vectors, rows) for rows in columns.inverse.T]
@@ -528,7 +541,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             if self.n_components is not None:
                 vectors = _project(self.pca_[n], vectors)
             if self.normalize:
-                vectors = _unit_length(vectors)
+                vectors = unit_length(vectors)
             part = out[:, n * width : (n + 1) * width]
             if len(vectors):
                 np.take(vectors, rows, axis=0, out=part, mode="wrap")
@@ -580,12 +593,14 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         if fitted is None:
             return
         same_name = self._model_params == self._naming_params()
-        changed = fitted != _model_files(source.spec)
-        if changed and (same_name or self.n_components is not None):
+        now = _model_files(source)
+        if fitted != now and (same_name or self.n_components is not None):
+            others = "its weights, configuration, tokenizer or adapters"
+            if fitted[:-1] == now[:-1]:
+                others = "its declared pooling, dense layers or prompt"
             raise ValueError(
-                f"The files of model {source.model.name!r} must be those that 'fit' saw "
-                f"(fingerprint {self.fingerprint_[:12]}). They are others now "
-                f"({source.spec.fingerprint[:12]}): fit again, or bring the model back."
+                f"The files of model {source.model.name!r} must be those that 'fit' saw. "
+                f"Got others now: {others} changed. Fit again, or bring the model back."
             )
 
     # --- columns ---------------------------------------------------------------------
@@ -595,14 +610,15 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         self.__dict__.pop("feature_names_in_", None)
         if columns.named:
             self.feature_names_in_ = np.array(columns.names, dtype=object)
-        if self._is_one_block():
-            self._prefixes = ["llm"]
-            return
-        nameless = ["llm"] if len(columns.names) == 1 else None
-        self._prefixes = [
-            name if name is not None else nameless[0] if nameless else f"x{i}"
-            for i, name in enumerate(columns.names)
-        ]
+        self._column_names = columns.names
+
+    @property
+    def _prefixes(self):
+        """What the names of each block of features begin with, by today's template."""
+        names = self._column_names
+        if self._is_one_block() or (len(names) == 1 and names[0] is None):
+            return ["llm"]
+        return [f"x{i}" if name is None else name for i, name in enumerate(names)]
 
     def _check_columns(self, columns):
         n_fitted = getattr(self, "n_features_in_", None)
@@ -615,6 +631,12 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"X has {len(columns.names)} features, but LLMEmbeddingTransformer is "
                 f"expecting {n_fitted} features as input."
+            )
+        n_blocks = columns.inverse.shape[1]
+        if self.n_components is not None and len(self.pca_) != n_blocks:
+            raise ValueError(
+                f"With template={self.template!r} a row has {n_blocks} vectors, but "
+                f"'fit' learned a PCA for {len(self.pca_)}. Call 'fit' again."
             )
 
     def _check_input_features(self, input_features):
@@ -633,23 +655,25 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
 # --- small helpers -------------------------------------------------------------------
 
 
-def _model_files(spec):
-    return spec.weights, spec.config, spec.tokenizer, spec.adapters
+def _model_files(source):
+    spec = source.spec
+    modules = source.model.digest_modules()
+    return spec.weights, spec.config, spec.tokenizer, spec.adapters, modules
 
 
-# Read once for each session: the weights are small, but a fit a fold would add up.
-load_dense = functools.lru_cache(maxsize=8)(Dense)
+@functools.lru_cache(maxsize=8)
+def load_behind(declared, digest):
+    """What is behind the pooling, read once for each content of its files.
+
+    The weights are small, but a fit a fold would add up.
+    """
+    return Behind(declared)
 
 
 def _project(pca, vectors):
     if not len(vectors):
         return np.zeros((0, pca.n_components_), np.float32)
     return row_by_row(pca.transform, vectors, pca.n_components_)
-
-
-def _unit_length(vectors):
-    length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None]
-    return vectors / np.where(length > 0, length, 1)
 
 
 def _other_columns(fitted, names):

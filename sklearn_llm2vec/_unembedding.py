@@ -105,7 +105,7 @@ class UnembeddingFilter(
         X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan")
         folder = read_model(self.model, revision=self.revision)
         self.singular_values_, directions = singular_directions(
-            folder.folder, folder.digest_weights()
+            folder.folder, folder.digest_weights(), folder.tied and folder.causal
         )
         hidden = len(directions)
         if X.shape[1] % hidden:
@@ -175,7 +175,7 @@ class UnembeddingFilter(
 
 
 @functools.lru_cache(maxsize=4)
-def singular_directions(folder, digest):
+def singular_directions(folder, digest, tied):
     """Singular values and right-singular vectors of the unembedding matrix.
 
     Parameters
@@ -183,6 +183,8 @@ def singular_directions(folder, digest):
     folder : Path
     digest : str
         Of the weights: another content is another matrix.
+    tied : bool
+        Whether the embeddings are the unembedding matrix too.
 
     Returns
     -------
@@ -191,7 +193,7 @@ def singular_directions(folder, digest):
     directions : float32 ndarray of shape (hidden, hidden)
         One a row; the largest entry of each is positive.
     """
-    gram = _gram(_unembedding(folder))
+    gram = _gram(_unembedding(folder, tied))
     values, vectors = np.linalg.eigh(gram)  # rising
     values, directions = values[::-1], vectors.T[::-1]
     largest = np.abs(directions).argmax(1)
@@ -209,13 +211,15 @@ def _gram(matrix, rows=16384):
     return gram
 
 
-def _unembedding(folder):
+def _unembedding(folder, tied):
     """The matrix as a tensor of shape (vocabulary, hidden)."""
     from safetensors import safe_open
 
     from sklearn_llm2vec._folders import weight_files
 
-    for endings in (UNEMBEDDINGS, EMBEDDINGS):
+    # Embeddings that aren't tied, an encoder's or those of a decoder that was saved
+    # without its head, say nothing of the way from hidden states to words.
+    for endings in (UNEMBEDDINGS, EMBEDDINGS) if tied else (UNEMBEDDINGS,):
         for path in weight_files(folder):
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():
@@ -224,5 +228,6 @@ def _unembedding(folder):
     raise ValueError(
         "The 'model' parameter of UnembeddingFilter must name a causal decoder whose "
         f"weights hold a matrix from hidden states to words. {folder} has none of "
-        f"{', '.join(UNEMBEDDINGS + EMBEDDINGS)}."
+        f"{', '.join(UNEMBEDDINGS)}, and isn't a causal decoder whose embeddings are "
+        "tied to it."
     )

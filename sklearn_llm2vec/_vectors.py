@@ -4,6 +4,9 @@ The one place that knows both the cache and the encoder, which don't know each o
 torch and transformers are imported only when a text has to go through the model.
 """
 
+import functools
+import hashlib
+import json
 import time
 import warnings
 from contextlib import closing
@@ -15,9 +18,18 @@ import numpy as np
 from sklearn_llm2vec import _handover
 from sklearn_llm2vec._cache import EmbeddingCache
 from sklearn_llm2vec._folders import ModelFolder
+from sklearn_llm2vec._memo import remember
 from sklearn_llm2vec._spec import EncoderSpec, text_keys
+from sklearn_llm2vec._tokens import TextTokenizer, check_room, measure_prompt
 
-__all__ = ["ALL_POOLINGS", "Report", "Source", "find_vectors", "open_cache"]
+__all__ = [
+    "ALL_POOLINGS",
+    "Report",
+    "Source",
+    "check_prompt",
+    "find_vectors",
+    "open_cache",
+]
 
 # The names of _pooling.POOLINGS, which would import torch; a test compares them.
 ALL_POOLINGS = ("mean", "weighted_mean", "last", "first", "max")
@@ -113,6 +125,9 @@ def find_vectors(texts, layers, pooling, source):
     report : Report
     """
     started = time.perf_counter()
+    if source.long_texts == "error":
+        # Before the cache is asked: it may hold what another setting cut.
+        refuse_long_texts(source, texts)
     work = _Work(texts, layers, pooling, source)
     missing = work.look_up(np.arange(len(texts)), count=True)
     n_cached = len(texts) - len(missing)
@@ -224,8 +239,6 @@ class _Work:
                     self.cache.path, self.source.place, _offered(self.source)
                 )
         texts = [self.texts[i] for i in missing]
-        if self.source.long_texts == "error":
-            refuse_long_texts(encoder, texts)
         with closing(encoder.encode(texts, layers, poolings)) as blocks:
             for block in blocks:
                 rows = missing[block.rows]
@@ -319,27 +332,68 @@ def load_encoder(source, depth):
     return Encoder(
         load_model(source.model, **source.model_settings(depth)),
         special_tokens=spec.special_tokens,
-        max_length=spec.max_length,
         batch_tokens=source.batch_tokens,
-        template=spec.template,
         counts=spec.counts,
-        chunk_overlap=spec.chunk_overlap if spec.long_texts == "chunk" else None,
+        **_lengths(spec),
         token_prepending=spec.token_prepending,
         shares_prefix=spec.template is not None and spec.attention == "causal",
     )
 
 
-def refuse_long_texts(encoder, texts):
+def _lengths(spec):
+    """What decides how much of a text fits into a row."""
+    return {
+        "max_length": spec.max_length,
+        "template": spec.template,
+        "chunk_overlap": spec.chunk_overlap if spec.long_texts == "chunk" else None,
+    }
+
+
+def check_prompt(source):
+    """Refuse a prompt that can't be made, or that leaves no room for a text.
+
+    No weights are loaded; what the tokenizer says is remembered.
+    """
+    spec, model = source.spec, source.model
+    about = json.dumps([spec.tokenizer, spec.template, spec.counts])
+    measured = remember(
+        f"prompt:1:{hashlib.sha256(about.encode()).hexdigest()}",
+        lambda: measure_prompt(
+            _load_tokenizer(model, spec.tokenizer), spec.template, spec.counts
+        ),
+        model.memo_directory,
+    )
+    n_added = 0 if spec.token_prepending is None else 1
+    check_room(measured, n_added=n_added, **_lengths(spec))
+
+
+@functools.lru_cache(maxsize=1)
+def _load_tokenizer(model, digest):
+    """The tokenizer of a model; `digest` says which content of its files it is."""
+    from sklearn_llm2vec._models import load_tokenizer
+
+    return load_tokenizer(model)
+
+
+def refuse_long_texts(source, texts):
     """Raise when a text would be cut; nothing has been encoded yet then."""
+    spec = source.spec
+    tokenizer = TextTokenizer(
+        _load_tokenizer(source.model, spec.tokenizer),
+        special_tokens=spec.special_tokens,
+        counts=spec.counts,
+        n_added=0 if spec.token_prepending is None else 1,
+        **_lengths(spec),
+    )
     n_long, longest, example = 0, 0, 0
     for start in range(0, len(texts), 4096):
-        for i, n in enumerate(encoder.count_tokens(texts[start : start + 4096]), start):
-            if n > encoder.max_length:
+        for i, n in enumerate(tokenizer.count(texts[start : start + 4096]), start):
+            if n > tokenizer.room:
                 n_long += 1
                 longest, example = max((longest, example), (n, i))
     if n_long:
         raise ValueError(
-            f"With long_texts='error' every text must have at most {encoder.max_length} "
+            f"With long_texts='error' every text must have at most {tokenizer.room} "
             f"tokens. Got {n_long} longer ones; the longest has {longest} and begins "
             f"with {_begin(texts[example])!r}. Raise max_length, or choose "
             "long_texts='truncate'."

@@ -1,6 +1,7 @@
 """PEFT adapters: merged as peft merges them, in order, or refused."""
 
 import json
+import shutil
 
 import numpy as np
 import peft
@@ -107,6 +108,81 @@ def test_names_as_a_model_with_its_head_has_them(llama, tmp_path):
     wrapped = peft.PeftModel.from_pretrained(network, adapter).merge_and_unload().eval()
     want = mean_of(wrapped.model, llama, "a small card", 3)
     np.testing.assert_allclose(got[0], want, rtol=1e-4, atol=1e-5)
+
+
+def causal_lm_states(base, adapter, text, layer):
+    network = t.AutoModelForCausalLM.from_pretrained(base)
+    wrapped = peft.PeftModel.from_pretrained(network, adapter).merge_and_unload().eval()
+    return mean_of(wrapped.model, base, text, layer)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"target_modules": ["q_proj", "v_proj"], "layers_to_transform": [1, 3]},
+        {"target_modules": ["q_proj"], "layers_to_transform": 0, "bias": "none"},
+        {"target_modules": [f"model.layers.{k}.self_attn.q_proj" for k in (0, 3)]},
+        {"target_modules": r"model\.layers\.[013]\.self_attn\.[qv]_proj"},
+        {
+            "rank_pattern": {"model.layers.0.self_attn.q_proj": 2},
+            "alpha_pattern": {"model.layers.1.self_attn.q_proj": 32},
+        },
+    ],
+    ids=lambda options: "-".join(options),
+)
+@pytest.mark.parametrize("layer", [2, 4])
+def test_options_that_speak_of_the_whole_models_names(llama, tmp_path, options, layer):
+    adapter = save_adapter(
+        llama, tmp_path / "lm", causal_lm=True, task_type="CAUSAL_LM", **options
+    )
+    got = make(llama, adapters=adapter, layer=layer).fit_transform(["a small card"])
+    want = causal_lm_states(llama, adapter, "a small card", layer)
+    np.testing.assert_allclose(got[0], want, rtol=1e-4, atol=1e-5)
+    plain = make(llama, layer=layer).fit_transform(["a small card"])
+    assert np.abs(got - plain).max() > 1e-3
+
+
+def test_a_chain_of_both_kinds_of_names(llama, tmp_path):
+    with_head = save_adapter(
+        llama, tmp_path / "lm", causal_lm=True, layers_to_transform=[1, 3]
+    )
+    without = save_adapter(llama, tmp_path / "one", seed=2)
+    network = t.AutoModelForCausalLM.from_pretrained(llama)
+    network = peft.PeftModel.from_pretrained(network, with_head).merge_and_unload()
+    network.__dict__.pop("peft_config", None)
+    network = peft.PeftModel.from_pretrained(network.model, without).merge_and_unload()
+    want = mean_of(network.eval(), llama, "a small card", 4)
+    got = make(llama, adapters=[with_head, without]).fit_transform(["a small card"])
+    np.testing.assert_allclose(got[0], want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"causal_lm": True, "target_modules": ["q_proj"], "layers_to_transform": [3]},
+        {"target_modules": ["layers.3.self_attn.q_proj"]},
+    ],
+    ids=["with head", "without"],
+)
+def test_an_adapter_behind_the_wanted_layer(llama, tmp_path, options):
+    adapter = save_adapter(llama, tmp_path / "x", **options)
+    plain = make(llama, layer=2).fit_transform(["a small card"])
+    got = make(llama, adapters=adapter, layer=2).fit_transform(["a small card"])
+    np.testing.assert_array_equal(got, plain)
+    deep = make(llama, adapters=adapter).fit_transform(["a small card"])
+    assert np.abs(deep - make(llama).fit_transform(["a small card"])).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["LlamaBiForMNTP", "LlamaEncoderModel"])
+def test_other_names_of_llm2vecs_classes(llama, tmp_path, name):
+    adapter = save_adapter(llama, tmp_path / "bi")
+    path = adapter / "adapter_config.json"
+    mapping = {"base_model_class": name, "parent_library": "x"}
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"auto_mapping": mapping})
+    )
+    auto = LLMEmbeddingTransformer(llama, adapters=adapter, cache=None)
+    assert auto.fit(["a"]).pooling_ == "mean"
 
 
 def test_llm2vec_means_bidirectional(llama, tmp_path):
@@ -220,3 +296,35 @@ def test_an_adapter_that_lost_a_weight(llama, tmp_path):
     save_file(weights, path)
     with pytest.raises(ValueError, match="it lacks 1 weights"):
         make(llama, adapters=adapter).fit_transform(["a card"])
+
+
+def test_an_adapter_that_names_another_base(llama, tmp_path, monkeypatch):
+    """The shapes agree, so nothing else would say it."""
+    repository = tmp_path / "models--some--llama"
+    snapshot = repository / "snapshots" / ("a" * 40)
+    shutil.copytree(llama, snapshot)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    one = save_adapter(llama, tmp_path / "one")
+    path = one / "adapter_config.json"
+
+    def fit(model, base):
+        config = json.loads(path.read_text()) | {"base_model_name_or_path": base}
+        path.write_text(json.dumps(config))
+        make(model, adapters=one).fit(["a"])
+
+    with pytest.warns(UserWarning, match="trained on 'some/other'.*'some/llama'"):
+        fit("some/llama", "some/other")
+    for base in (
+        "some/llama",
+        "Some/Llama",
+        "llama",
+        None,
+        str(llama),
+        "./x",
+        str(one),
+    ):
+        fit("some/llama", base)
+    fit(llama, "some/other")

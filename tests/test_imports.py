@@ -1,6 +1,7 @@
 """What importing costs, and that imports go one way."""
 
 import ast
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -128,11 +129,17 @@ def test_importing_the_estimator_imports_nothing_heavy():
     assert run(code).strip() == "[]"
 
 
-def test_a_transform_from_the_cache_imports_no_torch(bert, tmp_path):
+@pytest.mark.parametrize("template", [None, "the {text}", "chat"])
+def test_a_transform_from_the_cache_imports_no_torch(bert, tmp_path, template):
+    folder = tmp_path / "model"
+    shutil.copytree(bert, folder)
+    (folder / "chat_template.jinja").write_text("the {{ messages[0]['content'] }}")
     code = f"""
 import sys
 from sklearn_llm2vec import LLMEmbeddingTransformer
-encoder = LLMEmbeddingTransformer({bert!r}, cache={str(tmp_path)!r})
+encoder = LLMEmbeddingTransformer(
+    {str(folder)!r}, cache={str(tmp_path)!r}, template={template!r}
+)
 features = encoder.fit(["card", "bank"]).transform(["card", "bank", None])
 print(encoder.last_report_.encoded, 'torch' in sys.modules, 'transformers' in sys.modules)
 """

@@ -1,5 +1,6 @@
 """Where models are found, what their folders must hold, what is refused."""
 
+import fnmatch
 import json
 import os
 import shutil
@@ -92,6 +93,20 @@ def test_a_hub_snapshot_is_found_offline(bert, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert read_model("some/model").folder == snapshot
+
+
+def test_a_download_brings_the_chat_template(bert, monkeypatch):
+    asked = {}
+
+    def download(name, **options):
+        asked.update(options)
+        return bert
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    _folders.hub_folder("a/b", None, local_files_only=False, is_whole=lambda f: True)
+    patterns = asked["allow_patterns"]
+    for name in ("chat_template.jinja", "tokenizer.json", "model.safetensors"):
+        assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
 
 
 def test_absent_and_offline_names_every_place():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import bert_config, llama_config, save_model
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
@@ -26,16 +27,25 @@ def make(folder, **params):
 
 
 def save(
-    tmp_path, pooling="mean", *, kind="bert", dense=(), normalize=False, **options
+    tmp_path,
+    pooling="mean",
+    *,
+    kind="bert",
+    dense=(),
+    normalize=False,
+    modules=None,
+    **options,
 ):
     """A sentence-transformers folder around a tiny model, and the model itself."""
     config = bert_config() if kind == "bert" else llama_config()
     base = save_model(tmp_path / "base", config, kind)
-    modules = [Transformer(str(base)), Pooling(32, pooling_mode=pooling)]
+    first = [Transformer(str(base)), Pooling(32, pooling_mode=pooling)]
     torch.manual_seed(5)
-    modules += [Dense(a, b, **more) for a, b, more in dense]
-    modules += [Normalize()] * normalize
-    model = SentenceTransformer(modules=modules, device="cpu", **options)
+    behind = [Dense(a, b, **more) for a, b, more in dense] if modules is None else []
+    behind += [Normalize()] * normalize
+    for module in modules or ():
+        behind.append(Normalize() if module == "unit" else Dense(*module))
+    model = SentenceTransformer(modules=first + behind, device="cpu", **options)
     model.save(str(tmp_path / "st"))
     return tmp_path / "st", SentenceTransformer(str(tmp_path / "st"), device="cpu")
 
@@ -77,6 +87,66 @@ def test_dense_layers(tmp_path, texts, name):
     close(estimator.fit_transform(texts), reference.encode(texts))
     assert estimator.embedding_dim_ == 8
     assert len(estimator.get_feature_names_out()) == 8
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        ["unit", (32, 8)],
+        [(32, 16), "unit", (16, 8)],
+        ["unit", (32, 16), "unit", (16, 8), "unit"],
+    ],
+    ids=str,
+)
+def test_unit_length_before_a_dense_layer(tmp_path, texts, modules):
+    folder, reference = save(tmp_path, modules=modules)
+    ends_in_unit_length = modules[-1] == "unit"
+    ours = make(folder, normalize=ends_in_unit_length).fit_transform(texts)
+    close(ours, reference.encode(texts))
+    if ends_in_unit_length:
+        lengths = np.linalg.norm(make(folder).fit_transform(texts), axis=1)
+        assert np.abs(lengths - 1).max() > 0.1  # the last one is the user's
+
+
+@pytest.mark.parametrize("modules", [[], ["unit"], [(32, 16), "unit"], [(32, 4)]])
+def test_a_declared_truncation(tmp_path, texts, modules):
+    folder, reference = save(tmp_path, modules=modules, truncate_dim=6)
+    estimator = make(folder)
+    ours = estimator.fit_transform(texts)
+    close(ours, reference.encode(texts))
+    width = 4 if modules == [(32, 4)] else 6
+    assert estimator.embedding_dim_ == ours.shape[1] == width
+    assert len(estimator.get_feature_names_out()) == width
+    assert make(folder, layer=2).fit_transform(texts).shape[1] == 32
+    assert make(folder, pooling="mean").fit_transform(texts).shape[1] == 32
+
+
+def test_a_module_that_changed_is_noticed(tmp_path, texts):
+    folder, _ = save(tmp_path, dense=[(32, 8, {})])
+    estimator = make(folder)
+    before = estimator.fit_transform(texts)
+    path = folder / "2_Dense" / "model.safetensors"
+    kept = path.read_bytes()
+    weights = load_file(path)
+    save_file({name: 2 * weight for name, weight in weights.items()}, path)
+    with pytest.raises(ValueError, match="that 'fit' saw.*dense layers or prompt"):
+        estimator.transform(texts)
+    assert np.abs(make(folder).fit_transform(texts) - before).max() > 1e-3
+    path.write_bytes(kept)
+    np.testing.assert_array_equal(estimator.transform(texts), before)
+    path = folder / "1_Pooling" / "config.json"
+    path.write_text(json.dumps({"pooling_mode": "max"}))
+    with pytest.raises(ValueError, match="must be those that 'fit' saw"):
+        estimator.transform(texts)
+
+
+def test_a_dense_layer_before_the_pooling(tmp_path):
+    folder, _ = save(tmp_path, dense=[(32, 32, {})])
+    path = folder / "modules.json"
+    first, pooling, dense = json.loads(path.read_text())
+    path.write_text(json.dumps([first, dense, pooling]))
+    with pytest.raises(ValueError, match="'Dense' before the pooling isn't known"):
+        make(folder).fit(["a"])
 
 
 def test_dense_layers_belong_to_auto_and_the_last_layer(tmp_path, texts):

@@ -92,6 +92,16 @@ def test_long_texts_leave_room_for_the_placeholder(llama):
     assert np.isfinite(got).all()
 
 
+def test_long_texts_are_refused_if_the_placeholder_has_no_room(llama):
+    tokenizer = t.AutoTokenizer.from_pretrained(llama)
+    n = len(tokenizer(f'This sentence : "{TEXT}" means in one word:"')["input_ids"])
+    estimator = make(llama, max_length=n, long_texts="error")
+    with pytest.raises(ValueError, match=f"at most {n - 1} tokens. Got 1 longer"):
+        estimator.fit_transform([TEXT])
+    got = estimator.set_params(max_length=n + 1).fit_transform([TEXT])
+    np.testing.assert_array_equal(got, make(llama).fit_transform([TEXT]))
+
+
 def test_absolute_positions_stay(tmp_path, texts):
     config = t.GPT2Config(
         vocab_size=128, n_embd=32, n_layer=3, n_head=4, n_positions=128
@@ -108,7 +118,7 @@ def test_absolute_positions_stay(tmp_path, texts):
         ({"template": "echo"}, "None without a 'template'"),
         (
             {"attention": "bidirectional", "template": "the {text}"},
-            "None with attention",
+            "None with bidirectional attention",
         ),
         ({"token_prepending": 5}, "a layer from 2 to 4"),
         ({"token_prepending": 1}, "a layer from 2 to 4"),
@@ -124,5 +134,5 @@ def test_what_is_refused(llama, params, says):
 
 
 def test_encoders_are_refused(bert):
-    with pytest.raises(ValueError, match="'token_prepending' parameter"):
+    with pytest.raises(ValueError, match="'token_prepending' parameter.*an encoder"):
         make(bert, template="the {text}").fit(["a"])

@@ -65,6 +65,18 @@ def test_categories_periods_and_nullable_dtypes():
         (np.datetime64("2024-05-01"), "2024-05-01"),
         (datetime.time(9, 30), "09:30:00"),
         (datetime.timedelta(days=2), "2 days, 0:00:00"),
+        (pd.Timedelta("1 days 02:00:00.5"), "1 day, 2:00:00.500000"),
+        (np.timedelta64(5, "D"), "5 days, 0:00:00"),
+        (np.timedelta64(90_000_000_000, "ns"), "0:01:30"),
+        (np.timedelta64(-1, "s"), "-1 day, 23:59:59"),
+        (np.timedelta64(3, "M"), "3 months"),
+        (np.timedelta64(10**12, "D"), "1000000000000 days"),
+        (np.datetime64("2024-05-01T09:30:00.000000001"), "2024-05-01 09:30:00"),
+        (np.datetime64("20000-01-01T10"), "20000-01-01 10"),
+        (np.datetime64("20000-01-01T00:00:00"), "20000-01-01"),
+        (pd.Timestamp(np.datetime64("20000-01-01", "s")), "20000-01-01"),
+        (pd.Timestamp("2024-05-01", tz="UTC"), "2024-05-01 00:00:00+00:00"),
+        (np.datetime64("400000"), "400000"),
         ([1], None),
         (b"a", None),
         ({}, None),
@@ -72,6 +84,19 @@ def test_categories_periods_and_nullable_dtypes():
 )
 def test_values(value, text):
     assert value_text(value) == text
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.table])
+def test_durations_in_every_kind_of_frame(make):
+    frame = make({"wait": [datetime.timedelta(days=1, hours=2), None]})
+    assert read_rows(frame).unique == ["wait: 1 day, 2:00:00"]
+
+
+def test_empty_strings():
+    frame = pd.DataFrame({"a": ["", "", None], "b": ["x", "", ""]})
+    rows = read_rows(frame)
+    assert rows.unique == ["b: x", ""]
+    assert rows.inverse.ravel().tolist() == [0, 1, 1]
 
 
 def test_equal_rows_are_one_text():
@@ -107,7 +132,12 @@ def test_what_no_text_can_stand_for():
     frame = pd.DataFrame({"a": ["x", "y"], "b": [{"k": 1}, [2]]})
     with pytest.raises(TypeError, match="row 0 of column 'b' holds.* type dict"):
         read_rows(frame)
-    with pytest.raises(TypeError, match="columns have names"):
+    with pytest.raises(TypeError, match=r"columns have names.*named 0 \(int\). Give"):
         read_rows(pd.DataFrame([["x"]]))
+    for name in (" text ", "text:>10", "text!r"):
+        with pytest.raises(
+            TypeError, match="columns have names.* Write '{text}', with"
+        ):
+            read_rows(["x"], [name])
     with pytest.raises(ValueError, match="0 sample"):
         read_rows(pd.DataFrame({"a": []}))

@@ -1,5 +1,7 @@
 """Prompts: how they are parsed and rendered, and which of their tokens are pooled."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.compose import make_column_transformer
 
-from sklearn_llm2vec import LLMEmbeddingTransformer
+from sklearn_llm2vec import LLMEmbeddingTransformer, _models
 from sklearn_llm2vec._templates import PRESETS, parse_template
 from sklearn_llm2vec._tokens import TextTokenizer
 
@@ -216,6 +218,45 @@ def test_a_prompt_longer_than_max_length_names_the_numbers(llama):
         make(llama, **params).fit_transform(["a card"])
 
 
+def test_a_prompt_longer_than_max_length_is_found_without_the_weights(
+    llama, monkeypatch
+):
+    def refuse(*args, **kwargs):
+        raise AssertionError("weights were asked for")
+
+    monkeypatch.setattr(_models, "load_network", refuse)
+    for params in (
+        {"template": "ke", "max_length": 12},
+        {"max_length": 1},
+        {"max_length": 9, "long_texts": "chunk", "chunk_overlap": 8},
+        {"template": "{a} of {b}", "max_length": 3},
+    ):
+        table = pd.DataFrame({"a": ["card"], "b": ["bank"]})
+        for method in ("fit", "transform"):
+            with pytest.raises(ValueError, match="parameter of LLM.* than"):
+                getattr(make(llama, **params), method)(table)
+
+
+def test_a_text_has_room_beside_a_prompt_that_merges_without_it(shared_models):
+    """Of a byte-level BPE two quotes are one token, and two with a text between."""
+    folder = shared_models / "news-llama-4m"
+    read = {"template": PRESETS["prompt_eol"], "special_tokens": False}
+    tokenizer = t.AutoTokenizer.from_pretrained(folder)
+    text = "the cat sat on the mat"
+    refused = 0
+    for max_length in range(8, 20):
+        try:
+            made = TextTokenizer(tokenizer, max_length=max_length, **read)
+        except ValueError as error:
+            refused += 1
+            assert "greater than the" in str(error)
+            continue
+        [[row]], _ = made([text])
+        assert len(row.ids) <= max_length
+        assert 0 < row.n_counted < len(row.ids) - 5
+    assert 0 < refused < 12
+
+
 # --- what a model allows -------------------------------------------------------------
 
 
@@ -231,9 +272,15 @@ def test_presets_under_bidirectional_attention_are_told(llama):
         both.fit(["a"])
 
 
-def test_chat(llama, tmp_path):
-    import shutil
+@pytest.mark.parametrize("method", ["fit", "transform", "fit_transform"])
+def test_the_warning_says_what_is_lost_and_where(llama, method):
+    estimator = make(llama, template="echo", attention="bidirectional")
+    with pytest.warns(UserWarning, match="first copy of the text sees the") as caught:
+        getattr(estimator, method)(["a"])
+    assert {one.filename for one in caught} == {__file__}
 
+
+def test_chat(llama, tmp_path):
     with pytest.raises(ValueError, match="'chat' only for a model that brings"):
         make(llama, template="chat").fit(["a"])
     folder = shutil.copytree(llama, tmp_path / "chat")
@@ -252,6 +299,81 @@ def test_chat(llama, tmp_path):
         llama, "<s> this user a card </s> that", 2, add_special_tokens=False
     )
     np.testing.assert_allclose(mean[0], states[3:5].mean(0), rtol=1e-5, atol=1e-6)
+
+
+def with_chat(folder, tmp_path, template):
+    target = tmp_path / f"chat{len(list(tmp_path.iterdir()))}"
+    shutil.copytree(folder, target)
+    (target / "chat_template.jinja").write_text(template)
+    return target
+
+
+def prompt_of(folder, **params):
+    """What a chat template makes of a text, as the estimator's tokenizer has it."""
+    tokenizer = t.AutoTokenizer.from_pretrained(folder)
+    made = TextTokenizer(
+        tokenizer, special_tokens=False, max_length=64, template="chat", **params
+    )
+    return made.template.render("TEXT")[0]
+
+
+DATED = (
+    "{% macro head() %}today is {{ strftime_now('%d %b %Y') }} {% endmacro %}"
+    "{% for m in messages %}{{ head() }}{{ strftime_now('%H:%M:%S') }} "
+    "{{ m['content'] | trim }}{% endfor %}"
+)
+
+
+def test_the_date_of_a_chat_template_stands_still(llama, tmp_path):
+    folder = with_chat(llama, tmp_path, DATED)
+    assert prompt_of(folder) == "today is 26 Jul 2024 00:00:00 TEXT"
+    # Not even the white space of a template's beginning is touched.
+    spaces = with_chat(llama, tmp_path, "\n  {{ messages[0]['content'] }}")
+    assert prompt_of(spaces) == "\n  TEXT"
+
+
+def test_a_chat_template_that_writes_the_text_twice(llama, tmp_path):
+    folder = with_chat(
+        llama,
+        tmp_path,
+        "{% for m in messages %}<s> {{ m.content }} or {{ m.content }}{% endfor %}",
+    )
+    assert prompt_of(folder) == "<s> TEXT or TEXT"
+    got = make(folder, template="chat", pooling="mean", layer=2).fit_transform(
+        ["a {card}"]
+    )
+    states, _ = states_of(
+        llama, "<s> a {card} or a {card}", 2, add_special_tokens=False
+    )
+    np.testing.assert_allclose(got[0], states[-4:].mean(0), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="'token_prepending' parameter.*one single"):
+        make(folder, template="chat", token_prepending=2).fit(["a"])
+
+
+def test_a_chat_template_that_wants_parts(llama, tmp_path):
+    parts = (
+        "{% for m in messages %}<s> {% for c in m['content'] %}"
+        "{% if c['type'] == 'text' %}{{ c['text'] }}{% endif %}{% endfor %}{% endfor %}"
+    )
+    assert prompt_of(with_chat(llama, tmp_path, parts)) == "<s> TEXT"
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        (
+            "{{ raise_exception('no system') }}",
+            "it stops with TemplateError: no system",
+        ),
+        ("{% for m in messages %", "it stops with TemplateSyntaxError"),
+        ("<s> hello", "it leaves the text out"),
+    ],
+)
+def test_chat_templates_that_dont_serve(llama, tmp_path, template, says):
+    folder = with_chat(llama, tmp_path, template)
+    with pytest.raises(ValueError, match="'template' parameter of LLM.*can be") as e:
+        make(folder, template="chat").fit(["a"])
+    assert says in str(e.value)
 
 
 def test_templates_are_spaces_of_their_own(llama, tmp_path, texts):
@@ -356,3 +478,21 @@ def test_a_text_template_is_for_each_column(llama):
     assert estimator.get_feature_names_out()[32] == "review_0"
     want = make(llama, template="the book {text}").fit_transform(table["review"])
     np.testing.assert_array_equal(got[:, 32:], want)
+
+
+@pytest.mark.parametrize("before", ["the {text}", "row", "{title} {review}", None])
+@pytest.mark.parametrize("after", ["row", "{title} {review}", "a {text}", None])
+def test_names_follow_a_template_that_is_set_after_fit(llama, before, after):
+    table = TABLE[["title", "review"]]
+    estimator = make(llama, template=before).set_output(transform="pandas")
+    estimator.fit(table).set_params(template=after)
+    want = make(llama, template=after).set_output(transform="pandas")
+    pd.testing.assert_frame_equal(estimator.transform(table), want.fit_transform(table))
+
+
+@pytest.mark.parametrize(("before", "after"), [("row", None), (None, "row")])
+def test_a_pca_needs_a_fit_when_the_template_makes_other_vectors(llama, before, after):
+    table = TABLE[["title", "review"]]
+    estimator = make(llama, template=before, n_components=1).fit(table)
+    with pytest.raises(ValueError, match="Call 'fit' again"):
+        estimator.set_params(template=after).transform(table)

@@ -278,6 +278,18 @@ def test_long_texts_can_be_refused_before_anything_is_encoded(make, counted):
     assert estimator.fit_transform(["a b"]).shape == (1, 32)
 
 
+def test_long_texts_are_refused_whatever_the_cache_holds(make):
+    long = "card bank dog cat red blue"
+    with pytest.warns(UserWarning, match="1 of 1 texts are longer than 5 tokens"):
+        make(max_length=5).fit_transform([long])
+    estimator = make(max_length=5, long_texts="error")
+    with pytest.raises(ValueError, match=r"at most 5.*Got 1 .*has 8"):
+        estimator.fit_transform([long])
+    make(max_length=5).fit_transform(["a"])
+    estimator.fit_transform(["a"])
+    assert estimator.last_report_.cached == 1
+
+
 def test_columns_are_blocks_and_share_one_pass(make, counted):
     X = pd.DataFrame(
         {"title": ["a card", "bank"], "review": ["bank", None]}, index=[5, 2]

@@ -57,6 +57,13 @@ def test_tied_embeddings(tmp_path):
     np.testing.assert_allclose(values, np.linalg.svd(embed)[1], rtol=1e-5)
 
 
+def test_embeddings_that_arent_tied_to_it(llama, bert):
+    """A decoder without its head, and an encoder: no way to words is known."""
+    for folder in (llama, bert):
+        with pytest.raises(ValueError, match="must name a causal decoder whose"):
+            UnembeddingFilter(folder).fit(np.eye(32, dtype=np.float32))
+
+
 def test_in_a_pipeline(untied, texts):
     pipe = make_pipeline(
         LLMEmbeddingTransformer(untied, cache=None, template="prompt_eol"),
