@@ -3,8 +3,8 @@ Adapting a model to a few labelled texts
 ========================================
 
 MiniLM, and summary lines of SciPy's docstrings with eight labelled ones for each of four
-sub-packages. ``adapt="supervised"`` trains LoRA adapters on the labelled lines only: lines
-of one class are pulled together, others apart.
+sub-packages. ``adapt="supervised"`` trains LoRA adapters on the labelled lines only:
+lines of one class are pulled together, others apart.
 """
 
 # %%
@@ -12,7 +12,6 @@ of one class are pulled together, others apart.
 import importlib
 import inspect
 
-import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
@@ -34,13 +33,15 @@ train, test, y_train, y_test = train_test_split(
 print(len(train), "labelled lines,", len(test), "to be predicted")
 
 # %%
-# The recipe. Short names such as ``"supervised"`` stand for the paper's parameters, scaled
-# to the number of texts; here there are few texts and few steps.
+# The recipe. Short names such as ``"supervised"`` stand for the paper's parameters,
+# scaled to the number of texts; here there are few texts and few steps.
 recipe = LLM2VecRecipe("supervised", supervised_steps=30, supervised_batch_size=16)
 scores = {}
 for name, adapt in (("as it is", None), ("adapted", recipe)):
     pipe = make_pipeline(
-        LLMEmbeddingTransformer(adapt=adapt, cache=False, random_state=0),
+        LLMEmbeddingTransformer(
+            adapt=adapt, cache=False, random_state=0, verbose=False
+        ),
         LogisticRegression(max_iter=1000),
     )
     scores[name] = pipe.fit(train, y_train).score(test, y_test)
@@ -54,4 +55,4 @@ AdaptationDisplay.from_estimator(transformer)
 # %%
 # What was learned is small and travels with the pickled pipeline.
 n_bytes = sum(len(adapter.weights) for adapter in transformer.adapter_)
-print(f"{n_bytes / 1e6:.1f} MB of adapters; width {np.shape(transformer.transform(test))}")
+print(f"{n_bytes / 1e6:.1f} MB of adapters beside {len(transformer.adapter_)} stage")
