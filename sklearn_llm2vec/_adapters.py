@@ -255,7 +255,7 @@ def _merge(network, adapter, n_layers):
             "pip install 'sklearn-llm2vec[adapt]'"
         ) from error
 
-    depth = network.config.get_text_config().num_hidden_layers
+    depth = getattr(network, "n_layers_loaded", n_layers)
     weights = adapter.load_weights()
     theirs = {
         name: weight

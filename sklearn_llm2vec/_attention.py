@@ -1,18 +1,24 @@
 """Attention: a causal decoder made bidirectional, and the proof that it is.
 
 The switch is transformers' public one, ``config.is_causal``, for every architecture. Some
-ignore it, so nothing is believed: after the switch the last token is changed, and the
-state of the first has to move. This file knows networks, and neither texts nor folders.
+ignore it, some in a part of their layers, so nothing is believed: after the switch the
+last token is changed, and the state of the first has to move, in the whole network and in
+each layer. This file knows networks, and neither texts nor folders.
 """
 
 import warnings
 
 import torch
 
-__all__ = ["make_bidirectional", "sees_future"]
+from sklearn_llm2vec._layers import loaded_layers
 
-# Layers of hybrid models that go through the text in one direction by construction.
-ONE_WAY = ("linear", "conv", "mamba", "recurrent", "ssm")
+__all__ = ["check_bidirectional", "make_bidirectional", "sees_future"]
+
+# Layers of hybrid models that go through the text in one direction by construction;
+# "hybrid" ones have such a part beside their attention.
+ONE_WAY = ("linear", "conv", "mamba", "recurrent", "ssm", "hybrid")
+
+FAILURES = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 def make_bidirectional(network, name):
@@ -21,14 +27,15 @@ def make_bidirectional(network, name):
     Parameters
     ----------
     network : transformers model
-        Changed in place.
+        Changed in place. It may hold only the first layers of the whole model.
     name : str
         Of the model, for messages.
 
     Raises
     ------
     ValueError
-        When the network stays causal, or fails, under the switch.
+        When the network, or the attention in one of its layers, stays causal or fails
+        under the switch.
     """
     for config in _configs(network):
         config.is_causal = False
@@ -36,25 +43,60 @@ def make_bidirectional(network, name):
         # Some kernels ask the module and not the configuration.
         if getattr(module, "is_causal", None) is True:
             module.is_causal = False
+    layers = loaded_layers(network)
+    kinds = layer_kinds(network)
+    here = kinds if layers is None else kinds[: len(layers)]
+    one_way = {k: kind for k, kind in enumerate(here) if _is_one_way(kind)}
+    # The first layers of a hybrid may all be such, and its attention lie deeper.
+    deeper = len(one_way) == len(here) and not all(map(_is_one_way, kinds))
     for padded in (False, True):
-        try:
-            moved = sees_future(network, padded=padded)
-        except (AttributeError, RuntimeError, TypeError, ValueError) as error:
-            raise ValueError(_refusal(network, name, f"fails with: {error}")) from error
-        if not moved:
-            state = "with padding" if padded else "without padding"
-            reason = (
-                "ignores transformers' switch 'config.is_causal': its first token "
-                f"doesn't see the last one ({state})"
-            )
-            raise ValueError(_refusal(network, name, reason))
-    if one_way := one_way_layers(network):
+        _check_switched(network, name, padded, must_move=not deeper)
+        for k in causal_layers(network, layers, padded=padded):
+            kind = here[k] if here else "causal"
+            if "attention" in kind and not _is_one_way(kind):
+                reason = f"ignores transformers' switch in layer {k} ({kind})"
+                raise ValueError(_refusal(network, name, reason))
+            one_way[k] = kind
+    if one_way:
         warnings.warn(
             f"{len(one_way)} layers of {name!r} stay causal with "
-            f"attention='bidirectional': they are {', '.join(sorted(set(one_way)))} "
-            "layers, which read the text in one direction. The others see all tokens.",
+            "attention='bidirectional', all or a part of each: they are "
+            f"{', '.join(sorted(set(one_way.values())))} layers, which read the text in "
+            "one direction. The others see all tokens.",
             UserWarning,
             stacklevel=2,
+        )
+
+
+def _check_switched(network, name, padded, *, must_move):
+    try:
+        moved = sees_future(network, padded=padded)
+    except FAILURES as error:
+        raise ValueError(_refusal(network, name, f"fails with: {error}")) from error
+    if must_move and not moved:
+        state = "with padding" if padded else "without padding"
+        reason = (
+            "ignores transformers' switch 'config.is_causal': its first token "
+            f"doesn't see the last one ({state})"
+        )
+        raise ValueError(_refusal(network, name, reason))
+
+
+def check_bidirectional(network, name):
+    """Refuse a decoder that calls itself bidirectional and isn't.
+
+    Other versions of transformers have read over such a configuration, and the features
+    of a model that runs with an attention it wasn't made for look like any others.
+    """
+    if not sees_future(network, padded=False):
+        import transformers
+
+        raise ValueError(
+            "The 'model' parameter of LLMEmbeddingTransformer must name a model that the "
+            f"installed transformers runs as it was made. The configuration of {name!r} "
+            "says that its attention is bidirectional, but with transformers "
+            f"{transformers.__version__} its first token doesn't see the last one: "
+            "install another version of transformers."
         )
 
 
@@ -71,8 +113,8 @@ def _configs(network):
     return {id(config): config for config in (network.config, text)}.values()
 
 
-def one_way_layers(network):
-    """The types of those layers that can't be made bidirectional.
+def layer_kinds(network):
+    """What the configuration says each layer of the whole model is; often nothing.
 
     Parameters
     ----------
@@ -82,8 +124,16 @@ def one_way_layers(network):
     -------
     list of str
     """
-    types = getattr(network.config.get_text_config(), "layer_types", None) or ()
-    return [kind for kind in types if any(word in kind for word in ONE_WAY)]
+    config = network.config.get_text_config()
+    for entry in ("layer_types", "layers_block_type"):
+        kinds = getattr(config, entry, None)
+        if kinds and len(kinds) == config.num_hidden_layers:
+            return list(kinds)
+    return []
+
+
+def _is_one_way(kind):
+    return any(word in kind for word in ONE_WAY)
 
 
 @torch.inference_mode()
@@ -100,21 +150,83 @@ def sees_future(network, *, padded):
     -------
     bool
     """
+    ids, mask, last = _probe(network, padded)
+    other = ids.clone()
+    vocabulary = network.get_input_embeddings().weight.shape[0]
+    other[0, last] = (other[0, last] + 11) % vocabulary
+
+    def first_state(tokens):
+        output = network(input_ids=tokens, attention_mask=mask)
+        return output.last_hidden_state[0, 0]  # (hidden,)
+
+    return _moved(first_state(ids), first_state(other))
+
+
+@torch.inference_mode()
+def causal_layers(network, layers, *, padded):
+    """The layers whose last token sees the first one, but not the other way round.
+
+    Parameters
+    ----------
+    network : transformers model
+    layers : ModuleList or None
+    padded : bool
+        As in `sees_future`.
+
+    Returns
+    -------
+    list of int
+        Empty also for a network whose layers can't be looked into.
+    """
+    ids, mask, last = _probe(network, padded, rows=3)
+    found = []
+
+    def before(module, args, kwargs):
+        # Three rows of one text: as it is, the last token changed, the first changed.
+        states = (args[0] if args else kwargs["hidden_states"]).clone()
+        states[1:] = states[:1]
+        states[1, last] *= -1
+        states[2, 0] *= -1
+        if args:
+            return (states, *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": states}
+
+    def after(k):
+        def hook(module, args, output):
+            states = output[0] if isinstance(output, tuple) else output
+            sees_past = _moved(states[0, last], states[2, last])
+            if sees_past and not _moved(states[0, 0], states[1, 0]):
+                found.append(k)
+
+        return hook
+
+    hooks = []
+    for k, layer in enumerate(layers or ()):
+        hooks.append(layer.register_forward_pre_hook(before, with_kwargs=True))
+        hooks.append(layer.register_forward_hook(after(k)))
+    try:
+        network(input_ids=ids, attention_mask=mask)
+    except FAILURES:
+        return []
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def _probe(network, padded, rows=1):
+    """Equal rows of tokens, their mask, and the place of the last one."""
     vocabulary = network.get_input_embeddings().weight.shape[0]
     device = next(network.parameters()).device
     # As short as a sliding window of a few tokens allows; at least two tokens differ.
     ids = (torch.arange(4, device=device) * 7 + 5).remainder(vocabulary)[None]
-    other = ids.clone()
-    other[0, -1] = (other[0, -1] + 11) % vocabulary
     mask = None
     if padded:
-        pad = torch.full((1, 3), 1, device=device)
-        ids, other = torch.cat([ids, pad], 1), torch.cat([other, pad], 1)
-        mask = torch.tensor([[1, 1, 1, 1, 0, 0, 0]], device=device)
+        ids = torch.cat([ids, torch.full((1, 3), 1, device=device)], 1)
+        mask = torch.tensor([[1, 1, 1, 1, 0, 0, 0]], device=device).repeat(rows, 1)
+    return ids.repeat(rows, 1), mask, 3
 
-    def first_state(tokens):
-        output = network(input_ids=tokens, attention_mask=mask)
-        return output.last_hidden_state[0, 0].float()  # (hidden,)
 
-    one, two = first_state(ids), first_state(other)
+def _moved(one, two):
+    one, two = one.float(), two.float()
     return bool((one - two).abs().max() > 1e-6 * one.abs().max().clamp_min(1e-6))

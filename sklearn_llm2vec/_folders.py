@@ -431,7 +431,8 @@ def _is_causal(config):
     text = text_config(config)
     if getattr(config, "is_encoder_decoder", False):
         return False
-    if getattr(text, "use_bidirectional_attention", False):
+    # Gemma 3 says True or False; Gemma 4 "all", or "vision" where only images see all.
+    if getattr(text, "use_bidirectional_attention", None) in (True, "all"):
         return False
     if getattr(text, "is_causal", None) is not None:
         return bool(text.is_causal)

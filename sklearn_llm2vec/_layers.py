@@ -12,7 +12,10 @@ import threading
 
 import torch
 
-__all__ = ["HiddenStates", "find_layers"]
+__all__ = ["HiddenStates", "find_layers", "loaded_layers"]
+
+# The k of an edit for the token embeddings, before the network scales or norms them.
+EMBEDDINGS = -1
 
 
 class _Stop(Exception):
@@ -30,6 +33,15 @@ def find_layers(network, n_layers):
         if isinstance(module, torch.nn.ModuleList) and len(module) == n_layers
     ]
     return max(lists, key=_n_parameters, default=None)
+
+
+def loaded_layers(network):
+    """The module list of those layers that a network holds, or None.
+
+    A network that was cut keeps the configuration of the whole; see ``load_network``.
+    """
+    whole = network.config.get_text_config().num_hidden_layers
+    return find_layers(network, getattr(network, "n_layers_loaded", whole))
 
 
 def past_name(network):
@@ -72,6 +84,8 @@ class HiddenStates:
         self._pass = threading.local()
         self._hooks = []
         if layers is not None:
+            embed = network.get_input_embeddings()
+            self._hooks.append(embed.register_forward_hook(self._edit_embeddings))
             for index, layer in enumerate(layers):
                 before, after = self._before(index), self._after(index + 1)
                 self._hooks += [
@@ -90,12 +104,20 @@ class HiddenStates:
             must be loaded whole.
         """
         layers = find_layers(network, depth)
-        if layers is not None:
+        ids, theirs = _reference(network)
+        if theirs is not None and theirs[0].ndim != 3:
+            raise ValueError(
+                "The 'model' parameter of LLMEmbeddingTransformer must name a model with "
+                f"one state a token and layer. {type(network).__name__} has states of "
+                f"shape {tuple(theirs[0].shape)} for {ids.shape[1]} tokens: use another."
+            )
+        if layers is not None and theirs is not None and len(theirs) == depth + 1:
             for last_is_output in (True, False) if depth == whole else (False,):
                 states = cls(network, layers, depth, last_is_output=last_is_output)
                 # Past a cut there is no reference for the last state: its raw output
                 # follows from the states before it, each the output of its layer.
-                if states._proved(depth if depth == whole else depth - 1):
+                last = depth if depth == whole else depth - 1
+                if states._proved(ids, theirs[: last + 1]):
                     return states
                 states._remove_hooks()
         if depth < whole:
@@ -116,7 +138,9 @@ class HiddenStates:
         past : transformers Cache or None
             Keys and values of tokens that stand before `input_ids`; it is filled up.
         edit : callable or None
-            Takes k and hidden state k, returns what layer k is given in its place.
+            Takes k and hidden state k, returns what layer k is given in its place. With
+            k = -1 it is given the token embeddings, before the network scales or norms
+            them or adds positions.
 
         Returns
         -------
@@ -155,6 +179,11 @@ class HiddenStates:
         if self.layers is not None and depth < self.depth:
             del self.layers[depth:]
             self.depth, self.last_is_output = depth, False
+            self.network.n_layers_loaded = depth
+
+    def _edit_embeddings(self, module, args, output):
+        edit = getattr(self._pass, "edit", None)
+        return None if edit is None else edit(EMBEDDINGS, output)
 
     def _before(self, k):
         def hook(module, args, kwargs):
@@ -185,27 +214,33 @@ class HiddenStates:
             raise _Stop
 
     @torch.inference_mode()
-    def _proved(self, last):
-        """Whether the states 0 to `last` are those that transformers returns."""
-        vocabulary = self.network.get_input_embeddings().weight.shape[0]
-        device = next(self.network.parameters()).device
-        # 16 tokens: fewer would be computed by another kernel, and compare worse.
-        ids = (torch.arange(16, device=device) * 7 + 5).remainder(vocabulary)[None]
+    def _proved(self, ids, theirs):
+        """Whether the hooks see the states that transformers returns, `theirs`."""
         try:
-            reference = self.network(input_ids=ids, output_hidden_states=True)
-            mine = self(ids, range(last + 1), lambda states: states.clone())
+            mine = self(ids, range(len(theirs)), lambda states: states.clone())
         except (KeyError, IndexError, AttributeError, TypeError):
-            return False
-        theirs = reference.hidden_states
-        if theirs is None or len(theirs) != self.depth + 1:
             return False
         return all(
             k in mine
-            and mine[k].shape == theirs[k].shape
-            and torch.allclose(mine[k], theirs[k], rtol=1e-4, atol=1e-5)
-            for k in range(last + 1)
+            and mine[k].shape == state.shape
+            and torch.allclose(mine[k], state, rtol=1e-4, atol=1e-5)
+            for k, state in enumerate(theirs)
         )
 
     def _remove_hooks(self):
         for hook in self._hooks:
             hook.remove()
+
+
+@torch.inference_mode()
+def _reference(network):
+    """Some tokens and the hidden states that transformers returns for them, or None."""
+    vocabulary = network.get_input_embeddings().weight.shape[0]
+    device = next(network.parameters()).device
+    # 16 tokens: fewer would be computed by another kernel, and compare worse.
+    ids = (torch.arange(16, device=device) * 7 + 5).remainder(vocabulary)[None]
+    try:
+        output = network(input_ids=ids, output_hidden_states=True)
+        return ids, output.hidden_states
+    except (KeyError, IndexError, AttributeError, TypeError):
+        return ids, None

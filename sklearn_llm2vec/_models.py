@@ -5,6 +5,7 @@ registry, so that the clones of an estimator share one copy. This file doesn't k
 caches or scikit-learn; where a model's files lie is known by ``_folders``.
 """
 
+import copy
 import os
 import threading
 from collections import OrderedDict
@@ -158,28 +159,19 @@ def _load(model, depth, dtype, device, attention, adapters):
     import torch
 
     from sklearn_llm2vec._adapters import merge_adapters
-    from sklearn_llm2vec._attention import make_bidirectional
     from sklearn_llm2vec._layers import HiddenStates
 
     tokenizer = load_tokenizer(model)
     # Two layers at least: with one, nothing would prove where hidden states are taken.
     n_layers = min(max(depth, 2), model.n_layers)
-
-    def load(n_layers):
-        network = load_network(model, n_layers, getattr(torch, dtype)).to(device)
-        network = merge_adapters(network, adapters, model.n_layers)
-        if _is_switched(model, attention):
-            make_bidirectional(network, model.name)
-        return network
-
-    states = None
-    if not model.is_encoder_decoder:
-        network = load(n_layers)
-        states = HiddenStates.of(network, n_layers, model.n_layers)
-    if states is None:  # a model whose configuration can't be cut is loaded whole first
-        network = load(model.n_layers)
+    network = load_network(model, n_layers, getattr(torch, dtype)).to(device)
+    states = HiddenStates.of(network, network.n_layers_loaded, model.n_layers)
+    if states is None:  # a model that can't be cut is loaded whole first
+        network = load_network(model, model.n_layers, getattr(torch, dtype)).to(device)
         states = HiddenStates.of(network, model.n_layers, model.n_layers)
-        states.cut(n_layers)
+    states.cut(n_layers)
+    merge_adapters(network, adapters, model.n_layers)  # in place: the hooks stay
+    _set_attention(network, model, attention)
     parts = [*network.parameters(), *network.buffers()]
     return LoadedModel(
         tokenizer=tokenizer,
@@ -188,6 +180,15 @@ def _load(model, depth, dtype, device, attention, adapters):
         n_bytes=sum(part.numel() * part.element_size() for part in parts),
         device=torch.device(device),
     )
+
+
+def _set_attention(network, model, attention):
+    from sklearn_llm2vec._attention import check_bidirectional, make_bidirectional
+
+    if _is_switched(model, attention):
+        make_bidirectional(network, model.name)
+    elif model.decoder and not model.causal:
+        check_bidirectional(network, model.name)
 
 
 def save_merged(model, folder, *, dtype, attention, adapters):
@@ -203,12 +204,10 @@ def save_merged(model, folder, *, dtype, attention, adapters):
     import torch
 
     from sklearn_llm2vec._adapters import merge_adapters
-    from sklearn_llm2vec._attention import make_bidirectional
 
     network = load_network(model, model.n_layers, getattr(torch, dtype))
     network = merge_adapters(network, adapters, model.n_layers)
-    if _is_switched(model, attention):
-        make_bidirectional(network, model.name)
+    _set_attention(network, model, attention)
     network.config.use_cache = True
     with _quiet():
         network.save_pretrained(folder)
@@ -243,20 +242,71 @@ def _put_into_lowercase(backend):
 def load_network(model, n_layers, dtype, *, dropout=None):
     """The text encoder or decoder, without heads, cut to its first `n_layers` layers.
 
-    `dropout` is that of the attention, in training; None leaves the model's own.
+    Its ``n_layers_loaded`` says how many it holds: all, where it can't be cut. Its
+    configuration stays that of the whole model, because layers may depend on it.
+
+    Parameters
+    ----------
+    model : ModelFolder
+    n_layers : int
+    dtype : torch.dtype
+    dropout : float or None
+        Of the attention, in training; None leaves the model's own.
+
+    Returns
+    -------
+    transformers model
     """
     from transformers import AutoModel, AutoModelForTextEncoding
 
     config = auto_config(model.folder, model.trust_remote_code)
-    if n_layers < model.n_layers:
-        cut_config(config, n_layers)
     if dropout is not None:
         set_attention_dropout(config, dropout)
     factory = AutoModel
     if getattr(config, "is_encoder_decoder", False):
         if type(config) in AutoModelForTextEncoding._model_mapping:
             factory = AutoModelForTextEncoding
-    return _prepared(_text_part(_from_folder(factory, model, config, dtype)))
+    network = None
+    if n_layers < model.n_layers:
+        network = _cut_from_folder(factory, model, config, dtype, n_layers)
+    if network is None:
+        network, n_layers = _from_folder(factory, model, config, dtype), model.n_layers
+    network = _prepared(_text_part(network))
+    network.n_layers_loaded = n_layers
+    return network
+
+
+def _cut_from_folder(factory, model, config, dtype, n_layers):
+    """A network made whole and cut before its weights are read, or None.
+
+    It isn't made from a configuration with fewer layers: some layers depend on how many
+    there are (MiniCPM3's residual scale, Gemma 4's shared keys), and would be others.
+    """
+    import torch
+
+    from sklearn_llm2vec._layers import find_layers
+
+    code = {"trust_remote_code": True} if model.trust_remote_code else {}
+    try:
+        with _quiet(), torch.device("meta"):
+            blank = factory.from_config(copy.deepcopy(config), **code)
+        if find_layers(_text_part(blank), model.n_layers) is None:
+            return None
+        whole = type(blank)
+
+        def init(self, *args, **kwargs):
+            whole.__init__(self, *args, **kwargs)
+            del find_layers(_text_part(self), model.n_layers)[n_layers:]
+
+        # The same name and module: transformers keeps what it knows of a class by them.
+        names = {"__init__": init, "__module__": whole.__module__}
+        cut = type(whole.__name__, (whole,), names)
+        cut.__qualname__ = whole.__qualname__
+        network = _from_folder(cut, model, copy.deepcopy(config), dtype)
+    except (AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError):
+        return None  # made in a way of its own: loaded whole
+    network.__class__ = whole
+    return network
 
 
 def load_with_head(model, dtype):
@@ -308,19 +358,6 @@ def _prepared(network):
     for part in {id(config): config for config in configs}.values():
         part.use_cache = False
     return network.eval().requires_grad_(False)
-
-
-def cut_config(config, n_layers):
-    """Make a configuration describe only the first `n_layers` layers, in place.
-
-    Lists with one entry a layer (``layer_types`` and the like) are cut with it.
-    """
-    text = text_config(config)
-    whole = text.num_hidden_layers
-    for name, value in list(vars(text).items()):
-        if isinstance(value, list | tuple) and len(value) == whole:
-            setattr(text, name, value[:n_layers])
-    text.num_hidden_layers = n_layers
 
 
 def _text_part(network):

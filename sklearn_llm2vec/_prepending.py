@@ -9,6 +9,8 @@ positions; it doesn't know texts.
 
 import torch
 
+from sklearn_llm2vec._layers import EMBEDDINGS
+
 __all__ = ["PLACEHOLDER", "TokenPrepending"]
 
 # Any token of any vocabulary: its embedding is replaced by the vocabulary's mean.
@@ -29,7 +31,7 @@ class TokenPrepending:
 
     def __init__(self, network, start, exit):
         self.start, self.exit = start, exit
-        self._shift = placeholder_shift(network)  # (hidden,)
+        self._mean = mean_embedding(network)  # (hidden,)
 
     def at(self, positions):
         """The edit for one batch, as `HiddenStates` takes it.
@@ -42,15 +44,15 @@ class TokenPrepending:
         rows = torch.arange(len(positions), device=positions.device)
 
         def edit(k, states):
-            # states: (batch, tokens, hidden), the input of layer k
-            if k > 0 and not self.start <= k < self.exit:
+            # states: (batch, tokens, hidden), the embeddings or the input of layer k
+            if k != EMBEDDINGS and not self.start <= k < self.exit:
                 return states
             states = states.clone()
-            if k == 0:
-                # Shifted, not set: GPT-2's positions are in the embeddings already.
-                shift = self._shift.to(states.dtype)
-                states[rows, positions] = states[rows, positions] + shift
-            if self.start <= k < self.exit:
+            if k == EMBEDDINGS:
+                # Here and not before layer 0: what the network itself does to embeddings
+                # (BLOOM norms them, GPT-2 adds positions) it does to the placeholder's.
+                states[rows, positions] = self._mean.to(states.dtype)
+            else:
                 states[rows, positions] = states[:, -1].clone()
             return states
 
@@ -58,8 +60,8 @@ class TokenPrepending:
 
 
 @torch.inference_mode()
-def placeholder_shift(network):
-    """What turns the placeholder's embedding into the mean of the vocabulary's.
+def mean_embedding(network):
+    """The mean of the vocabulary's embeddings, which the placeholder is given.
 
     The paper's code gives its new token the random vector of a new row of the matrix; the
     mean is what such a row is drawn around today, and needs no seed.
@@ -71,5 +73,4 @@ def placeholder_shift(network):
         stop = min(start + EMBEDDINGS_AT_A_TIME, n_tokens)
         ids = torch.arange(start, stop, device=embed.weight.device)
         total = total + embed(ids).double().sum(0)
-    own = embed(torch.tensor(PLACEHOLDER, device=embed.weight.device))
-    return (total / n_tokens - own.double()).float()  # (hidden,)
+    return (total / n_tokens).float()  # (hidden,)

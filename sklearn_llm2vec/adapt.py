@@ -290,7 +290,7 @@ def train(stage, data, source, adapters, folder, verbose):
 
     bidirectional = source.spec.attention == "bidirectional"
     network, head, tokenizer = load_for_training(stage, source, adapters)
-    n_layers = network.config.get_text_config().num_hidden_layers
+    n_layers = getattr(network, "n_layers_loaded", source.model.n_layers)
     with own_randomness(stage.seed):
         wrapped = add_lora(network, stage, n_layers)
     make_batches = batches_of(stage, data, source, wrapped, tokenizer, head)
