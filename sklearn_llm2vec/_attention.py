@@ -48,19 +48,19 @@ def make_bidirectional(network, name):
     here = kinds if layers is None else kinds[: len(layers)]
     one_way = {k: kind for k, kind in enumerate(here) if _is_one_way(kind)}
     # The first layers of a hybrid may all be such, and its attention lie deeper.
-    deeper = len(one_way) == len(here) and not all(map(_is_one_way, kinds))
+    deeper = any(map(_attends, kinds)) and not any(map(_attends, here))
     for padded in (False, True):
         _check_switched(network, name, padded, must_move=not deeper)
         for k in causal_layers(network, layers, padded=padded):
             kind = here[k] if here else "causal"
-            if "attention" in kind and not _is_one_way(kind):
+            if _attends(kind):
                 reason = f"ignores transformers' switch in layer {k} ({kind})"
                 raise ValueError(_refusal(network, name, reason))
             one_way[k] = kind
     if one_way:
         warnings.warn(
-            f"{len(one_way)} layers of {name!r} stay causal with "
-            "attention='bidirectional', all or a part of each: they are "
+            f"{len(one_way)} of {len(here or layers)} layers of {name!r} stay causal "
+            "with attention='bidirectional', all or a part of each: they are "
             f"{', '.join(sorted(set(one_way.values())))} layers, which read the text in "
             "one direction. The others see all tokens.",
             UserWarning,
@@ -136,6 +136,10 @@ def _is_one_way(kind):
     return any(word in kind for word in ONE_WAY)
 
 
+def _attends(kind):
+    return "hybrid" in kind or ("attention" in kind and not _is_one_way(kind))
+
+
 @torch.inference_mode()
 def sees_future(network, *, padded):
     """Whether the state of the first token depends on the last token.
@@ -164,7 +168,7 @@ def sees_future(network, *, padded):
 
 @torch.inference_mode()
 def causal_layers(network, layers, *, padded):
-    """The layers whose last token sees the first one, but not the other way round.
+    """The layers whose last token sees others, and whose first token sees none.
 
     Parameters
     ----------
@@ -182,11 +186,12 @@ def causal_layers(network, layers, *, padded):
     found = []
 
     def before(module, args, kwargs):
-        # Three rows of one text: as it is, the last token changed, the first changed.
+        # Three rows of one text: as it is, all after the first token changed, all before
+        # the last one.
         states = (args[0] if args else kwargs["hidden_states"]).clone()
         states[1:] = states[:1]
-        states[1, last] *= -1
-        states[2, 0] *= -1
+        states[1, 1 : last + 1] = states[0, 1 : last + 1].roll(1, -1)
+        states[2, :last] = states[0, :last].roll(1, -1)
         if args:
             return (states, *args[1:]), kwargs
         return args, {**kwargs, "hidden_states": states}

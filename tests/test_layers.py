@@ -1,10 +1,12 @@
 """Hidden states equal those of transformers, for every architecture and depth."""
 
+import numpy as np
 import pytest
 import torch
 import transformers
 from conftest import bert_config, llama_config, save_model
 
+from sklearn_llm2vec import LLMEmbeddingTransformer
 from sklearn_llm2vec._folders import read_model
 from sklearn_llm2vec._layers import HiddenStates, find_layers
 from sklearn_llm2vec._models import forget_models, load_model, load_network
@@ -21,6 +23,19 @@ IDS = dict.fromkeys(
     [f"{name}_token_id" for name in ("pad", "bos", "eos", "cls", "sep")], 1
 )
 GROUPED = {**SMALL, "num_key_value_heads": 2, "head_dim": 8}
+LINEAR = {
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+}
+GEMMA4 = {
+    **GROUPED,
+    "global_head_dim": 8,
+    "sliding_window": 4,
+    "vocab_size_per_layer_input": 128,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+}
 
 
 def configs():
@@ -108,14 +123,98 @@ def configs():
         "mamba": lambda: t.MambaConfig(
             vocab_size=128, hidden_size=32, num_hidden_layers=4, state_size=8
         ),
+        **hybrid_configs(),
+        **configs_that_count_their_layers(),
+    }
+
+
+def hybrid_configs():
+    """Architectures whose layers differ from each other."""
+    t = transformers
+    return {
+        "qwen2-window": lambda: t.Qwen2Config(
+            **SMALL,
+            num_key_value_heads=2,
+            use_sliding_window=True,
+            sliding_window=4,
+            max_window_layers=0,
+        ),
+        "phi3-window": lambda: t.Phi3Config(
+            **SMALL, num_key_value_heads=2, pad_token_id=0, sliding_window=4
+        ),
+        "gpt_oss": lambda: t.GptOssConfig(
+            **GROUPED, num_local_experts=4, num_experts_per_tok=2, sliding_window=4
+        ),
+        "llama4_text": lambda: t.Llama4TextConfig(
+            **GROUPED, num_local_experts=2, intermediate_size_mlp=48
+        ),
+        "qwen3_5_text": lambda: t.Qwen3_5TextConfig(**GROUPED, **LINEAR),
+        "qwen3_next": lambda: t.Qwen3NextConfig(
+            **GROUPED,
+            **LINEAR,
+            num_experts=4,
+            num_experts_per_tok=2,
+            moe_intermediate_size=16,
+            shared_expert_intermediate_size=16,
+        ),
+        "lfm2": lambda: t.Lfm2Config(
+            **SMALL,
+            num_key_value_heads=2,
+            layer_types=["conv", "conv", "full_attention", "conv"],
+        ),
+        "falcon_h1": lambda: t.FalconH1Config(
+            **SMALL,
+            num_key_value_heads=2,
+            mamba_d_ssm=32,
+            mamba_n_heads=4,
+            mamba_d_head=8,
+            mamba_d_state=8,
+            mamba_n_groups=1,
+            mamba_chunk_size=8,
+        ),
+        "mpt": lambda: t.MptConfig(
+            vocab_size=128, d_model=32, n_layers=4, n_heads=4, max_seq_len=64
+        ),
+    }
+
+
+def configs_that_count_their_layers():
+    """Architectures where a layer depends on how many the model has."""
+    t = transformers
+    return {
+        "minicpm3": lambda: t.MiniCPM3Config(
+            **SMALL,
+            num_key_value_heads=4,
+            q_lora_rank=8,
+            kv_lora_rank=8,
+            qk_rope_head_dim=4,
+            qk_nope_head_dim=4,
+            v_head_dim=8,
+            head_dim=4,
+        ),
+        "gemma4_text": lambda: t.Gemma4TextConfig(
+            **GEMMA4, hidden_size_per_layer_input=8, num_kv_shared_layers=0
+        ),
+        "gemma4_text-shared": lambda: t.Gemma4TextConfig(
+            **GEMMA4, hidden_size_per_layer_input=8, num_kv_shared_layers=2
+        ),
     }
 
 
 DECODERS = {
     *("gpt2", "gpt_neo", "gpt_neox", "opt", "bloom", "llama", "mistral", "mixtral"),
     *("qwen2", "qwen3", "gemma2", "gemma3", "phi3", "olmo2", "smollm3", "granite"),
-    *("falcon", "mamba"),
+    *("falcon", "mamba", *hybrid_configs(), *configs_that_count_their_layers()),
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Tiny products on several threads wait for each other most of the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)
@@ -164,6 +263,48 @@ def test_only_the_layers_needed_are_loaded(name, tmp_path):
     else:
         assert part.depth == 2
         assert part.n_bytes < whole.n_bytes
+        # And no others were read from the file.
+        network = load_network(model, 2, torch.float32)
+        assert network.n_layers_loaded == 2
+        assert len(find_layers(network, 2)) == 2
+        assert type(network) is type(whole.states.network)
+
+
+@pytest.mark.parametrize("name", configs_that_count_their_layers())
+def test_a_vector_doesnt_depend_on_the_copy_that_serves_it(name, tmp_path):
+    folder = str(save_model(tmp_path, configs()[name](), "llama"))
+    made = LLMEmbeddingTransformer(folder, layer=2, cache=None)
+    alone = made.fit_transform(["a small card"])
+    forget_models()
+    LLMEmbeddingTransformer(folder, cache=None).fit_transform(["a small card"])
+    np.testing.assert_array_equal(made.transform(["a small card"]), alone)
+
+
+def test_a_model_that_cant_be_made_blank_is_loaded_whole(llama, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise NotImplementedError("needs real numbers")
+
+    model = read_model(llama)
+    monkeypatch.setattr(transformers.AutoModel, "from_config", refuse)
+    assert load_network(model, 2, torch.float32).n_layers_loaded == 4
+    loaded = load_model(model, depth=2, dtype="float32", device="cpu")
+    assert loaded.depth == 2
+    assert len(loaded.states.network.layers) == 2
+
+
+def test_states_that_are_stacks_are_refused(tmp_path):
+    config = transformers.Gemma3nTextConfig(
+        **GROUPED,
+        hidden_size_per_layer_input=8,
+        vocab_size_per_layer_input=128,
+        sliding_window=4,
+        num_kv_shared_layers=0,
+        laurel_rank=4,
+    )
+    model = read_model(save_model(tmp_path, config))
+    for depth in (4, 2):
+        with pytest.raises(ValueError, match=r"'model' parameter.*one state a token"):
+            load_model(model, depth=depth, dtype="float32", device="cpu")
 
 
 def test_layers_are_found_by_what_they_are(tmp_path):

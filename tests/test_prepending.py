@@ -5,8 +5,12 @@ import pytest
 import torch
 import transformers as t
 from conftest import save_model
+from test_layers import configs
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
+from sklearn_llm2vec._folders import read_model
+from sklearn_llm2vec._models import load_model
+from sklearn_llm2vec._prepending import PLACEHOLDER, TokenPrepending
 
 TEXT = "a small card"
 
@@ -108,6 +112,24 @@ def test_absolute_positions_stay(tmp_path, texts):
     )
     got = make(save_model(tmp_path, config, "gpt")).fit_transform(texts)
     assert np.isfinite(got).all()
+
+
+@pytest.mark.parametrize("name", ["bloom", "gpt2", "gemma2", "opt", "llama"])
+def test_the_network_treats_the_placeholder_as_any_token(name, tmp_path):
+    """As if the vocabulary had one more token, whose embedding is the mean."""
+    model = read_model(save_model(tmp_path, configs()[name](), "llama"))
+    loaded = load_model(model, depth=2, dtype="float32", device="cpu")
+    network = t.AutoModel.from_pretrained(tmp_path).eval()
+    weight = network.get_input_embeddings().weight
+    ids = torch.arange(20)[None] + 5
+    ids[0, 3] = PLACEHOLDER
+    edit = TokenPrepending(loaded.states.network, 1, 2).at(torch.tensor([3]))
+    with torch.inference_mode():
+        weight[PLACEHOLDER] = weight.mean(0)
+        want = network(ids, output_hidden_states=True).hidden_states
+        got = loaded.states(ids, [0, 1], lambda states: states.clone(), edit=edit)
+    for k in (0, 1):
+        torch.testing.assert_close(got[k], want[k], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
