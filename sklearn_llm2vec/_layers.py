@@ -9,6 +9,7 @@ know texts, tokenizers or where a model came from.
 
 import inspect
 import threading
+from contextlib import contextmanager
 
 import torch
 
@@ -83,15 +84,7 @@ class HiddenStates:
         self._past_name = past_name(network)
         self._pass = threading.local()
         self._hooks = []
-        if layers is not None:
-            embed = network.get_input_embeddings()
-            self._hooks.append(embed.register_forward_hook(self._edit_embeddings))
-            for index, layer in enumerate(layers):
-                before, after = self._before(index), self._after(index + 1)
-                self._hooks += [
-                    layer.register_forward_pre_hook(before, with_kwargs=True),
-                    layer.register_forward_hook(after),
-                ]
+        self._put_hooks()
 
     @classmethod
     def of(cls, network, depth, whole):
@@ -227,9 +220,31 @@ class HiddenStates:
             for k, state in enumerate(theirs)
         )
 
+    @contextmanager
+    def unhooked(self):
+        """Without hooks the network may be changed, and modules in it replaced."""
+        self._remove_hooks()
+        try:
+            yield
+        finally:
+            self._put_hooks()
+
+    def _put_hooks(self):
+        if self.layers is None:
+            return
+        embed = self.network.get_input_embeddings()
+        self._hooks.append(embed.register_forward_hook(self._edit_embeddings))
+        for index, layer in enumerate(self.layers):
+            before, after = self._before(index), self._after(index + 1)
+            self._hooks += [
+                layer.register_forward_pre_hook(before, with_kwargs=True),
+                layer.register_forward_hook(after),
+            ]
+
     def _remove_hooks(self):
         for hook in self._hooks:
             hook.remove()
+        self._hooks.clear()
 
 
 @torch.inference_mode()

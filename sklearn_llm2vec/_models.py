@@ -170,8 +170,9 @@ def _load(model, depth, dtype, device, attention, adapters):
         network = load_network(model, model.n_layers, getattr(torch, dtype)).to(device)
         states = HiddenStates.of(network, model.n_layers, model.n_layers)
     states.cut(n_layers)
-    merge_adapters(network, adapters, model.n_layers)  # in place: the hooks stay
-    _set_attention(network, model, attention)
+    with states.unhooked():
+        merge_adapters(network, adapters, model.n_layers)  # in place
+        _set_attention(network, model, attention)
     parts = [*network.parameters(), *network.buffers()]
     return LoadedModel(
         tokenizer=tokenizer,

@@ -351,6 +351,23 @@ def test_early_exit_doesnt_run_deeper_layers(llama):
         assert ran == [0, 1, 2, 3]
 
 
+def test_hooks_are_off_while_the_network_is_changed(llama):
+    states = load_model(
+        read_model(llama), depth=4, dtype="float32", device="cpu"
+    ).states
+    ids = torch.arange(16)[None]
+    with torch.inference_mode():
+        before = states(ids, [2, 4], lambda h: h.clone())
+        with states.unhooked():
+            embed = states.network.embed_tokens
+            assert not embed._forward_hooks
+            twin = torch.nn.Embedding.from_pretrained(embed.weight * 2)
+            states.network.set_input_embeddings(twin)
+        after = states(ids, [2, 4], lambda h: h.clone(), edit=lambda k, h: h)
+    assert len(twin._forward_hooks) == 1
+    assert all((after[k] - before[k]).abs().max() > 1e-3 for k in (2, 4))
+
+
 def test_hooks_keep_nothing_when_a_pass_fails(llama):
     loaded = load_model(read_model(llama), depth=4, dtype="float32", device="cpu")
     ids = torch.arange(16)[None]
