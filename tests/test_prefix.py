@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import transformers as t
 from conftest import save_model
-from test_attention import ALL
-from test_layers import GROUPED
+from test_attention import ALL, ONE_WAY
+from test_layers import GROUPED, one_thread  # noqa: F401
 
 from sklearn_llm2vec._encoder import Encoder
 from sklearn_llm2vec._folders import read_model
@@ -15,7 +15,7 @@ from sklearn_llm2vec._prefix import Prefix
 
 TEMPLATE = "the book of the small cat and the red dog reads : {text} in this table"
 # Their layers don't go on from a cache of keys and values alone, or not exactly.
-NO_PREFIX = {"mamba"}
+NO_PREFIX = {"mamba", *ONE_WAY}
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ def encode(encoder, texts, depth):
 def close(one, two):
     for cell in two:
         scale = np.abs(two[cell]).max()
-        assert np.abs(one[cell] - two[cell]).max() <= 2e-6 * scale, cell
+        assert np.abs(one[cell] - two[cell]).max() <= 5e-6 * scale, cell
 
 
 @pytest.mark.parametrize("name", sorted(ALL))
