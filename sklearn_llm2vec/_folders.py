@@ -368,7 +368,7 @@ def describe_folder(folder, name, declared, memo_directory, trust_remote_code):
     content = (folder / "config.json").read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     facts = remember(
-        f"config:3:{digest}",
+        f"config:4:{digest}",
         lambda: _facts_of_config(folder, trust_remote_code),
         memo_directory,
     )
