@@ -48,10 +48,10 @@ def encode(encoder, texts, depth):
     }, sum(block.n_tokens for block in blocks)
 
 
-def close(one, two):
+def close(one, two, tolerance=2e-6):
     for cell in two:
         scale = np.abs(two[cell]).max()
-        assert np.abs(one[cell] - two[cell]).max() <= 5e-6 * scale, cell
+        assert np.abs(one[cell] - two[cell]).max() <= tolerance * scale, cell
 
 
 @pytest.mark.parametrize("name", sorted(ALL))
@@ -62,7 +62,8 @@ def test_with_and_without_a_prefix_on_every_architecture(name, tmp_path, texts):
     short = [text for text in texts if len(text.split()) < 20]
     depth = read_model(folder).n_layers
     (one, n_one), (two, n_two) = (encode(e, short, depth) for e in (shared, whole))
-    close(one, two)
+    # The weights of the test blow rounding up there; in float64 both are equal.
+    close(one, two, 5e-6 if name == "gemma4_text-shared" else 2e-6)
     if name not in NO_PREFIX:
         assert n_two - n_one == len(shared._prefix.ids) * len(short)
 
