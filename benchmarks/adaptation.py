@@ -397,8 +397,8 @@ def plain_passes(transformer, stage, texts, labels, steps):
     """Seconds of the same batches through the same network by a loop of four lines."""
     import torch
 
-    from sklearn_llm2vec import _training, adapt
-    from sklearn_llm2vec.adapt import read_training_texts
+    from sklearn_llm2vec import _stages, _training
+    from sklearn_llm2vec._training_texts import read_training_texts
 
     recipe = transformer.adapt
     transformer.adapt = None
@@ -413,11 +413,11 @@ def plain_passes(transformer, stage, texts, labels, steps):
         pooling="mean",
         seed=0,
     )
-    network, head, tokenizer = adapt.load_for_training(plan, source, ())
+    network, head, tokenizer = _stages.load_for_training(plan, source, ())
     n_layers = source.model.n_layers
     wrapped = _training.add_lora(network, plan, n_layers).train()
-    make_batches = adapt.batches_of(plan, data, source, wrapped, tokenizer, head)
-    batches = make_batches(plan.batch_size, steps)
+    material = _stages.Material(plan, data, source, wrapped, tokenizer)
+    batches = _stages.batches_of(material)(plan.batch_size, steps)
     loss_of = _training.make_loss(plan, n_layers, head)
     optimizer = torch.optim.AdamW(
         [p for p in wrapped.parameters() if p.requires_grad], lr=1e-5

@@ -320,7 +320,7 @@ def load_with_head(model, dtype):
     """
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
-    factory = AutoModelForCausalLM if model.causal else AutoModelForMaskedLM
+    factory = AutoModelForCausalLM if model.decoder else AutoModelForMaskedLM
     config = auto_config(model.folder, model.trust_remote_code)
     try:
         return _prepared(_from_folder(factory, model, config, dtype))

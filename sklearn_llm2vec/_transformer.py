@@ -32,6 +32,7 @@ from sklearn_llm2vec._rows import read_rows
 from sklearn_llm2vec._rowwise import row_by_row, unit_length
 from sklearn_llm2vec._spec import resolve_device
 from sklearn_llm2vec._templates import PRESETS
+from sklearn_llm2vec._training_texts import read_training_texts
 from sklearn_llm2vec._vectors import (
     ALL_POOLINGS,
     Source,
@@ -39,7 +40,7 @@ from sklearn_llm2vec._vectors import (
     find_vectors,
     open_cache,
 )
-from sklearn_llm2vec.adapt import adapt, read_training_texts
+from sklearn_llm2vec.adapt import adapt
 
 __all__ = ["LLMEmbeddingTransformer"]
 

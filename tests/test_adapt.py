@@ -23,7 +23,12 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 
-from sklearn_llm2vec import EmbeddingCache, LLM2VecRecipe, LLMEmbeddingTransformer
+from sklearn_llm2vec import (
+    EmbeddingCache,
+    LLM2VecRecipe,
+    LLMEmbeddingTransformer,
+    _stages,
+)
 from sklearn_llm2vec import _training as training
 from sklearn_llm2vec import adapt as adaptation
 from sklearn_llm2vec._attention import sees_future
@@ -147,7 +152,7 @@ def test_a_network_that_turned_causal_is_noticed(llama_lm, texts, monkeypatch):
         network.config.is_causal = True
         return done
 
-    monkeypatch.setattr(training, "train_stage", turned)
+    monkeypatch.setattr(_stages, "train_stage", turned)
     with pytest.raises(RuntimeError, match="causal again after 'mntp'"):
         make(llama_lm, recipe("mntp")).fit(texts)
 
@@ -513,14 +518,13 @@ def test_a_killed_training_goes_on_where_it_was(llama_lm, texts, tmp_path):
 
 
 def wrapped_loss(monkeypatch, change):
-    make_loss = adaptation_make_loss = training.make_loss
+    make_loss = training.make_loss
 
     def changed(*args):
         loss_of = make_loss(*args)
         return lambda network, batch: change(loss_of, network, batch)
 
-    monkeypatch.setattr(training, "make_loss", changed)
-    return adaptation_make_loss
+    monkeypatch.setattr(_stages, "make_loss", changed)
 
 
 def test_a_loss_that_is_no_number_stops(llama_lm, texts, monkeypatch, tmp_path):
@@ -625,7 +629,7 @@ def test_a_read_only_cache_costs_the_keeping_only(
 def test_errors_before_anything_is_loaded(
     given, message, llama_lm, texts, y, monkeypatch
 ):
-    monkeypatch.setattr(adaptation, "load_for_training", None)
+    monkeypatch.setattr(_stages, "load_for_training", None)
     X, labels = given.pop("texts", texts), given.pop("y", y)
     adapt = recipe(given.pop("stages", "mntp+simcse"), **given.pop("recipe", {}))
     with pytest.raises(ValueError, match=message):

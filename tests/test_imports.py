@@ -40,6 +40,8 @@ ORDER = [
     "_adapters",
     "_adapter_store",
     "_models",
+    "_stages",
+    "_training_texts",
     "adapt",
     "_encoder",
     "_vectors",
