@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import time
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,11 +59,10 @@ class AdapterStore:
                 note=json.dumps(note),
             )
             record = json.loads((folder / HISTORY).read_text())
+            whole = record["digest"] == adapter.digest
+            return (adapter, record["history"]) if whole else None
         except (OSError, ValueError, KeyError):
             return None
-        if record["digest"] != adapter.digest:
-            return None
-        return adapter, record["history"]
 
     def put(self, key, adapter, history):
         """Keep an adapter; a reader sees all of it or nothing.
@@ -71,15 +71,21 @@ class AdapterStore:
         """
         if self.directory is None:
             return
+        beside = self.directory / f".new-{key}-{os.getpid()}"
         try:
-            beside = Path(tempfile.mkdtemp(prefix=".new-", dir=self.directory))
             save_adapter(adapter, beside)
             record = {"digest": adapter.digest, "history": history, "made": time.time()}
             (beside / HISTORY).write_text(json.dumps(record))
             shutil.rmtree(self.directory / key, ignore_errors=True)
             os.replace(beside, self.directory / key)
-        except OSError:
-            return
+        except OSError as error:
+            shutil.rmtree(beside, ignore_errors=True)
+            warnings.warn(
+                f"The trained adapter can't be kept in {self.directory} ({error}). The "
+                "result is the same, but the next fit trains again.",
+                UserWarning,
+                stacklevel=2,
+            )
 
     @contextmanager
     def training(self, key):

@@ -436,7 +436,9 @@ class EmbeddingCache:
             },
             "file_bytes": 0 if db is None else self._file_bytes(),
             "adapter_bytes": sum(
-                file.stat().st_size for file in self.adapters_path.glob("*/*")
+                file.stat().st_size
+                for file in self.adapters_path.rglob("*")
+                if file.is_file()
             ),
             "size_limit": self.size_limit,
             **counters,

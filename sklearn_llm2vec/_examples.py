@@ -8,7 +8,14 @@ labels; it doesn't know networks or losses.
 import numpy as np
 import torch
 
-__all__ = ["ClassBatches", "MaskedBatches", "PairBatches", "ViewBatches", "nearest"]
+__all__ = [
+    "ClassBatches",
+    "MaskedBatches",
+    "PairBatches",
+    "ViewBatches",
+    "nearest",
+    "padded",
+]
 
 # Batches whose texts are sorted by length among each other: less padding, and each
 # batch's texts are still drawn at random from eight times as many.
@@ -219,7 +226,7 @@ class ClassBatches(Batches):
                 for c in drawn
             ]
         )
-        negatives = self.negatives[anchors].ravel()
+        negatives = np.setdiff1d(self.negatives[anchors], anchors)
         rows = np.concatenate([anchors, negatives]).astype(int)
         batch = padded([self.rows[row] for row in rows], self.pad_id)
         batch["classes"] = torch.from_numpy(self.labels[rows])
@@ -234,18 +241,18 @@ class PairBatches(Batches):
     ----------
     positives : list of Row
         One for each row.
-    same : int ndarray of shape (n_rows,)
-        Which distinct text each positive is: copies are no negatives of each other.
     negatives : list of Row
         Any number.
     negatives_of : list of sequence of int
         For each row which of them are its own.
+    texts : dict of str to int ndarray
+        Which distinct text each of the ``rows``, ``positives`` and ``negatives`` is.
     """
 
-    def __init__(self, rows, *, positives, same, negatives, negatives_of, **of):
+    def __init__(self, rows, *, positives, negatives, negatives_of, texts, **of):
         super().__init__(rows, **of)
-        self.positives, self.same = positives, same
-        self.negatives, self.negatives_of = negatives, negatives_of
+        self.positives, self.negatives = positives, negatives
+        self.negatives_of, self.texts = negatives_of, texts
 
     def __getitem__(self, i):
         chosen = self.chosen(i)
@@ -253,12 +260,25 @@ class PairBatches(Batches):
         rows = [self.rows[row] for row in chosen]
         rows += [self.positives[row] for row in chosen]
         batch = padded(rows + [self.negatives[n] for n in hard], self.pad_id)
-        same = self.same[chosen]
-        copies = (same[:, None] == same[None, :]) & ~np.eye(len(chosen), dtype=bool)
-        excluded = np.pad(copies, ((0, 0), (0, len(hard))))
         batch["n_anchors"] = torch.tensor(len(chosen))
-        batch["excluded"] = torch.from_numpy(excluded)  # (anchors, positives + hard)
+        batch["excluded"] = torch.from_numpy(self._excluded(chosen, hard))
         return batch
+
+    def _excluded(self, chosen, hard):
+        """Candidates that are no negatives of an anchor: (anchors, positives + hard).
+
+        Copies of its own positive, of itself, and of the positives of its copies.
+        """
+        anchors, positives = self.texts["rows"][chosen], self.texts["positives"][chosen]
+        candidates = np.concatenate([positives, self.texts["negatives"][hard]])
+        excluded = candidates[None, :] == positives[:, None]
+        excluded |= candidates[None, :] == anchors[:, None]
+        n = len(chosen)
+        for other in range(n):
+            copies = anchors == anchors[other]
+            excluded[copies] |= candidates[None, :] == positives[other]
+        excluded[np.arange(n), np.arange(n)] = False  # its own positive
+        return excluded
 
 
 def nearest(vectors, groups, n_nearest, candidates=None, candidate_groups=None):

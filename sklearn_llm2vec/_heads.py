@@ -60,7 +60,8 @@ def split_head(network, name):
     setattr(network, prefix, given)
 
     def head(states):
-        given.states = states[None]  # (1, n, hidden)
+        # The head's own dtype: pooled and trained states may come in float32.
+        given.states = states[None].to(network.dtype)  # (1, n, hidden)
         here = torch.zeros(1, len(states), dtype=torch.long, device=states.device)
         try:
             return network(input_ids=here).logits[0]

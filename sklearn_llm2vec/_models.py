@@ -22,6 +22,7 @@ __all__ = [
     "load_tokenizer",
     "load_with_head",
     "loaded_model",
+    "loading",
     "make_room",
     "save_merged",
 ]
@@ -31,6 +32,7 @@ ATTENTION_DROPOUTS = (
     "attention_probs_dropout_prob",
     "attn_pdrop",
     "attention_dropout_prob",
+    "dropout_rate",  # T5's only one
 )
 
 
@@ -66,19 +68,20 @@ class LoadedModel:
         """
         from sklearn_llm2vec._prefix import Prefix
 
-        with _loading:
+        with loading:
             if ids not in self.prefixes:
                 self.prefixes[ids] = Prefix.of(self.states, ids)
             return self.prefixes[ids]
 
 
 _registry: "OrderedDict[tuple, LoadedModel]" = OrderedDict()
-_loading = threading.RLock()
+# transformers changes its own classes while it loads, so threads take turns.
+loading = threading.RLock()
 
 
 def loaded_model(model, *, depth, dtype, device, attention="auto", adapters=()):
     """The registry's copy that can serve hidden state `depth`, or None."""
-    with _loading:
+    with loading:
         found = _registry.get(_registry_key(model, dtype, device, attention, adapters))
         return found if found is not None and found.depth >= depth else None
 
@@ -108,7 +111,7 @@ def load_model(model, *, depth, dtype, device, attention="auto", adapters=()):
         When the weights in the folder don't fill the layers that are needed, or a causal
         model can't be made bidirectional.
     """
-    with _loading:
+    with loading:
         key = _registry_key(model, dtype, device, attention, adapters)
         found = _registry.pop(key, None)
         if found is None or found.depth < depth:
@@ -121,7 +124,7 @@ def load_model(model, *, depth, dtype, device, attention="auto", adapters=()):
 
 def forget_models():
     """Empty the registry: the memory of all loaded models is given back."""
-    with _loading:
+    with loading:
         _registry.clear()
 
 
@@ -206,7 +209,8 @@ def save_merged(model, folder, *, dtype, attention, adapters):
 
     from sklearn_llm2vec._adapters import merge_adapters
 
-    network = load_network(model, model.n_layers, getattr(torch, dtype))
+    with loading:
+        network = load_network(model, model.n_layers, getattr(torch, dtype))
     network = merge_adapters(network, adapters, model.n_layers)
     _set_attention(network, model, attention)
     network.config.use_cache = True

@@ -105,6 +105,9 @@ default="auto"
 
     The scaling of "auto" with the number of texts and with the width is ours.
 
+    The same recipe, texts and seed give the same adapter on the same machine with the
+    same number of threads.
+
     References
     ----------
     .. [1] BehnamGhader et al., "LLM2Vec: Large Language Models Are Secretly Powerful
@@ -208,13 +211,16 @@ default="auto"
             )
         return names
 
-    def stage(self, name, *, n_texts, width, pooling, seed):
+    def stage(self, name, *, n_texts, n_layers, width, pooling, seed):
         """What one stage does with so many texts.
 
         Parameters
         ----------
         name : {"mntp", "simcse", "supervised"}
         n_texts : int
+            That this stage is trained on.
+        n_layers : int
+            Of the model.
         width : int
             Features of the model's hidden states.
         pooling : str
@@ -225,6 +231,11 @@ default="auto"
         Returns
         -------
         Stage
+
+        Raises
+        ------
+        ValueError
+            For a layer that the model doesn't have.
         """
         batch = getattr(self, f"{name}_batch_size")
         if batch == "auto":
@@ -249,12 +260,16 @@ default="auto"
             batch_size=int(batch),
             learning_rate=float(rate),
             warmup_steps=int(warmup),
-            mask=(float(self.mask_probability), self.mask_strategy, self.mask_token),
+            mask_probability=float(self.mask_probability),
+            mask_strategy=self.mask_strategy,
+            mask_token=self.mask_token,
             temperature=float(self.temperature),
-            dropout=self.dropout,
-            lora=(int(self.lora_rank), int(self.lora_alpha), float(self.lora_dropout)),
+            dropout="auto" if self.dropout == "auto" else float(self.dropout),
+            lora_rank=int(self.lora_rank),
+            lora_alpha=int(self.lora_alpha),
+            lora_dropout=float(self.lora_dropout),
             lora_targets=targets if targets == "auto" else tuple(targets),
-            layer=int(self.layer),
+            layer=self._counted_layer(n_layers),
             pooling=pooling,
             max_length=int(self.max_length),
             hard_negatives=int(self.hard_negatives),
@@ -263,20 +278,37 @@ default="auto"
             seed=int(seed if self.seed is None else self.seed),
         )
 
+    def _counted_layer(self, n_layers):
+        layer = int(self.layer) + (n_layers + 1 if self.layer < 0 else 0)
+        if not 1 <= layer <= n_layers:
+            raise ValueError(
+                f"The 'layer' parameter of LLM2VecRecipe must be from 1 to {n_layers}, "
+                "the layers of the model, or negative from the end. Got "
+                f"{self.layer} instead."
+            )
+        return layer
+
 
 @dataclass(frozen=True)
 class Stage:
-    """One training: a recipe's parameters with nothing left open."""
+    """One training: a recipe's parameters with nothing left open.
+
+    `layer` is counted from 0, the embeddings.
+    """
 
     name: str
     steps: int
     batch_size: int
     learning_rate: float
     warmup_steps: int
-    mask: tuple
+    mask_probability: float
+    mask_strategy: str
+    mask_token: str
     temperature: float
     dropout: object
-    lora: tuple
+    lora_rank: int
+    lora_alpha: int
+    lora_dropout: float
     lora_targets: object
     layer: int
     pooling: str
@@ -295,7 +327,7 @@ class Stage:
         if self.name == "mntp":
             unused |= {"temperature", "layer", "pooling", "hard_negatives", "dropout"}
         else:
-            unused |= {"mask"}
+            unused |= {"mask_probability", "mask_strategy", "mask_token"}
         if self.name == "simcse":
             unused |= {"hard_negatives"}
         for field in unused:
@@ -408,5 +440,8 @@ def _constraints():
             ),
             "among {'auto', 'float32', 'bfloat16'}",
         ),
-        "seed": (lambda value: value is None or _is_int(0)(value), "an int or None"),
+        "seed": (
+            lambda value: value is None or (_is_int(0)(value) and value < 2**32),
+            "an int from 0 to 2**32 - 1 or None",
+        ),
     }

@@ -6,6 +6,8 @@ are trained on; the training itself is ``_training``'s.
 """
 
 import json
+import threading
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from sklearn_llm2vec._models import (
     load_network,
     load_tokenizer,
     load_with_head,
+    loading,
     make_room,
 )
 from sklearn_llm2vec._tokens import TextTokenizer
@@ -32,6 +35,8 @@ from sklearn_llm2vec._training import (
 __all__ = ["train_on_model"]
 
 ROWS_AT_A_TIME = 32
+# accelerate's state and the random numbers are the process's: threads take turns.
+_one_at_a_time = threading.Lock()
 
 
 def train_on_model(stage, data, source, adapters, folder, verbose):
@@ -53,8 +58,14 @@ def train_on_model(stage, data, source, adapters, folder, verbose):
     history : list of dict
         ``step``, ``loss`` and ``learning_rate`` of each step.
     """
+    with _one_at_a_time:
+        return _train(stage, data, source, adapters, folder, verbose)
+
+
+def _train(stage, data, source, adapters, folder, verbose):
     bidirectional = source.spec.attention == "bidirectional"
-    network, head, tokenizer = load_for_training(stage, source, adapters)
+    with loading:
+        network, head, tokenizer = load_for_training(stage, source, adapters)
 
     def seen():
         return [sees_future(network, padded=padded) for padded in (False, True)]
@@ -64,13 +75,13 @@ def train_on_model(stage, data, source, adapters, folder, verbose):
     n_layers = getattr(network, "n_layers_loaded", source.model.n_layers)
     with own_randomness(stage.seed):
         wrapped = add_lora(network, stage, n_layers)
-    config, weights, history = train_stage(
+    config, weights, history, n_parts = train_stage(
         wrapped,
         stage,
         make_loss(stage, source.model.n_layers, head),
         batches_of(Material(stage, data, source, wrapped, tokenizer)),
         folder,
-        precision=source.spec.dtype if stage.precision == "auto" else stage.precision,
+        name=hub_id(source.model),
         verbose=verbose,
     )
     if bidirectional and seen() != before:
@@ -82,20 +93,26 @@ def train_on_model(stage, data, source, adapters, folder, verbose):
         config=config,
         weights=weights,
         bidirectional=bidirectional and source.model.causal,
-        note=json.dumps(note_of(stage, data, source)),
+        note=json.dumps(note_of(stage, data, source, n_parts)),
     )
     return adapter, history
 
 
-def note_of(stage, data, source):
+def hub_id(model):
+    """The model's name, unless it is a folder: that says nothing elsewhere."""
+    return None if Path(model.name).expanduser().exists() else model.name
+
+
+def note_of(stage, data, source, n_parts):
     """How an adapter was made, for people who look into its folder."""
     return {
         "model": source.model.name,
         "pooling": stage.pooling,
         "template": source.spec.template,
-        "n_texts": len(data.texts),
+        "n_texts": len(data.of(stage.name)),
         "steps": stage.steps,
         "batch_size": stage.batch_size,
+        "parts_of_a_batch": n_parts,
         "learning_rate": stage.learning_rate,
     }
 
@@ -112,9 +129,8 @@ def load_for_training(stage, source, adapters):
         network = load_with_head(model, dtype).to(source.device)
         network, head = split_head(network, model.name)
     else:
-        layer = stage.layer + model.n_layers + 1 if stage.layer < 0 else stage.layer
         # One more than trained: its output isn't the last and gets no final norm.
-        depth = min(layer + 1, model.n_layers)
+        depth = min(stage.layer + 1, model.n_layers)
         network = load_network(model, depth, dtype, dropout=dropout_of(stage, model))
         network = network.to(source.device)
     network = merge_adapters(network, (*source.adapters, *adapters), model.n_layers)
@@ -128,7 +144,7 @@ def dropout_of(stage, model):
     if stage.dropout != "auto":
         return stage.dropout
     # LLM2Vec, appendix D.1.2; encoders bring what they were trained with, as SimCSE.
-    return 0.3 if stage.name == "simcse" and model.causal else None
+    return 0.3 if stage.name == "simcse" and model.decoder else None
 
 
 class Material:
@@ -153,10 +169,13 @@ class Material:
             template=source.spec.template,
             counts=source.spec.counts,
         )
-        self.rows = self.rows_of(data.texts)
-        self.pad_id = tokenizer.pad_token_id
-        if self.pad_id is None:
-            self.pad_id = tokenizer.eos_token_id or 0  # masked, so any will do
+        self.rows = self.rows_of(data.of(stage.name))
+        # Behind the mask any token will do, if the model has it.
+        self.n_tokens = network.get_input_embeddings().weight.shape[0]
+        known = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+        self.pad_id = next(
+            one for one in known if one is not None and one < self.n_tokens
+        )
 
     def rows_of(self, texts):
         """One row a text, cut where it is too long."""
@@ -200,13 +219,12 @@ def batches_of(material):
 
 def masked_material(material):
     """What `MaskedBatches` takes beside the rows."""
-    probability, strategy, _ = material.stage.mask
     return {
-        "mask_id": mask_id(material.stage, material.tokenizer),
+        "mask_id": mask_id(material.stage, material.tokenizer, material.n_tokens),
         "special_ids": set(material.tokenizer.all_special_ids),
-        "n_tokens": material.network.get_input_embeddings().weight.shape[0],
-        "probability": probability,
-        "strategy": strategy,
+        "n_tokens": material.n_tokens,
+        "probability": material.stage.mask_probability,
+        "strategy": material.stage.mask_strategy,
         "offset": 1 if material.source.model.decoder else 0,
     }
 
@@ -223,38 +241,48 @@ def class_material(material):
 def pair_material(material):
     """What `PairBatches` takes beside the rows."""
     data, n = material.data, material.stage.hard_negatives
-    _, same = np.unique(np.array(data.positives, dtype=object), return_inverse=True)
-    positives, same = material.rows_of(data.positives), same.ravel()
     given = [(row, text) for row, text in enumerate(data.negatives or ()) if text]
-    negatives = material.rows_of([text for _, text in given])
+    hard = [text for _, text in given]
+    numbers = {}
+    texts = {
+        name: np.array([numbers.setdefault(one, len(numbers)) for one in some], int)
+        for name, some in (
+            ("rows", data.anchors),
+            ("positives", data.positives),
+            ("negatives", hard),
+        )
+    }
+    positives, negatives = material.rows_of(data.positives), material.rows_of(hard)
     negatives_of = [[] for _ in positives]
     for place, (row, _) in enumerate(given):
         negatives_of[row].append(place)
     if n:
         found = examples.nearest(
             material.vectors_of(material.rows),
-            same,
+            texts["positives"],
             n,
             material.vectors_of(positives),
-            same,
+            texts["positives"],
         )
         for row, places in enumerate(found):
             negatives_of[row] += [len(negatives) + int(place) for place in places]
         negatives = negatives + positives
+        texts["negatives"] = np.concatenate([texts["negatives"], texts["positives"]])
     return {
         "positives": positives,
-        "same": same,
         "negatives": negatives,
         "negatives_of": negatives_of,
+        "texts": texts,
     }
 
 
-def mask_id(stage, tokenizer):
+def mask_id(stage, tokenizer, n_tokens):
     """The id of the token that MNTP puts in the place of others."""
-    token = stage.mask[2]
+    token = stage.mask_token
     if token == "auto":
-        if tokenizer.mask_token_id is not None:
-            return tokenizer.mask_token_id
+        own = tokenizer.mask_token_id
+        if own is not None and own < n_tokens:
+            return own
         token = "_"  # LLM2Vec's, for tokenizers without one
     if token in tokenizer.get_vocab():
         return tokenizer.get_vocab()[token]

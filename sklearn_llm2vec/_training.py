@@ -9,6 +9,7 @@ import json
 import math
 import random
 import re
+import shutil
 import time
 import warnings
 from contextlib import contextmanager
@@ -20,7 +21,6 @@ from safetensors.torch import load_file, save, save_file
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from sklearn_llm2vec._layers import find_layers
 from sklearn_llm2vec._losses import class_loss, masked_token_loss, pair_loss, view_loss
@@ -31,6 +31,8 @@ __all__ = ["add_lora", "make_loss", "pool_batch", "train_stage"]
 # What an interruption can lose.
 CHECKPOINT_SECONDS = 60
 WEIGHTS = "adapter_model.safetensors"
+# Stands in a checkpoint that was written to its end.
+WHOLE = "whole"
 
 
 def add_lora(network, stage, n_layers):
@@ -49,14 +51,13 @@ def add_lora(network, stage, n_layers):
     """
     import peft
 
-    targets = stage.lora_targets
-    targets = linear_maps(network, n_layers) if targets == "auto" else list(targets)
-    rank, alpha, dropout = stage.lora
+    kinds = {type(module).__name__ for module in network.modules()}
     config = peft.LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
-        target_modules=targets,
+        r=stage.lora_rank,
+        lora_alpha=stage.lora_alpha,
+        lora_dropout=stage.lora_dropout,
+        target_modules=linear_maps(network, n_layers, stage.lora_targets),
+        fan_in_fan_out="Conv1D" in kinds,
         bias="none",
     )
     try:
@@ -71,23 +72,25 @@ def add_lora(network, stage, n_layers):
         ) from error
 
 
-def linear_maps(network, n_layers):
-    """What peft takes as the names of all linear maps in the layers, and no others.
+def linear_maps(network, n_layers, names="auto"):
+    """What peft takes as the names of linear maps in these layers, and no others.
 
-    A pattern and not a list: BERT's pooler has a name that its layers have too.
+    A pattern and not a list: BERT's pooler has a name that its layers have too, and the
+    whole model may have more layers than `network`.
     """
     layers = find_layers(network, n_layers)
     path, root = "", network
     if layers is not None:
         root = layers
         path = next(name for name, one in network.named_modules() if one is layers)
-        path = re.escape(path) + r"\."
-    names = {
-        name.rpartition(".")[2]
-        for name, module in root.named_modules()
-        if isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D"
-    }
-    return f"{path}(?:.*\\.)?(?:{'|'.join(sorted(names))})"
+        path = rf"{re.escape(path)}\.(?:{'|'.join(map(str, range(n_layers)))})\."
+    if names == "auto":
+        names = {
+            name.rpartition(".")[2]
+            for name, module in root.named_modules()
+            if isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D"
+        }
+    return f"{path}(?:.*\\.)?(?:{'|'.join(map(re.escape, sorted(names)))})"
 
 
 def pool_batch(network, batch, stage, n_layers):
@@ -106,14 +109,13 @@ def pool_batch(network, batch, stage, n_layers):
     -------
     float32 tensor of shape (n_rows, hidden)
     """
-    layer = stage.layer + n_layers + 1 if stage.layer < 0 else stage.layer
+    last = stage.layer == n_layers
     output = network(
         input_ids=batch["input_ids"],
         attention_mask=batch["attention_mask"],
-        output_hidden_states=layer < n_layers,
+        output_hidden_states=not last,
     )
-    last = layer == n_layers
-    states = output.last_hidden_state if last else output.hidden_states[layer]
+    states = output.last_hidden_state if last else output.hidden_states[stage.layer]
     return pool_padded(states, batch["counted"], batch["lengths"], stage.pooling)
 
 
@@ -140,6 +142,13 @@ def make_loss(stage, n_layers, head=None):
 
     def views(network, batch):
         first, second = pool_batch(network, batch, stage, n_layers).chunk(2)
+        if torch.equal(first, second):
+            raise ValueError(
+                "The 'dropout' or the 'lora_dropout' parameter of LLM2VecRecipe must be "
+                "above 0 for 'simcse'. This model has no dropout of its own: with "
+                f"dropout={stage.dropout!r} and lora_dropout={stage.lora_dropout} its "
+                "two views of a text are the same."
+            )
         return view_loss(first, second, temperature)
 
     def supervised(network, batch):
@@ -194,7 +203,7 @@ class Progress(TrainerCallback):
     """A bar with the loss, and a checkpoint now and then."""
 
     def __init__(self, stage, verbose):
-        self.stage, self.verbose = stage, verbose
+        self.stage, self.verbose, self.bar = stage, verbose, None
         self.saved = time.monotonic()
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -218,17 +227,22 @@ class Progress(TrainerCallback):
             self.saved = time.monotonic()
             control.should_save = True
 
+    def on_save(self, args, state, control, **kwargs):
+        """Mark the checkpoint as whole, now that all of it is written."""
+        Path(args.output_dir, f"checkpoint-{state.global_step}", WHOLE).touch()
+
     def on_log(self, args, state, control, logs=None, **kwargs):
         """Show the loss."""
         if "loss" in (logs or {}):
             self.bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
 
-    def on_train_end(self, args, state, control, **kwargs):
-        """Close the bar."""
-        self.bar.close()
+    def close(self):
+        """Close the bar, whatever happened."""
+        if self.bar is not None:
+            self.bar.close()
 
 
-def train_stage(network, stage, loss_of, make_batches, folder, *, precision, verbose):
+def train_stage(network, stage, loss_of, make_batches, folder, *, name, verbose):
     """Train the adapters in a network.
 
     Parameters
@@ -242,7 +256,8 @@ def train_stage(network, stage, loss_of, make_batches, folder, *, precision, ver
         Takes the size of a batch and the number of batches, returns a data set of them.
     folder : Path
         For checkpoints; if it holds one of this stage, the training goes on from there.
-    precision : {"float32", "bfloat16"}
+    name : str or None
+        Of the model, for those who look into the adapter's configuration.
     verbose : "auto" or bool
 
     Returns
@@ -253,6 +268,8 @@ def train_stage(network, stage, loss_of, make_batches, folder, *, precision, ver
         Its weights, safetensors.
     history : list of dict
         ``step``, ``loss`` and ``learning_rate`` of each step.
+    n_parts : int
+        Into how many parts batches were cut, because the memory was too small for one.
 
     Raises
     ------
@@ -267,18 +284,21 @@ def train_stage(network, stage, loss_of, make_batches, folder, *, precision, ver
     batch_size, n_parts = stage.batch_size, 1
     untrained = {name: value.clone() for name, value in lora_state(network).items()}
     while True:
+        # Other sizes have other batches: none goes on from another's checkpoint.
+        place, progress = folder / f"batches-of-{batch_size}", Progress(stage, verbose)
+        batches = make_batches(batch_size, n_parts * stage.steps)
         with own_randomness(stage.seed):
             trainer = _trainer(
-                network, stage, loss_of, make_batches(batch_size, n_parts * stage.steps),
-                folder, n_parts, precision, verbose,
-            )  # fmt: skip
+                network, stage, loss_of, batches, place, n_parts, progress
+            )
             try:
-                checkpoint = get_last_checkpoint(folder) if folder.is_dir() else None
-                trainer.train(resume_from_checkpoint=checkpoint)
+                trainer.train(resume_from_checkpoint=newest_checkpoint(place))
                 break
             except RuntimeError as error:
                 if batch_size < 4 or not should_reduce_batch_size(error):
                     raise
+            finally:
+                progress.close()
         batch_size, n_parts = batch_size // 2, 2 * n_parts
         warnings.warn(
             f"The memory was too small for {stage.name!r}: its batches are now "
@@ -302,12 +322,21 @@ def train_stage(network, stage, loss_of, make_batches, folder, *, precision, ver
         for entry in trainer.state.log_history
         if "loss" in entry
     ]
-    return lora_config(network), save(lora_state(network)), history
+    return lora_config(network, name), save(lora_state(network)), history, n_parts
 
 
-def _trainer(
-    network, stage, loss_of, batches, folder, n_parts, precision, verbose
-):  # fmt: skip
+def newest_checkpoint(folder):
+    """The newest checkpoint that was written to its end; others are removed."""
+    found = []
+    for path in folder.glob("checkpoint-*"):
+        if (path / WHOLE).is_file():
+            found.append((int(path.name.rpartition("-")[2]), str(path)))
+        else:  # the process was killed while it wrote
+            shutil.rmtree(path, ignore_errors=True)
+    return max(found, default=(0, None))[1]
+
+
+def _trainer(network, stage, loss_of, batches, folder, n_parts, progress):
     on_cpu = network.device.type == "cpu"
     args = TrainingArguments(
         output_dir=str(folder),
@@ -319,7 +348,6 @@ def _trainer(
         warmup_steps=stage.warmup_steps,
         weight_decay=0.0,
         optim="adamw_torch",
-        bf16=precision == "bfloat16" and not on_cpu,
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",  # Progress asks for checkpoints
@@ -340,7 +368,7 @@ def _trainer(
         args=args,
         train_dataset=batches,
         data_collator=lambda items: items[0],
-        callbacks=[Progress(stage, verbose)],
+        callbacks=[progress],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -362,10 +390,11 @@ def lora_state(network):
     return {name: value.detach().cpu().contiguous() for name, value in state.items()}
 
 
-def lora_config(network):
+def lora_config(network, name):
     """The adapter's configuration as the JSON that peft reads; always the same bytes."""
     config = network.peft_config["default"].to_dict()
     config["inference_mode"] = True
+    config["base_model_name_or_path"] = name
     base = network.get_base_model()
     config["auto_mapping"] = {
         "base_model_class": type(base).__name__,

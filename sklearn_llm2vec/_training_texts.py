@@ -22,22 +22,30 @@ class TrainingTexts:
     Attributes
     ----------
     texts : list of str, or of tuple of str
-        In order, each once (with `labels` once a label); those that aren't missing.
-    labels : int ndarray of shape (n_texts,) or None
+        All distinct texts, in one order whatever is known of them: what the stages
+        without labels take.
+    anchors : list of str, or of tuple of str
+        The texts of a supervised stage: each once with each label, or with each positive.
+    labels : int ndarray of shape (n_anchors,) or None
         Classes, from 0.
     positives, negatives : list of str or None
-        One for each text; a negative may be None.
+        One for each anchor; a negative may be None.
     """
 
     texts: list
+    anchors: list = ()
     labels: np.ndarray | None = None
     positives: list | None = None
     negatives: list | None = None
 
-    def digest(self, *, with_labels):
-        """SHA-256 of the texts in order, and of what belongs to them."""
-        digest = hashlib.sha256(b"".join(text_keys(self.texts)))
-        if with_labels:
+    def of(self, stage_name):
+        """The texts that a stage is trained on."""
+        return self.anchors if stage_name == "supervised" else self.texts
+
+    def digest(self, stage_name):
+        """SHA-256 of a stage's texts in order, and of what belongs to them."""
+        digest = hashlib.sha256(b"".join(text_keys(self.of(stage_name))))
+        if stage_name == "supervised":
             if self.labels is not None:
                 digest.update(self.labels.astype("<i8").tobytes())
             for others in (self.positives, self.negatives):
@@ -68,11 +76,11 @@ def read_training_texts(columns, y, pairs, names):
         class.
     """
     present = columns.inverse >= 0  # (rows, columns)
+    texts = [columns.unique[i] for i in np.unique(columns.inverse[present])]
     if "supervised" not in names:
-        used = np.unique(columns.inverse[present])
-        return TrainingTexts([columns.unique[i] for i in used])
+        return TrainingTexts(texts)
     if pairs is not None:
-        return _read_pairs(columns, present, *pairs)
+        return _read_pairs(columns, present, texts, *pairs)
     if y is None:
         raise ValueError(
             "With a 'supervised' stage, LLMEmbeddingTransformer.fit needs y, the classes "
@@ -92,19 +100,22 @@ def read_training_texts(columns, y, pairs, names):
             f"least 2 texts. Got {(sizes > 0).sum()} class(es), the largest with "
             f"{sizes.max(initial=0)} text(s)."
         )
-    return TrainingTexts([columns.unique[i] for i in both[:, 0]], labels)
+    return TrainingTexts(texts, [columns.unique[i] for i in both[:, 0]], labels)
 
 
 def _read_classes(y, n_rows):
     from sklearn.utils.multiclass import type_of_target
 
     y = np.asarray(y)
-    if len(y) != n_rows:
+    if y.ndim == 0 or len(y) != n_rows:
         raise ValueError(
-            f"y must have one label for each of the {n_rows} rows of X. Got {len(y)}."
+            f"y must have one label for each of the {n_rows} rows of X. Got "
+            f"{repr(y.item()) if y.ndim == 0 else len(y)} instead."
         )
     if any(label is None or label != label for label in y.ravel().tolist()):
         raise ValueError("y must have no missing labels for a 'supervised' stage.")
+    if y.dtype == object:
+        y = np.array(y.tolist())  # numbers in an object array are numbers
     kind = type_of_target(y)
     if kind not in ("binary", "multiclass"):
         raise ValueError(
@@ -116,15 +127,25 @@ def _read_classes(y, n_rows):
     return np.unique(y.ravel(), return_inverse=True)[1].ravel()
 
 
-def _read_pairs(columns, present, positives, negatives):
-    rows = [
-        row
-        for row in np.flatnonzero(present[:, 0])
-        if positives[row] is not None and positives[row] != ""
-    ]
-    texts = [columns.unique[columns.inverse[row, 0]] for row in rows]
+def _read_pairs(columns, present, texts, positives, negatives):
+    if any(isinstance(text, tuple) for text in texts):
+        raise ValueError(
+            "A frame of pairs needs a 'template' with '{text}', or none: positives are "
+            "single texts. Got a template with names of columns instead."
+        )
+    rows = [row for row in np.flatnonzero(present[:, 0]) if positives[row]]
+    if not rows:
+        raise ValueError(
+            f"A frame of pairs needs rows with a text and a positive. Got "
+            f"{len(positives)} rows, none with both."
+        )
+    positives = [positives[row] for row in rows]
+    if negatives is not None:
+        negatives = [negatives[row] for row in rows]
+    others = [text for text in (*positives, *(negatives or ())) if text]
     return TrainingTexts(
-        texts,
-        positives=[positives[row] for row in rows],
-        negatives=None if negatives is None else [negatives[row] for row in rows],
+        list(dict.fromkeys([*texts, *others])),
+        [columns.unique[columns.inverse[row, 0]] for row in rows],
+        positives=positives,
+        negatives=negatives,
     )

@@ -436,6 +436,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         seed = self.random_state
         if not isinstance(seed, numbers.Integral):
             seed = 0 if seed is None else check_random_state(seed).randint(2**31)
+        check_random_state(int(seed))  # refuses negative and too large ones
         place = None if source.cache is None else source.cache.adapters_path
         self.adapter_, self.adaptation_history_ = adapt(
             texts,
@@ -595,7 +596,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             return
         same_name = self._model_params == self._naming_params()
         now = _model_files(source)
-        if fitted != now and (same_name or self.n_components is not None):
+        learned = self.n_components is not None or self.adapt is not None
+        if fitted != now and (same_name or learned):
             others = "its weights, configuration, tokenizer or adapters"
             if fitted[:-1] == now[:-1]:
                 others = "its declared pooling, dense layers or prompt"

@@ -7,6 +7,7 @@ order, the names and the store; how a stage is trained is known by ``_stages``.
 
 import hashlib
 import json
+from dataclasses import replace
 
 from sklearn_llm2vec._recipe import LLM2VecRecipe
 
@@ -49,7 +50,8 @@ def adapt(data, recipe, source, *, pooling, seed, store, verbose):
     stages = [
         recipe.stage(
             name,
-            n_texts=len(data.texts),
+            n_texts=len(data.of(name)),
+            n_layers=source.model.n_layers,
             width=source.model.hidden_size,
             pooling=pooling,
             seed=seed,
@@ -78,19 +80,19 @@ def adapt(data, recipe, source, *, pooling, seed, store, verbose):
 
 def check_enough(data, stages):
     """Refuse too few texts before anything is loaded."""
-    filled = [
-        t for t in data.texts if (t if isinstance(t, str) else "".join(t)).strip()
-    ]
-    if not filled:
-        raise ValueError(
-            "Adapting a model needs texts. Got "
-            f"{len(data.texts)} distinct ones, all of them empty."
-        )
     for stage in stages:
-        if len(filled) < 2 * stage.batch_size:
+        texts = data.of(stage.name)
+        joined = (text if isinstance(text, str) else "".join(text) for text in texts)
+        n_filled = sum(bool(text.strip()) for text in joined)
+        if not n_filled:
+            raise ValueError(
+                f"Adapting a model needs texts. Got {len(texts)} distinct ones, all of "
+                "them empty."
+            )
+        if n_filled < 2 * stage.batch_size:
             raise ValueError(
                 f"The stage {stage.name!r} of LLM2VecRecipe needs at least two batches, "
-                f"{2 * stage.batch_size} distinct texts. Got {len(filled)}: give more "
+                f"{2 * stage.batch_size} distinct texts. Got {n_filled}: give more "
                 f"texts, or a smaller '{stage.name}_batch_size'."
             )
 
@@ -115,15 +117,12 @@ def check_model(source, stages):
             "The 'adapt' parameter of LLMEmbeddingTransformer must be 'simcse' or "
             f"'supervised' for {model.name!r}, an encoder-decoder. Got 'mntp' instead."
         )
-    for stage in stages:
-        if not -model.n_layers - 1 <= stage.layer <= model.n_layers or (
-            stage.layer in (0, -model.n_layers - 1)
-        ):
-            raise ValueError(
-                f"The 'layer' parameter of LLM2VecRecipe must be from 1 to "
-                f"{model.n_layers}, the layers of {model.name!r}, or negative from the "
-                f"end. Got {stage.layer} instead."
-            )
+    if source.device.startswith("cuda:") and source.device != "cuda:0":
+        raise ValueError(
+            "The 'device' parameter of LLMEmbeddingTransformer must be 'cuda' or "
+            f"'cuda:0' with 'adapt'. Got {source.device!r} instead: name the GPU in the "
+            "environment variable CUDA_VISIBLE_DEVICES."
+        )
 
 
 def check_packages():
@@ -140,13 +139,19 @@ def check_packages():
 
 def stage_key(stage, data, source, before):
     """The name of a stage's adapter: all that it depends on."""
-    spec = source.spec
+    # Of the lengths only what is left of a text in training matters.
+    space = replace(
+        source.spec,
+        max_length=min(stage.max_length, source.spec.max_length),
+        long_texts="truncate",
+        chunk_overlap=0,
+    )
     about = {
         "version": ADAPTATION_VERSION,
-        "space": spec.fingerprint,
+        "space": space.fingerprint,
         "stage": stage.digest,
         "before": before,
-        "texts": data.digest(with_labels=stage.name == "supervised"),
+        "texts": data.digest(stage.name),
     }
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 

@@ -1,5 +1,6 @@
 """fit adapts the model: what comes out, how often it is trained, and faults."""
 
+import json
 import pickle
 import random
 import signal
@@ -15,7 +16,7 @@ import peft
 import pytest
 import torch
 import transformers as t
-from conftest import WORDS
+from conftest import WORDS, llama_config, save_model
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.exceptions import NotFittedError
@@ -33,6 +34,7 @@ from sklearn_llm2vec import _training as training
 from sklearn_llm2vec import adapt as adaptation
 from sklearn_llm2vec._attention import sees_future
 from sklearn_llm2vec._models import forget_models, load_model
+from sklearn_llm2vec._training_texts import TrainingTexts
 
 N_TEXTS = 24
 
@@ -71,7 +73,7 @@ def trained(monkeypatch):
     seen, train = [], adaptation.train
 
     def counting(stage, data, *args):
-        seen.append((stage.name, list(data.texts)))
+        seen.append((stage.name, list(data.of(stage.name))))
         return train(stage, data, *args)
 
     monkeypatch.setattr(adaptation, "train", counting)
@@ -256,6 +258,9 @@ def test_a_refit_is_free_and_stages_are_shared(llama_lm, texts, y, trained, tmp_
     assert both.adapter_[0].digest == again.adapter_[0].digest
     assert both.adaptation_history_["stage"] == ["mntp"] * 3 + ["simcse"] * 3
     # What a stage doesn't use doesn't train it again.
+    make(
+        llama_lm, recipe("mntp"), cache=tmp_path, max_length=300, long_texts="chunk"
+    ).fit(texts)
     make(llama_lm, recipe("mntp", temperature=0.2), pooling="max", cache=tmp_path).fit(
         texts
     )
@@ -452,6 +457,112 @@ def test_the_layer_that_is_trained(llama_lm, texts):
     assert one.transform(texts).shape == (N_TEXTS, 32)
 
 
+def test_a_shallow_layer_of_a_deep_model(tmp_path, texts):
+    config = llama_config(num_hidden_layers=4)
+    folder = save_model(tmp_path / "m", config, "llama", factory="AutoModelForCausalLM")
+    fitted = make(str(folder), recipe("mntp+simcse", layer=1)).fit(texts)
+    vectors = fitted.transform(texts)  # of the last layer
+    again = make(str(folder), adapters=fitted.save_adapters(tmp_path / "saved"))
+    np.testing.assert_array_equal(again.fit_transform(texts), vectors)
+    fitted.merge_and_save(tmp_path / "merged")
+    merged = make(str(tmp_path / "merged")).fit_transform(texts)
+    np.testing.assert_allclose(merged, vectors, rtol=1e-4, atol=1e-5)
+    shallow = fitted.set_params(layer=1).transform(texts)
+    assert np.abs(shallow - vectors).max() > 1e-3
+
+
+@pytest.mark.parametrize("stages", ["mntp", "simcse", "supervised"])
+def test_bfloat16(stages, llama_lm, texts, y):
+    half = make(llama_lm, recipe(stages, precision="bfloat16")).fit(texts, y)
+    whole = make(llama_lm, recipe(stages)).fit(texts, y)
+    losses = (np.array(one.adaptation_history_["loss"]) for one in (half, whole))
+    assert 0 < np.abs(np.subtract(*losses)).max() < 0.3
+
+
+def test_gradient_checkpointing_computes_again(llama_lm, texts, monkeypatch):
+    n_calls = {}
+    forward = t.models.llama.modeling_llama.LlamaMLP.forward
+
+    def counting(self, x):
+        n_calls[key] = n_calls.get(key, 0) + torch.is_grad_enabled()
+        return forward(self, x)
+
+    monkeypatch.setattr(t.models.llama.modeling_llama.LlamaMLP, "forward", counting)
+    for key in (False, True):
+        make(llama_lm, recipe("simcse", gradient_checkpointing=key)).fit(texts)
+    assert n_calls[True] >= 1.9 * n_calls[False]
+
+
+@pytest.mark.parametrize("kind", ["llama", "bert"])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"pooling": "mean"},
+        {"pooling": "weighted_mean", "layer": 1},
+        {"pooling": "last", "template": "the book: {text} reads"},
+        {"pooling": "max", "special_tokens": True},
+    ],
+)
+def test_what_is_trained_is_what_transform_gives(
+    kind, params, llama_lm, bert_lm, texts
+):
+    estimator = make(llama_lm if kind == "llama" else bert_lm, "simcse", **params)
+    source = estimator._source()
+    layer = params.get("layer", -1)
+    stage = LLM2VecRecipe("simcse", layer=layer).stage(
+        "simcse",
+        n_texts=N_TEXTS,
+        n_layers=source.model.n_layers,
+        width=32,
+        pooling=params["pooling"],
+        seed=0,
+    )
+    network, _, tokenizer = _stages.load_for_training(stage, source, ())
+    wrapped = training.add_lora(network, stage, network.n_layers_loaded)
+    data = TrainingTexts(texts)
+    material = _stages.Material(stage, data, source, wrapped, tokenizer)
+    # An adapter that isn't trained yet changes nothing.
+    estimator.set_params(adapt=None, attention="bidirectional")
+    np.testing.assert_allclose(
+        material.vectors_of(material.rows),
+        estimator.fit_transform(texts),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_another_base_is_refused(llama_lm, texts, tmp_path):
+    other = save_model(
+        tmp_path,
+        llama_config(num_hidden_layers=2),
+        "llama",
+        seed=1,
+        factory="AutoModelForCausalLM",
+    )
+    fitted = make(llama_lm, recipe("simcse")).fit(texts)
+    with pytest.raises(ValueError, match="must be those that 'fit' saw"):
+        fitted.set_params(model=str(other)).transform(texts)
+
+
+def test_the_place_of_a_model_is_no_part_of_an_adapter(llama_lm, texts, tmp_path):
+    import shutil
+
+    copy = shutil.copytree(llama_lm, tmp_path / "copy")
+    one, two = (make(str(f), recipe()).fit(texts) for f in (llama_lm, copy))
+    assert one.fingerprint_ == two.fingerprint_
+    assert llama_lm.encode() not in one.adapter_[0].config
+
+
+def test_a_merged_decoder_goes_on_as_the_chain_does(llama_lm, texts, tmp_path):
+    make(llama_lm, recipe("mntp")).fit(texts).merge_and_save(tmp_path / "merged")
+    on = make(str(tmp_path / "merged"), recipe("simcse")).fit(texts)
+    chain = make(llama_lm, recipe("mntp+simcse")).fit(texts)
+    want = chain.adaptation_history_["loss"][3:]
+    np.testing.assert_allclose(on.adaptation_history_["loss"], want, rtol=1e-4)
+    with pytest.raises(ValueError, match="only for a checkpoint with a language-model"):
+        make(str(tmp_path / "merged"), recipe("mntp")).fit(texts)
+
+
 # --- faults ---------------------------------------------------------------------------
 
 KILLED = """
@@ -459,7 +570,7 @@ import os, signal, sys
 import numpy as np
 from sklearn_llm2vec import LLM2VecRecipe, LLMEmbeddingTransformer, _training as training
 sys.path.insert(0, {tests!r})
-from conftest import WORDS
+from conftest import WORDS, bert_config, llama_config, save_model
 
 training.CHECKPOINT_SECONDS = 0
 on_step_end = training.Progress.on_step_end
@@ -493,7 +604,7 @@ def test_a_killed_training_goes_on_where_it_was(llama_lm, texts, tmp_path):
 
     assert run("one", kill_at=4).returncode == -signal.SIGKILL
     (unfinished,) = (tmp_path / "one" / "adapters").glob("*.unfinished")
-    assert (unfinished / "checkpoint-3").is_dir()
+    assert (unfinished / "batches-of-6" / "checkpoint-3" / "whole").is_file()
     steps = []
     on_step_end = training.Progress.on_step_end
     with pytest.MonkeyPatch.context() as patch:
@@ -515,6 +626,40 @@ def test_a_killed_training_goes_on_where_it_was(llama_lm, texts, tmp_path):
     whole = run("two")
     assert whole.returncode == 0, whole.stderr
     assert whole.stdout.split()[0] == resumed.adapter_[0].digest
+
+
+def test_half_written_checkpoints_are_passed_over(
+    llama_lm, texts, tmp_path, monkeypatch
+):
+    """A kill in the middle of a checkpoint leaves a folder that can't be read."""
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    on_save = training.Progress.on_save
+    make_estimator = lambda cache: make(  # noqa: E731
+        llama_lm, recipe("simcse", simcse_steps=6), cache=tmp_path / cache
+    )
+    whole = make_estimator("whole").fit(texts).adapter_[0].digest
+
+    def stopping(self, args, state, control, **kwargs):
+        if state.global_step == 4:
+            raise KeyboardInterrupt  # the folder is written, its mark isn't
+        on_save(self, args, state, control, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training.Progress, "on_save", stopping)
+        make_estimator("cut").fit(texts)
+    (cut,) = (tmp_path / "cut").glob("adapters/*/batches-of-6/checkpoint-4")
+    (cut / "adapter_model.safetensors").write_bytes(b"half")
+    assert make_estimator("cut").fit(texts).adapter_[0].digest == whole
+
+
+def test_threads_take_turns(llama_lm, texts):
+    alone = [make(llama_lm, recipe(seed=n)).fit(texts) for n in range(2)]
+    together = joblib.Parallel(n_jobs=2, backend="threading")(
+        joblib.delayed(make(llama_lm, recipe(seed=n)).fit)(texts) for n in range(2)
+    )
+    for one, two in zip(alone, together, strict=True):
+        assert [a.digest for a in one.adapter_] == [a.digest for a in two.adapter_]
+    make(llama_lm, recipe("mntp", seed=7)).fit(texts)  # still loads
 
 
 def wrapped_loss(monkeypatch, change):
@@ -559,7 +704,9 @@ def test_too_little_memory_makes_smaller_batches(
     wrapped_loss(monkeypatch, change)
     eight = recipe(stages, **{f"{stages}_batch_size": 8})
     with pytest.warns(UserWarning, match="batches are now 4 texts, and 2 of them make"):
-        history = make(llama_lm, eight).fit(texts, y).adaptation_history_
+        fitted = make(llama_lm, eight).fit(texts, y)
+    history = fitted.adaptation_history_
+    assert json.loads(fitted.adapter_[0].note)["parts_of_a_batch"] == 2
     assert len(sizes) == 1 + 3 * 2
     assert history["step"] == [1, 2, 3]
     assert history["loss"] == pytest.approx([1.0] * 3)  # the mean of the parts
@@ -609,6 +756,7 @@ def test_a_read_only_cache_costs_the_keeping_only(
         ),
         ({"stages": "supervised", "y": [None, *"ab" * 11, "a"]}, "no missing labels"),
         ({"stages": "supervised", "y": ["a", "b"]}, r"each of the 24 rows.*Got 2"),
+        ({"stages": "supervised", "y": "a"}, r"each of the 24 rows.*Got 'a'"),
         ({"attention": "causal"}, r"'attention' parameter.*with MNTP.*Got 'causal'"),
         (
             {

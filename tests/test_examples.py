@@ -153,7 +153,8 @@ def test_classes_have_two_members_and_bring_their_negatives():
         anchors = labels[places[:n]]
         assert len(set(anchors)) == 4
         assert all((anchors == c).sum() >= 2 for c in anchors)  # never the class of one
-        assert (places[n:] == negatives[places[:n], 0]).all()
+        hard = set(negatives[places[:n], 0]) - set(places[:n])
+        assert sorted(places[n:]) == sorted(hard)
 
 
 def test_one_class_with_two_members_and_many_of_one():
@@ -166,25 +167,62 @@ def test_one_class_with_two_members_and_many_of_one():
     assert sorted(np.array(first_ids(data[0]))[:2] - 100) == [0, 1]
 
 
-def test_pairs_with_copies_and_negatives():
+def pair_batch(texts, negatives_of, n_negatives=3):
     rows, positives = rows_of([3] * 4), rows_of([5] * 4)
-    negatives = [Row([50 + n], [(0, 1)], 0) for n in range(3)]
+    negatives = [Row([50 + n], [(0, 1)], 0) for n in range(n_negatives)]
+    texts = {name: np.array(one) for name, one in texts.items()}
     data = make(
         PairBatches,
         rows,
         positives=positives,
-        same=np.array([0, 1, 0, 2]),  # rows 0 and 2 have one positive
         negatives=negatives,
-        negatives_of=[[0], [], [1, 2], []],
+        negatives_of=negatives_of,
+        texts=texts,
     )
     batch = data[0]
     order = np.array(first_ids(batch))[:4] - 100
     assert first_ids(batch)[4:8] == first_ids(batch)[:4]
-    assert sorted(first_ids(batch)[8:]) == [50, 51, 52]
+    hard = np.array(first_ids(batch))[8:] - 50
+    candidates = [("positive", n) for n in order] + [("hard", n) for n in hard]
     excluded = batch["excluded"].numpy()
-    assert excluded.shape == (4, 7)
-    want = {(0, 2), (2, 0)}
-    assert {(order[i], order[j]) for i, j in np.argwhere(excluded)} == want
+    assert excluded.shape == (4, len(candidates))
+    return {(int(order[i]), *map(str, candidates[j])) for i, j in np.argwhere(excluded)}
+
+
+def test_pairs_without_copies_exclude_nothing():
+    texts = {"rows": [0, 1, 2, 3], "positives": [4, 5, 6, 7], "negatives": [8, 9, 10]}
+    assert pair_batch(texts, [[0], [], [1, 2], []]) == set()
+
+
+def test_copies_of_an_own_positive_are_no_negatives():
+    # Rows 0 and 2 have one positive; the hard negative of row 1 is row 3's positive.
+    texts = {"rows": [0, 1, 2, 3], "positives": [4, 5, 4, 7], "negatives": [7, 9, 10]}
+    assert pair_batch(texts, [[], [0], [], []]) == {
+        (0, "positive", "2"),
+        (2, "positive", "0"),
+        (3, "hard", "0"),
+    }
+
+
+def test_several_positives_of_one_text_are_no_negatives():
+    # Rows 0 and 1 are one text; the positive of row 3 is the text of row 2.
+    texts = {"rows": [0, 0, 2, 3], "positives": [4, 5, 6, 2], "negatives": [8, 9, 10]}
+    assert pair_batch(texts, [[]] * 4) == {
+        (0, "positive", "1"),
+        (1, "positive", "0"),
+        (2, "positive", "3"),
+    }
+
+
+def test_a_negative_that_is_an_anchor_too_isnt_there_twice():
+    labels = np.array([0, 0, 1, 1])
+    data = make(
+        ClassBatches,
+        rows_of([3] * 4),
+        labels=labels,
+        negatives=np.array([[2], [2], [0], [0]]),
+    )
+    assert sorted(first_ids(data[0])) == [100, 101, 102, 103]
 
 
 def test_nearest_of_other_groups():

@@ -9,20 +9,21 @@ from sklearn_llm2vec._recipe import CHAINS, STAGES, resolve_recipe
 
 def stage(name, n_texts, width=4096, **params):
     return LLM2VecRecipe(**params).stage(
-        name, n_texts=n_texts, width=width, pooling="mean", seed=0
+        name, n_texts=n_texts, n_layers=6, width=width, pooling="mean", seed=0
     )
 
 
 def test_the_papers_defaults_where_there_are_texts_enough():
     mntp = stage("mntp", 100_000)
     assert (mntp.batch_size, mntp.steps, mntp.learning_rate) == (32, 1000, 5e-5)
-    assert (mntp.warmup_steps, mntp.mask) == (0, (0.2, "bert", "auto"))
+    assert (mntp.warmup_steps, mntp.mask_probability) == (0, 0.2)
     simcse = stage("simcse", 100_000)
     assert (simcse.batch_size, simcse.steps, simcse.learning_rate) == (128, 1000, 3e-5)
     assert simcse.temperature == 0.05
     supervised = stage("supervised", 100_000)
     assert (supervised.learning_rate, supervised.warmup_steps) == (2e-4, 300)
-    assert simcse.lora == (16, 32, 0.05)
+    assert (simcse.lora_rank, simcse.lora_alpha, simcse.lora_dropout) == (16, 32, 0.05)
+    assert simcse.layer == stage("simcse", 99, layer=6).layer == 6
 
 
 def test_few_texts_make_small_batches_and_few_steps():
@@ -76,6 +77,7 @@ WRONG = {
     "precision": "fp16",
     "seed": -1,
 }
+WRONG_TOO = {"seed": 2**32, "mntp_batch_size": "many", "layer": True}
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -83,6 +85,12 @@ def test_wrong_parameters(name):
     message = f"The '{name}' parameter of LLM2VecRecipe must be .*instead"
     with pytest.raises(ValueError, match=message):
         LLM2VecRecipe(**{name: WRONG[name]}).names()
+
+
+@pytest.mark.parametrize("name", WRONG_TOO)
+def test_more_wrong_parameters(name):
+    with pytest.raises(ValueError, match=f"The '{name}' parameter of LLM2VecRecipe"):
+        LLM2VecRecipe(**{name: WRONG_TOO[name]}).names()
 
 
 def test_two_views_need_a_dropout():
