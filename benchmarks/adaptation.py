@@ -36,6 +36,7 @@ from sklearn_llm2vec import EmbeddingCache, LLM2VecRecipe, LLMEmbeddingTransform
 
 MODELS = harness.DATA.parent / "models"
 N_POOL = 1200
+SETS = ["banking77", "scicite", "medical_abstracts"]
 
 
 def sample(texts, n, seed=0):
@@ -103,10 +104,15 @@ def stages(args):
     pool, pairs = unlabelled_pool(), stsb_pairs()
     rows = []
     for model in args.model:
-        for seed in range(args.seeds):
+        for seed in args.seed:
             for name, adapt, fitted_on in variants(pool, pairs, seed):
-                rows += score_variant(model, name, adapt, fitted_on, seed, tasks, args)
+                if args.variant is None or name in args.variant:
+                    rows += score_variant(
+                        model, name, adapt, fitted_on, seed, tasks, args
+                    )
             for task, labelled in classes.items():
+                if args.variant is not None and "+ classes" not in args.variant:
+                    continue
                 if task == "trec":
                     labelled = labelled["text"].tolist(), labelled["label"].to_numpy()
                 adapt = LLM2VecRecipe("supervised", seed=seed)
@@ -208,12 +214,17 @@ def draw_few(labels, n, draw):
     )
 
 
-def unlabelled(model, recipe, train, test, args):
-    """Few-shot accuracy, 8 a class and 10 draws, after an adaptation without labels."""
+def unlabelled(model, recipe, few, train, test, args):
+    """Few-shot accuracy, 8 a class and 10 draws, after an adaptation without labels.
+
+    `few` are the texts to adapt to; the labelled ones are drawn from `train`.
+    """
     transformer = LLMEmbeddingTransformer(
-        model, adapt=recipe, cache=args.cache, max_length=128, verbose=False
+        model, adapt=recipe, cache=args.cache, max_length=64, verbose=False
     )
-    transformer.fit(train["text"].tolist())
+    transformer.fit(few["text"].tolist())
+    chosen = [draw_few(train["label"].to_numpy(), 8, draw) for draw in range(10)]
+    train = train.iloc[np.unique(np.concatenate(chosen))]
     if recipe is None and not transformer._source().model.causal:
         layers = [transformer.n_layers_]
     else:
@@ -243,7 +254,7 @@ def labelled(model, n, draw, train, test, args):
         model,
         adapt=LLM2VecRecipe("supervised", seed=draw),
         cache=args.cache,
-        max_length=128,
+        max_length=64,
         verbose=False,
     )
     vectors = transformer.fit(texts, labels).transform(texts)
@@ -280,7 +291,7 @@ def setfit(n, draw, train, test):
     a, b, scores = zip(*pairs, strict=True)
     folder = str(harness.minilm().folder)
     model = SentenceTransformer(folder, device="cpu")
-    model.max_seq_length = 128
+    model.max_seq_length = 64
     with tempfile.TemporaryDirectory() as out:
         SentenceTransformerTrainer(
             model=model,
@@ -321,20 +332,19 @@ def domain(args):
         print(json.dumps(row), flush=True)
 
     decoder = args.model[-1]
-    for name in ("banking77", "scicite", "medical_abstracts"):
+    for name in args.set:
         train = harness.read_frame(f"{name}/train")
-        train = train.sample(min(2000, len(train)), random_state=0)
+        few = train.sample(min(args.n_texts, len(train)), random_state=0)
         test = harness.read_frame(f"{name}/test")
         test = test.sample(min(500, len(test)), random_state=0)
         for model, label, recipe in (
             (harness.MINILM, "unadapted", None),
             (harness.MINILM, "SimCSE", LLM2VecRecipe("simcse")),
             (decoder, "unadapted", None),
-            (decoder, "SimCSE", LLM2VecRecipe("simcse")),
             (decoder, "MNTP + SimCSE", LLM2VecRecipe("mntp+simcse")),
         ):
             with threadpool_limits(2, "blas"):
-                last, best, layer = unlabelled(model, recipe, train, test, args)
+                last, best, layer = unlabelled(model, recipe, few, train, test, args)
             short = Path(model).name
             note(name, short, label, last, n=8)
             note(name, short, f"{label}, best layer", best, n=8, layer=layer)
@@ -463,8 +473,11 @@ def main():
     parts = {"stages": stages, "domain": domain, "cost": cost}
     parser.add_argument("--part", choices=parts, nargs="+", default=list(parts))
     parser.add_argument("--model", nargs="+", help="default: the two of shared/models")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--seed", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--variant", nargs="+", help="of the stages; default: all")
+    parser.add_argument("--set", nargs="+", default=SETS, help="of the domain part")
+    parser.add_argument("--n-texts", type=int, default=2000, help="unlabelled ones")
+    parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--shots", type=int, nargs="+", default=[8, 16, 32, 64])
     parser.add_argument("--setfit", action="store_true", help="needs datasets")
     parser.add_argument("--steps", type=int, default=20)
