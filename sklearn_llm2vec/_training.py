@@ -313,7 +313,13 @@ def train_stage(network, stage, loss_of, make_batches, folder, *, name, verbose)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     network.eval()
-    history = [
+    config, weights = lora_config(network, name), save(lora_state(network))
+    return config, weights, history_of(trainer), n_parts
+
+
+def history_of(trainer):
+    """Loss and learning rate of each step."""
+    return [
         {
             "step": entry["step"],
             "loss": float(entry["loss"]),
@@ -322,7 +328,6 @@ def train_stage(network, stage, loss_of, make_batches, folder, *, name, verbose)
         for entry in trainer.state.log_history
         if "loss" in entry
     ]
-    return lora_config(network, name), save(lora_state(network)), history, n_parts
 
 
 def newest_checkpoint(folder):
@@ -351,7 +356,7 @@ def _trainer(network, stage, loss_of, batches, folder, n_parts, progress):
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",  # Progress asks for checkpoints
-        save_total_limit=1,
+        save_total_limit=2,  # a kill may spoil the newest
         seed=stage.seed,
         use_cpu=on_cpu,
         disable_tqdm=True,
