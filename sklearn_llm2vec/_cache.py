@@ -492,7 +492,8 @@ class EmbeddingCache:
         max_bytes : int or None, default=None
             Remove the blocks of the spaces used longest ago until no more is left.
         older_than : timedelta or None, default=None
-            Remove blocks written longer ago than this.
+            Remove blocks written longer ago than this; without `space` also trained
+            adapters, and what interrupted trainings left.
         space : str or None, default=None
             Only in this space; alone, the whole space goes. The first digits of its
             fingerprint will do.
@@ -506,6 +507,8 @@ class EmbeddingCache:
         if db is None:
             return 0
         chosen = self._blocks_to_prune(db, max_bytes, older_than, space)
+        if older_than is not None and not space:
+            self._prune_adapters(time.time() - older_than.total_seconds())
         with _transaction(db):
             freed = sum(_remove_block(db, block) for block in chosen)
             db.execute(
@@ -513,6 +516,14 @@ class EmbeddingCache:
             )
         self._shrink(db)
         return freed
+
+    def _prune_adapters(self, before):
+        for path in self.adapters_path.glob("*"):
+            if path.stat().st_mtime < before:
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
     def _blocks_to_prune(self, db, max_bytes, older_than, space):
         if max_bytes is None and older_than is None and not space:

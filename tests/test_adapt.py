@@ -1,6 +1,7 @@
 """fit adapts the model: what comes out, how often it is trained, and faults."""
 
 import json
+import os
 import pickle
 import random
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from datetime import timedelta
 
 import joblib
 import numpy as np
@@ -352,8 +354,17 @@ def test_a_damaged_adapter_is_trained_again(llama_lm, texts, trained, tmp_path):
     assert len(trained) == 2
     assert two.adapter_[0].digest == one.adapter_[0].digest
     assert EmbeddingCache(tmp_path).info()["adapter_bytes"] > 1000
-    EmbeddingCache(tmp_path).clear()
-    assert EmbeddingCache(tmp_path).info()["adapter_bytes"] == 0
+    cache = EmbeddingCache(tmp_path)
+    one.transform(texts)
+    cache.prune(older_than=timedelta(hours=1))
+    assert cache.info()["adapter_bytes"] > 1000
+    for path in (tmp_path / "adapters").iterdir():
+        os.utime(path, (0, 0))
+    cache.prune(older_than=timedelta(hours=1))
+    assert not list((tmp_path / "adapters").iterdir())
+    make(llama_lm, recipe("mntp"), cache=tmp_path).fit(texts)
+    cache.clear()
+    assert cache.info()["adapter_bytes"] == 0
 
 
 # --- scikit-learn ---------------------------------------------------------------------
