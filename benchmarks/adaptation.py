@@ -225,11 +225,8 @@ def unlabelled(model, recipe, few, train, test, args):
     transformer.fit(few["text"].tolist())
     chosen = [draw_few(train["label"].to_numpy(), 8, draw) for draw in range(10)]
     train = train.iloc[np.unique(np.concatenate(chosen))]
-    if recipe is None and not transformer._source().model.causal:
-        layers = [transformer.n_layers_]
-    else:
-        layers = range(1, transformer.n_layers_ + 1)
-    transformer.set_params(keep=(tuple(layers), (transformer.pooling_,)))
+    layers = range(1, transformer.n_layers_ + 1)
+    transformer.set_params(keep=("all", (transformer.pooling_,)))
     found = {}
     for layer in layers:
         transformer.set_params(layer=layer)
