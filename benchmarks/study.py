@@ -116,6 +116,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("study.csv"))
     parser.add_argument("--small", action="store_true")
+    parser.add_argument(
+        "--model", nargs="+", help="folders of decoders, in place of all"
+    )
+    parser.add_argument("--task", nargs="+", help="of stsb, trec, sst2, cranfield")
     args = parser.parse_args()
     few = 8 if args.small else 1
     tasks = {
@@ -129,6 +133,11 @@ def main():
         "news-llama-4m": (str(MODELS / "news-llama-4m"), ("causal", "bidirectional")),
         "MiniLM": (harness.MINILM, ("auto",)),
     }
+    if args.model is not None:
+        both = ("causal", "bidirectional")
+        models = {Path(model).name: (model, both) for model in args.model}
+    if args.task is not None:
+        tasks = {task: tasks[task] for task in args.task}
     warnings.simplefilter("ignore", UserWarning)  # cut texts, presets that don't fit
     best = {}
     with args.out.open("w", newline="") as file:
