@@ -242,6 +242,27 @@ def unlabelled(model, recipe, few, train, test, args):
     return last, found[best], best
 
 
+def frozen(model, n, n_draws, train, test, args):
+    """Accuracy of each layer without any adaptation, n texts of each class."""
+    labels, found = train["label"].to_numpy(), {}
+    transformer = LLMEmbeddingTransformer(
+        model, cache=args.cache, max_length=64, verbose=False
+    )
+    for draw in range(n_draws):
+        few = train.iloc[draw_few(labels, n, draw)]
+        transformer.fit(few["text"].tolist())
+        transformer.set_params(keep=("all", (transformer.pooling_,)))
+        for layer in range(1, transformer.n_layers_ + 1):
+            transformer.set_params(layer=layer)
+            head = LogisticRegression(max_iter=100)
+            head.fit(transformer.transform(few["text"].tolist()), few["label"])
+            held_out = transformer.transform(test["text"].tolist())
+            found.setdefault(layer, []).append(
+                100 * head.score(held_out, test["label"])
+            )
+    return found
+
+
 def labelled(model, n, draw, train, test, args):
     """Accuracy after supervised adaptation on n texts of each class, head included."""
     chosen = draw_few(train["label"].to_numpy(), n, draw)
@@ -346,6 +367,11 @@ def domain(args):
             note(name, short, label, last, n=8)
             note(name, short, f"{label}, best layer", best, n=8, layer=layer)
         for n in args.shots:
+            found = frozen(harness.MINILM, n, args.draws, train, test, args)
+            best = max(found, key=lambda layer: np.mean(found[layer]))
+            note(name, "all-MiniLM-L6-v2", "unadapted", found[max(found)], n=n)
+            method = "unadapted, best layer"
+            note(name, "all-MiniLM-L6-v2", method, found[best], n=n, layer=best)
             scores = [
                 labelled(harness.MINILM, n, draw, train, test, args)
                 for draw in range(args.draws)
