@@ -390,7 +390,7 @@ def domain(args):
 
 def measured_stage(model, stage, checkpointing, n_texts, steps):
     """Tokens/s and peak memory of one stage, in a process of its own."""
-    from sklearn_llm2vec import _examples, adapt
+    from sklearn_llm2vec import _examples, _stages
 
     counted = []
     collect = _examples.padded
@@ -406,23 +406,24 @@ def measured_stage(model, stage, checkpointing, n_texts, steps):
         stage, **{f"{stage}_steps": steps}, gradient_checkpointing=checkpointing
     )
     trained = []
-    train_stage = adapt.train
+    train_stage = _stages.train_stage
 
-    def timing(*args):
+    def timing(*args, **kwargs):
         before = time.perf_counter()
-        done = train_stage(*args)
+        done = train_stage(*args, **kwargs)
         trained.append(time.perf_counter() - before)
         return done
 
-    adapt.train = timing
+    _stages.train_stage = timing
     with harness.new_folder():
         transformer = LLMEmbeddingTransformer(
             model, adapt=recipe, cache=None, verbose=False, max_length=128
         ).fit(texts, labels)
+    n_tokens, peak = sum(counted), harness.memory_peak()
     seconds = plain_passes(transformer, stage, texts, labels, steps)
     return {
-        "tokens_per_second": round(sum(counted) / trained[0]),
-        "peak_mb": round(harness.memory_peak() / 2**20),
+        "tokens_per_second": round(n_tokens / trained[0]),
+        "peak_mb": round(peak / 2**20),
         "overhead": round(trained[0] / seconds, 2),
     }
 
@@ -442,7 +443,8 @@ def plain_passes(transformer, stage, texts, labels, steps):
     data = read_training_texts(columns, labels, None, (stage,))
     plan = recipe.stage(
         stage,
-        n_texts=len(data.texts),
+        n_texts=len(data.of(stage)),
+        n_layers=source.model.n_layers,
         width=source.model.hidden_size,
         pooling="mean",
         seed=0,
@@ -450,6 +452,8 @@ def plain_passes(transformer, stage, texts, labels, steps):
     network, head, tokenizer = _stages.load_for_training(plan, source, ())
     n_layers = source.model.n_layers
     wrapped = _training.add_lora(network, plan, n_layers).train()
+    if plan.gradient_checkpointing:
+        _training.checkpoint_activations(wrapped)
     material = _stages.Material(plan, data, source, wrapped, tokenizer)
     batches = _stages.batches_of(material)(plan.batch_size, steps)
     loss_of = _training.make_loss(plan, n_layers, head)
