@@ -66,7 +66,8 @@ def embed_dataset(
         ``embedding``.
     concurrency : int, tuple of (int, int) or None, default=None
         Actors, or the fewest and the most of them. None is one, and more as long as Ray
-        has room and work for them.
+        has room and work for them. A fixed number should leave Ray a CPU for the steps
+        before: where actors have reserved all, reading waits for ever.
     num_cpus : float or None, default=None
         CPUs of an actor, which is also how many threads it encodes with. None is 1
         without a GPU, and with one what Ray decides.
@@ -221,7 +222,7 @@ def embed_parquet(
     columns, outputs = _check_task(transformer, columns, output_columns)
     _check_number("batch_size", batch_size)
     share, size = _check_share(num_cpus, num_gpus), _pool_size(concurrency)
-    task = (transformer, columns, outputs, share["num_cpus"])
+    task = (transformer, columns, outputs)
     places = _absolute(source), _absolute(destination)
     # By a worker like those that will encode: here may be neither the model nor a GPU,
     # on which the dtype and so the identity depends.
@@ -233,20 +234,24 @@ def embed_parquet(
     n_files, folder, names, identity = found
     if not names:
         return ParquetReport(n_files, n_files, 0, 0)
-    rows = (
-        ray.data.from_items(
-            [{"name": name} for name in names], override_num_blocks=len(names)
-        )
-        .map_batches(
-            _FileEmbedder,
-            fn_constructor_args=(task, places, folder, identity, batch_size),
-            batch_size=1,
-            # A file lasts long: none waits for one actor while another is idle.
-            compute=ray.data.ActorPoolStrategy(**size, max_tasks_in_flight_per_actor=1),
-            **share,
-        )
-        .sum("rows")
+    done = ray.data.from_items(
+        [{"name": name} for name in names], override_num_blocks=len(names)
+    ).map_batches(
+        _FileEmbedder,
+        fn_constructor_args=(
+            (*task, share["num_cpus"]),
+            places,
+            folder,
+            identity,
+            batch_size,
+        ),
+        batch_size=1,
+        # A file lasts long: none waits for one actor while another is idle.
+        compute=ray.data.ActorPoolStrategy(**size, max_tasks_in_flight_per_actor=1),
+        **share,
     )
+    # Added here: a task of Ray's would wait for a CPU, and the actors may have them all.
+    rows = sum(row["rows"] for row in done.iter_rows())
     return ParquetReport(n_files, n_files - len(names), len(names), rows)
 
 
@@ -257,10 +262,11 @@ class _Embedder:
     """An actor: holds the transformer, and adds its features to tables."""
 
     def __init__(self, transformer, columns, outputs, num_cpus):
-        import torch
+        if num_cpus is not None:
+            import torch
 
-        # Ray counts CPUs but doesn't keep torch from using all of them.
-        torch.set_num_threads(max(1, int(num_cpus or 1)))
+            # Ray counts CPUs but doesn't keep torch from using all of them.
+            torch.set_num_threads(max(1, int(num_cpus)))
         self.columns, self.outputs = columns, outputs
         # Its pickle came here, so this is no one else's. Arrays, whatever the user set.
         self.transformer = transformer.set_output(transform="default")
@@ -392,7 +398,7 @@ def _survey(task, places, overwrite):
     Returns the number of files, their folder, the names of those to embed, and what
     makes their features.
     """
-    embedder = _Embedder(*task)
+    embedder = _Embedder(*task, None)  # encodes nothing
     identity = _identity(embedder)
     source, destination = map(_open_place, places)
     folder, names = _list_files(source)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import random
 import signal
 import sys
@@ -90,10 +91,13 @@ def same_bits(got, want):
     )
 
 
+def in_blocks(ray, table, n):
+    size = -(-table.num_rows // n)
+    return ray.data.from_arrow([table.slice(i * size, size) for i in range(n)])
+
+
 def all_rows(dataset):
-    return pa.concat_tables(
-        [batch for batch in dataset.iter_batches(batch_format="pyarrow")]
-    )
+    return pa.concat_tables(dataset.iter_batches(batch_format="pyarrow"))
 
 
 def dying(model, flag, **params):
@@ -258,7 +262,9 @@ def test_the_identity_follows_set_params_and_the_pca(llama):
     before = identity(fitted)
     other = clone(fitted).fit(make_table(30, seed=1).select(["title"]))
     assert identity(other) == {**before, "pca": identity(other)["pca"]} != before
-    assert identity(fitted.set_params(layer=1)) == {**before, "layer": 1}
+    changed = identity(fitted.set_params(layer=1, normalize=True))
+    assert (changed["layer"], changed["normalize"]) == (1, True)
+    assert changed["pca"] == before["pca"]
 
 
 def test_a_file_system_of_fsspec(llama, tmp_path):
@@ -307,6 +313,25 @@ def test_actors_dont_wait_for_each_other(llama, tmp_path):
         assert done.wait(60)
     thread.join()
     assert EmbeddingCache(tmp_path).info()["texts_encoded"] > 0
+
+
+def test_a_fitted_transformer_in_another_process(llama):
+    table = make_table(60)
+    encoder = LLMEmbeddingTransformer(
+        llama,
+        template="{title} of {review}",
+        n_components=4,
+        normalize=True,
+        cache=False,
+    )
+    encoder.fit(table.select(["title", "review"]).to_pandas())
+    columns, outputs = ours._check_task(encoder, None, None)
+    assert (columns, outputs) == (["title", "review"], ["embedding"])
+    arrived = pickle.loads(pickle.dumps(encoder))
+    got = ours._Embedder(arrived, columns, outputs, 1)(table)
+    want = encoder.transform(table.select(columns))
+    assert want.shape == (60, 4)
+    same_bits(features(got, "embedding"), want)
 
 
 # --- refusals --------------------------------------------------------------------------
@@ -361,52 +386,32 @@ def test_columns_other_than_those_of_fit(llama, tmp_path):
 # --- Ray Data --------------------------------------------------------------------------
 
 
-def test_a_dataset_gets_the_features_of_transform(cluster, llama):
+def test_a_dataset_gets_the_features_of_transform_though_an_actor_is_killed(
+    cluster, llama, tmp_path
+):
     table = make_table(60)
-    encoder = LLMEmbeddingTransformer(llama, cache=False, missing="nan", layer=2)
-    dataset = cluster.data.from_arrow(table).repartition(4)
+    flag = tmp_path / "died"
+    encoder = dying(llama, str(flag), cache=False, missing="nan", layer=2)
+    encoder.set_output(transform="pandas")
+    dataset = in_blocks(cluster, table, 4)
     with pytest.raises(ValueError, match="no \\['text'\\], but"):
-        embed_dataset(dataset.materialize(), encoder, "text")
+        embed_dataset(dataset, encoder, "text")
     with pytest.raises(TypeError, match="ray.data.Dataset. Got Table"):
         embed_dataset(table, encoder, "title")
     made = embed_dataset(
-        dataset, encoder, ["title", "review"], concurrency=2, batch_size=8
-    )
-    got = all_rows(made)
-    assert got.column_names == [
-        *table.column_names,
-        "title_embedding",
-        "review_embedding",
-    ]
-    got = got.take(pa.compute.sort_indices(got["id"]))
-    assert got.select(table.column_names).equals(table)
-    want = encoder.fit_transform(table.select(["title", "review"]))
-    same_bits(features(got, "title_embedding"), want[:, :32])
-    same_bits(features(got, "review_embedding"), want[:, 32:])
-
-
-def test_a_fitted_transformer_and_an_actor_that_is_killed(cluster, llama, tmp_path):
-    table = make_table(60)
-    frame = table.select(["title", "review"]).to_pandas()
-    flag = tmp_path / "died"
-    encoder = dying(
-        llama,
-        str(flag),
-        template="{title} of {review}",
-        n_components=4,
-        normalize=True,
-        cache=False,
-    )
-    encoder.fit(frame).set_output(transform="pandas")
-    dataset = cluster.data.from_arrow(table).repartition(3)
-    made = embed_dataset(
-        dataset, encoder, output_columns="v", concurrency=1, batch_size=5
+        dataset, encoder, ["title", "review"], concurrency=2, batch_size=5
     )
     got = all_rows(made)
     assert flag.exists()
     assert sorted(got["id"].to_pylist()) == list(range(60))
     got = got.take(pa.compute.sort_indices(got["id"]))
-    same_bits(features(got, "v"), encoder.transform(frame).to_numpy())
+    added = ["title_embedding", "review_embedding"]
+    assert got.column_names == [*table.column_names, *added]
+    assert got.select(table.column_names).equals(table)
+    want = clone(encoder).set_output(transform="default")
+    want = want.fit_transform(table.select(["title", "review"]))
+    same_bits(features(got, "title_embedding"), want[:, :32])
+    same_bits(features(got, "review_embedding"), want[:, 32:])
 
 
 def test_parquet_files_a_killed_actor_and_a_second_call(cluster, llama, tmp_path):
