@@ -251,7 +251,7 @@ def embed_parquet(
         **share,
     )
     # Added here: a task of Ray's would wait for a CPU, and the actors may have them all.
-    rows = sum(row["rows"] for row in done.iter_rows())
+    rows = sum(int(row["rows"]) for row in done.iter_rows())
     return ParquetReport(n_files, n_files - len(names), len(names), rows)
 
 
