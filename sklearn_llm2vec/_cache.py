@@ -10,6 +10,8 @@ import hashlib
 import json
 import numbers
 import os
+import platform
+import re
 import shutil
 import sqlite3
 import threading
@@ -30,6 +32,13 @@ FILE = "embeddings.sqlite3"
 ADAPTERS = "adapters"
 KEYS_AT_A_TIME = 20_000
 BUSY_SECONDS = 60
+HOSTS = "hosts"
+# File systems that several hosts can mount at once; FUSE may be any of them. SQLite's
+# write-ahead log is shared memory, so two hosts that open one file destroy it.
+NETWORKED = (
+    "9p afs beegfs ceph cifs coda fuse gfs2 glusterfs gpfs lustre ncpfs nfs nfs4 ocfs2 "
+    "orangefs panfs pvfs2 smb3 smbfs virtiofs wekafs"
+).split()
 STORAGES = {"float32": "<f4", "float16": "<f2"}
 
 SCHEMA = """
@@ -65,6 +74,50 @@ def default_directory():
     return Path(base) / "sklearn-llm2vec"
 
 
+def host_folder(place):
+    """The folder in which this host keeps what belongs to the cache at `place`.
+
+    `place` itself, but where other hosts may have the same one, a folder in it that is
+    named by the host: no host opens the database of another.
+    """
+    return place / HOSTS / host_name() if _is_networked(place) else place
+
+
+def host_name():
+    """What tells this host from others: its name, and the id of its installation."""
+    name = platform.node() or "nameless"
+    try:
+        machine = Path("/etc/machine-id").read_text().strip()
+    except OSError:  # not Linux, or a container
+        machine = ""
+    # Nodes of a cluster that were made from one image may share either.
+    digest = hashlib.sha256(f"{name} {machine}".encode()).hexdigest()[:8]
+    return "".join(c if c.isalnum() else "-" for c in name)[:40] + f"-{digest}"
+
+
+def _is_networked(place):
+    """Whether other hosts may see the files at `place`; False where nobody says."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text(errors="surrogateescape")
+    except OSError:  # not Linux
+        return False
+    return _file_system(os.path.realpath(place), mounts).split(".")[0] in NETWORKED
+
+
+def _file_system(path, mounts):
+    """Type of the file system of an absolute path, by a table like /proc/mounts."""
+    deepest, kind = "", ""
+    for line in mounts.splitlines():
+        _, point, its_kind = line.split(" ")[:3]
+        # Spaces and the like are written as octal numbers.
+        point = re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), point).rstrip("/")
+        inside = f"{path}/".startswith(f"{point}/")
+        # Of two mounts at one place the later covers the earlier.
+        if inside and len(point) >= len(deepest):
+            deepest, kind = point, its_kind
+    return kind
+
+
 class EmbeddingCache:
     """A persistent store of text vectors, safe for threads and processes of one host.
 
@@ -83,10 +136,13 @@ class EmbeddingCache:
     Attributes
     ----------
     path : Path
+        Where this host keeps it: the folder, or on a network file system the folder
+        ``hosts/{name of the host}`` in it.
 
     Notes
     -----
-    Nothing is opened before the first use. A pickled cache is its path and settings. A
+    Nothing is opened before the first use. A pickled cache is its path and settings;
+    where it arrives on another host, that host has a database of its own. A
     damaged row counts as absent, with a warning, and is made again. When the disk is full
     or read-only, vectors aren't stored, with one warning, and results are the same.
 
@@ -108,20 +164,22 @@ class EmbeddingCache:
     def __init__(self, path=None, *, size_limit=20_000_000_000, storage="float32"):
         # Absolute: a worker that gets this cache may have another working directory.
         place = default_directory() if path is None else Path(path).expanduser()
-        self.path = place.absolute()
+        self._place = place.absolute()
         self.size_limit = size_limit
         self.storage = storage
         self._start()
 
     def _start(self):
+        self.path = host_folder(self._place)
         self._local = threading.local()
         self._warned = set()
+        self.takes_turns = True
         _living[id(self)] = self
 
     # --- identity --------------------------------------------------------------------
 
     def _settings(self):
-        return str(self.path), self.size_limit, self.storage
+        return str(self._place), self.size_limit, self.storage
 
     def __repr__(self):
         path, size_limit, storage = self._settings()
@@ -139,8 +197,8 @@ class EmbeddingCache:
         )
 
     def __setstate__(self, state):
-        self.__dict__.update(state)
-        self.path = Path(state["path"])
+        self._place = Path(state["path"])
+        self.size_limit, self.storage = state["size_limit"], state["storage"]
         self._start()
 
     def __enter__(self):
@@ -393,12 +451,17 @@ class EmbeddingCache:
     def encode_lock(self, space, device):
         """A context in which no other process encodes for this space and device.
 
+        With ``takes_turns = False`` it is one that holds nobody up, for processes that
+        have texts and a share of the host of their own.
+
         Parameters
         ----------
         space, device : str
         """
         from filelock import FileLock
 
+        if not self.takes_turns:
+            return nullcontext()
         if self._connection(create=True) is None or self._read_only():
             return nullcontext()
         name = hashlib.sha256(f"{space}@{device}".encode()).hexdigest()[:16]

@@ -51,6 +51,7 @@ ORDER = [
     "_display",
     "_adaptation_display",
     "_unembedding",
+    "distributed",
 ]
 
 

@@ -1,0 +1,516 @@
+"""Ray Data, Parquet files that are resumed, and joblib's backends of several hosts."""
+
+import json
+import os
+import pickle
+import random
+import signal
+import sys
+import threading
+
+import joblib
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import WORDS
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import RidgeClassifier
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from sklearn_llm2vec import EmbeddingCache, LLMEmbeddingTransformer, layer_pooling_grid
+from sklearn_llm2vec import distributed as ours
+from sklearn_llm2vec.distributed import embed_dataset, embed_parquet
+
+pytestmark = [
+    # Of Ray and Dask themselves, and the sockets that they close late.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """One small Ray on this machine."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    pytest.importorskip("ray.data")
+    import ray
+
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=200_000_000,
+        log_to_driver=False,
+        logging_level="ERROR",
+        _node_ip_address="127.0.0.1",
+    )
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = True
+    yield ray
+    ray.shutdown()
+
+
+def make_table(n_rows, seed=0):
+    rng = random.Random(seed)
+
+    def text():
+        if rng.random() < 0.1:
+            return None
+        return " ".join(rng.choices(WORDS, k=rng.randint(1, 12)))
+
+    return pa.table(
+        {
+            "id": list(range(n_rows)),
+            "title": pa.array([text() for _ in range(n_rows)], pa.string()),
+            "price": [rng.random() for _ in range(n_rows)],
+            "review": pa.array([text() for _ in range(n_rows)], pa.string()),
+        }
+    )
+
+
+def features(table, name):
+    """A column of lists as an array; fails where a row has another length."""
+    column = table[name].combine_chunks()
+    assert pa.types.is_fixed_size_list(column.type)
+    assert column.null_count == 0
+    values = column.flatten().to_numpy(zero_copy_only=False)
+    assert values.dtype == np.float32
+    return values.reshape(len(column), -1)
+
+
+def same_bits(got, want):
+    np.testing.assert_array_equal(
+        np.ascontiguousarray(got).view(np.uint32),
+        np.ascontiguousarray(want).view(np.uint32),
+    )
+
+
+def in_blocks(ray, table, n):
+    size = -(-table.num_rows // n)
+    return ray.data.from_arrow([table.slice(i * size, size) for i in range(n)])
+
+
+def all_rows(dataset):
+    return pa.concat_tables(dataset.iter_batches(batch_format="pyarrow"))
+
+
+def dying(model, flag, **params):
+    """A transformer whose process is killed in its third transform, but only once."""
+
+    class Dying(LLMEmbeddingTransformer):  # local, so that it travels by value
+        def transform(self, X):
+            self.n_calls = getattr(self, "n_calls", 0) + 1
+            if self.n_calls == 3:
+                try:
+                    os.close(os.open(flag, os.O_CREAT | os.O_EXCL))
+                except FileExistsError:
+                    pass
+                else:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return super().transform(X)
+
+    return Dying(model, **params)
+
+
+# --- one process: files and what made them ---------------------------------------------
+
+
+def embedder(model, columns=("title",), outputs=None, **params):
+    params = {"cache": False, **params}
+    transformer = LLMEmbeddingTransformer(model, **params)
+    outputs = outputs or [f"{name}_embedding" for name in columns]
+    return ours._Embedder(transformer, list(columns), outputs, 1)
+
+
+def embed_one(made, folder, table=None, batch_size=7):
+    """Embed a file of a folder; return source, target and mark."""
+    source = ours._open_place(str(folder / "in.parquet"))
+    if table is not None:
+        pq.write_table(table, source.path)
+    target = ours._open_place(str(folder / "out" / "in.parquet"))
+    mark = ours._mark(ours._identity(made), ours._source_mark(source))
+    ours._embed_file(made, source, target, mark, batch_size)
+    return source, target, mark
+
+
+def finished(made, source, target, overwrite=False):
+    identity, mark = ours._identity(made), ours._source_mark(source)
+    return ours._is_finished(target, identity, mark, overwrite)
+
+
+def test_a_file_has_all_columns_and_the_features_of_transform(llama, tmp_path):
+    table = make_table(40)
+    made = embedder(llama, ("review", "title"), missing="nan", normalize=True)
+    _, target, mark = embed_one(made, tmp_path, table)
+    got = pq.read_table(target.path)
+    assert got.select(table.column_names).equals(table)
+    assert got.column_names[4:] == ["review_embedding", "title_embedding"]
+    plain = LLMEmbeddingTransformer(llama, cache=False, missing="nan", normalize=True)
+    want = plain.fit_transform(table.select(["review", "title"]))
+    same_bits(features(got, "review_embedding"), want[:, :32])
+    same_bits(features(got, "title_embedding"), want[:, 32:])
+    assert np.isnan(features(got, "title_embedding")).any()
+    assert json.loads(pq.read_metadata(target.path).metadata[ours.KEY]) == mark
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["in.parquet"]
+
+
+def test_a_file_without_rows(llama, tmp_path):
+    made = embedder(llama)
+    source, target, _ = embed_one(made, tmp_path, make_table(0))
+    got = pq.read_table(target.path)
+    assert (got.num_rows, got.schema.field("title_embedding").type) == (
+        0,
+        pa.list_(pa.float32(), 32),
+    )
+    assert finished(made, source, target)
+
+
+def test_a_fault_in_the_middle_leaves_nothing(llama, tmp_path, monkeypatch):
+    made = embedder(llama)
+    transform, sizes = made.transformer.transform, []
+
+    def fail(X):
+        sizes.append(len(X))
+        if len(sizes) == 3:
+            raise KeyboardInterrupt
+        return transform(X)
+
+    made.transformer.transform = fail
+    with pytest.raises(KeyboardInterrupt):
+        embed_one(made, tmp_path, make_table(40))
+    assert sizes == [7, 7, 7]
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_counts_as_finished(llama, tmp_path):
+    made = embedder(llama)
+    table = make_table(20)
+    source, target, _ = embed_one(made, tmp_path, table)
+    assert finished(made, source, target)
+    # As good as the same: these change no feature.
+    assert finished(embedder(llama, batch_tokens=64, cache=True), source, target)
+
+    with pytest.raises(ValueError, match="normalize False, here True"):
+        finished(embedder(llama, normalize=True), source, target)
+    assert not finished(embedder(llama, normalize=True), source, target, overwrite=True)
+
+    whole = open(target.path, "rb").read()
+    for n_bytes in (0, 10, len(whole) // 2, len(whole) - 1):
+        with open(target.path, "wb") as file:
+            file.write(whole[:n_bytes])
+        assert not finished(made, source, target)
+
+    pq.write_table(table, target.path)  # somebody else's
+    with pytest.raises(FileExistsError, match="another program"):
+        finished(made, source, target)
+    assert not finished(made, source, target, overwrite=True)
+
+
+def test_a_changed_input_is_not_finished(llama, tmp_path):
+    made = embedder(llama)
+    table = make_table(20)
+    source, target, _ = embed_one(made, tmp_path, table)
+    state = os.stat(source.path)
+
+    def write(table, time):
+        pq.write_table(table, source.path)
+        os.utime(source.path, ns=(time, time))
+        return finished(made, source, target)
+
+    assert write(table, state.st_mtime_ns)
+    assert not write(table, state.st_mtime_ns + 1000)
+    # An older file in its place, with its old time: other rows, and other statistics.
+    titles = pa.array(["zz", *table["title"].to_pylist()[1:]], pa.string())
+    assert not write(table.set_column(1, "title", titles), state.st_mtime_ns)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"layer": 2},
+        {"layer": (1, 2)},
+        {"pooling": "last"},
+        {"normalize": True},
+        {"missing": "nan"},
+        {"attention": "bidirectional"},
+        {"template": "the {text}"},
+        {"max_length": 5},
+    ],
+)
+def test_the_identity_names_what_changes_features(llama, change):
+    plain = ours._identity(embedder(llama))
+    other = ours._identity(embedder(llama, **change))
+    assert other != plain
+    assert ours._difference(plain, other)
+    assert json.loads(json.dumps(other)) == other
+
+
+def test_the_identity_follows_set_params_and_the_pca(llama):
+    table = make_table(30)
+    fitted = LLMEmbeddingTransformer(llama, n_components=3, cache=False)
+    fitted.fit(table.select(["title"]))
+
+    def identity(transformer):
+        return ours._identity(ours._Embedder(transformer, ["title"], ["e"], 1))
+
+    before = identity(fitted)
+    other = clone(fitted).fit(make_table(30, seed=1).select(["title"]))
+    assert identity(other) == {**before, "pca": identity(other)["pca"]} != before
+    changed = identity(fitted.set_params(layer=1, normalize=True))
+    assert (changed["layer"], changed["normalize"]) == (1, True)
+    assert changed["pca"] == before["pca"]
+
+
+def test_a_file_system_of_fsspec(llama, tmp_path):
+    place = ours._open_place("memory://embedded")
+    source = ours._open_place(str(tmp_path / "a.parquet"))
+    pq.write_table(make_table(20), source.path)
+    made = embedder(llama)
+    mark = ours._mark(ours._identity(made), ours._source_mark(source))
+    assert not finished(made, source, place.join("a.parquet"))
+    assert ours._embed_file(made, source, place.join("a.parquet"), mark, 8) == 20
+    assert finished(made, source, place.join("a.parquet"))
+    folder, names = ours._list_files(place)
+    assert names == ["a.parquet"]
+    with folder.system.open_input_file(folder.join(names[0]).path) as file:
+        got = pq.read_table(file)
+    want = made.transformer.transform(got.select(["title"]))
+    same_bits(features(got, "title_embedding"), want)
+
+
+def test_which_files_are_listed(tmp_path):
+    names = ["b.parquet", "a/c.parquet", ".b.part", "a/_x.parquet", ".d/e.parquet", "f"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    place = ours._open_place(str(tmp_path))
+    assert ours._list_files(place) == (place, ["a/c.parquet", "b.parquet"])
+    assert ours._list_files(place.join("b.parquet")) == (place, ["b.parquet"])
+    for nothing in (".d/none", "none"):
+        with pytest.raises(FileNotFoundError, match=nothing):
+            ours._list_files(place.join(nothing))
+
+
+def test_actors_dont_wait_for_each_other(llama, tmp_path):
+    made = embedder(llama, cache=str(tmp_path))
+    source = made.transformer._source()
+    done = threading.Event()
+
+    def work():
+        made(make_table(10))
+        done.set()
+
+    # Another actor of this host is encoding.
+    with EmbeddingCache(tmp_path).encode_lock(source.spec.fingerprint, source.device):
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        assert done.wait(60)
+    thread.join()
+    assert EmbeddingCache(tmp_path).info()["texts_encoded"] > 0
+
+
+def test_a_fitted_transformer_in_another_process(llama):
+    table = make_table(60)
+    encoder = LLMEmbeddingTransformer(
+        llama,
+        template="{title} of {review}",
+        n_components=4,
+        normalize=True,
+        cache=False,
+    )
+    encoder.fit(table.select(["title", "review"]).to_pandas())
+    columns, outputs = ours._check_task(encoder, None, None)
+    assert (columns, outputs) == (["title", "review"], ["embedding"])
+    arrived = pickle.loads(pickle.dumps(encoder))
+    got = ours._Embedder(arrived, columns, outputs, 1)(table)
+    want = encoder.transform(table.select(columns))
+    assert want.shape == (60, 4)
+    same_bits(features(got, "embedding"), want)
+
+
+# --- refusals --------------------------------------------------------------------------
+
+
+def test_what_must_learn_is_refused_before_ray_starts(llama, tmp_path):
+    ray = pytest.importorskip("ray")
+    was_running = ray.is_initialized()
+    encoder = LLMEmbeddingTransformer(llama, n_components=2)
+    with pytest.raises(NotFittedError, match="is not fitted yet. With 'n_components'"):
+        embed_parquet(tmp_path, tmp_path / "out", encoder, "title")
+    assert ray.is_initialized() == was_running
+
+
+@pytest.mark.parametrize("absent", ["ray.data", "pyarrow.parquet"])
+def test_the_extra_is_named(monkeypatch, absent):
+    monkeypatch.setitem(sys.modules, absent, None)
+    with pytest.raises(ImportError, match=r"pip install 'sklearn-llm2vec\[ray\]'"):
+        embed_parquet("a", "b", LLMEmbeddingTransformer(), "title")
+
+
+@pytest.mark.parametrize(
+    "change, error, sentence",
+    [
+        ({"transformer": make_pipeline("passthrough")}, TypeError, "Got Pipeline"),
+        ({"columns": None}, ValueError, "'columns' parameter must name"),
+        ({"output_columns": ["a", "b"]}, ValueError, "must be 1 distinct names"),
+        ({"output_columns": "title"}, ValueError, "must be 1 distinct names"),
+        ({"concurrency": 0}, ValueError, "'concurrency' parameter must be"),
+        ({"concurrency": (3, 2)}, ValueError, "the fewest and the most"),
+        ({"num_cpus": "2"}, ValueError, "'num_cpus' parameter must be"),
+        ({"batch_size": True}, ValueError, "'batch_size' parameter must be"),
+    ],
+)
+def test_wrong_arguments(llama, tmp_path, change, error, sentence):
+    arguments = {
+        "transformer": LLMEmbeddingTransformer(llama),
+        "columns": "title",
+        **change,
+    }
+    with pytest.raises(error, match=sentence):
+        embed_parquet(tmp_path, tmp_path / "out", **arguments)
+
+
+def test_columns_other_than_those_of_fit(llama, tmp_path):
+    table = make_table(10)
+    encoder = LLMEmbeddingTransformer(llama, cache=False).fit(table.select(["title"]))
+    with pytest.raises(ValueError, match="feature names should match"):
+        embed_parquet(tmp_path, tmp_path / "out", encoder, "review")
+
+
+# --- Ray Data --------------------------------------------------------------------------
+
+
+def test_a_dataset_gets_the_features_of_transform_though_an_actor_is_killed(
+    cluster, llama, tmp_path
+):
+    table = make_table(60)
+    flag = tmp_path / "died"
+    encoder = dying(llama, str(flag), cache=False, missing="nan", layer=2)
+    encoder.set_output(transform="pandas")
+    dataset = in_blocks(cluster, table, 4)
+    with pytest.raises(ValueError, match="no \\['text'\\], but"):
+        embed_dataset(dataset, encoder, "text")
+    with pytest.raises(TypeError, match="ray.data.Dataset. Got Table"):
+        embed_dataset(table, encoder, "title")
+    made = embed_dataset(
+        dataset, encoder, ["title", "review"], concurrency=2, batch_size=5
+    )
+    got = all_rows(made)
+    assert flag.exists()
+    assert sorted(got["id"].to_pylist()) == list(range(60))
+    got = got.take(pa.compute.sort_indices(got["id"]))
+    added = ["title_embedding", "review_embedding"]
+    assert got.column_names == [*table.column_names, *added]
+    assert got.select(table.column_names).equals(table)
+    want = clone(encoder).set_output(transform="default")
+    want = want.fit_transform(table.select(["title", "review"]))
+    same_bits(features(got, "title_embedding"), want[:, :32])
+    same_bits(features(got, "review_embedding"), want[:, 32:])
+
+
+def test_parquet_files_a_killed_actor_and_a_second_call(cluster, llama, tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    (source / "deep").mkdir(parents=True)
+    names = ["a.parquet", "b.parquet", "deep/c.parquet"]
+    tables = {name: make_table(30, seed) for seed, name in enumerate(names)}
+    for name, table in tables.items():
+        pq.write_table(table, source / name, row_group_size=11)
+    flag, cache = tmp_path / "died", EmbeddingCache(tmp_path / "cache")
+    encoder = dying(llama, str(flag), cache=cache)
+    settings = {"columns": "title", "concurrency": 1, "batch_size": 8}
+
+    report = embed_parquet(source, out, encoder, **settings)
+    assert report == (3, 0, 3, 90)
+    assert flag.exists()
+    plain = LLMEmbeddingTransformer(llama, cache=False)
+    for name, table in tables.items():
+        got = pq.read_table(out / name)
+        assert got.drop_columns("title_embedding").equals(table)
+        want = plain.fit_transform(table.select(["title"]))
+        same_bits(features(got, "title_embedding"), want)
+    parts = [path.name for path in out.rglob("*.part")]
+    assert len(parts) <= 1  # of the process that was killed
+
+    n_encoded = cache.info()["texts_encoded"]
+    before = {name: os.stat(out / name).st_mtime_ns for name in names}
+    assert embed_parquet(source, out, encoder, **settings) == (3, 3, 0, 0)
+    os.unlink(out / "a.parquet")
+    pq.write_table(make_table(25, seed=9), source / "deep/c.parquet")
+    assert embed_parquet(source, out, encoder, **settings) == (3, 1, 2, 55)
+    assert os.stat(out / "b.parquet").st_mtime_ns == before["b.parquet"]
+    assert pq.read_table(out / "deep/c.parquet").num_rows == 25
+    new = set(make_table(25, seed=9)["title"].to_pylist()) - {None}
+    assert cache.info()["texts_encoded"] <= n_encoded + len(new)
+
+    other = clone(encoder).set_params(normalize=True)
+    with pytest.raises(ValueError, match="normalize False, here True"):
+        embed_parquet(source, out, other, **settings)
+    with pytest.raises(ValueError, match="a folder apart from 'source'"):
+        embed_parquet(source, source / "out", encoder, **settings)
+    with pytest.raises(ValueError, match="a folder apart from 'source'"):
+        embed_parquet(source / "a.parquet", source, encoder, overwrite=True, **settings)
+
+
+# --- a search over several processes of a cluster --------------------------------------
+
+
+@pytest.fixture
+def search(llama, tmp_path):
+    """A search whose cache is new, its data, and the scores of one process."""
+    rng = np.random.default_rng(0)
+    texts = sorted({" ".join(rng.choice(WORDS, rng.integers(3, 9))) for _ in range(60)})
+    y = [text.split()[0] in WORDS[:20] for text in texts]
+
+    def make(cache):
+        pipe = make_pipeline(
+            LLMEmbeddingTransformer(llama, cache=cache), RidgeClassifier()
+        )
+        grid = layer_pooling_grid(pipe, layers=[1, 3, 4], poolings=["mean", "last"])
+        return GridSearchCV(pipe, grid, cv=3, n_jobs=2, error_score="raise")
+
+    cache = EmbeddingCache(tmp_path / "cache")
+    alone = make(EmbeddingCache(tmp_path / "alone")).set_params(n_jobs=1)
+    return make(cache), texts, np.array(y), cache, alone
+
+
+def check_search(search, texts, y, cache, alone):
+    alone.fit(texts, y)
+    for name, values in alone.cv_results_.items():
+        if name.endswith("_test_score") and name != "rank_test_score":
+            np.testing.assert_array_equal(search.cv_results_[name], values)
+    assert search.best_params_ == alone.best_params_
+    assert cache.info()["texts_encoded"] == len(texts)
+
+
+def test_a_search_with_the_ray_backend(cluster, search):
+    from ray.util.joblib import register_ray
+
+    search, texts, y, cache, alone = search
+    register_ray()
+    with joblib.parallel_config("ray"):
+        search.fit(texts, y)
+    check_search(search, texts, y, cache, alone)
+
+
+def test_a_search_with_the_dask_backend(search):
+    dask = pytest.importorskip("distributed")
+    search, texts, y, cache, alone = search
+    with (
+        dask.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address=None,
+            host="127.0.0.1",
+            local_directory=str(cache.path.parent / "dask"),
+        ) as local,
+        dask.Client(local),
+        joblib.parallel_config("dask"),
+    ):
+        search.fit(texts, y)
+    check_search(search, texts, y, cache, alone)
