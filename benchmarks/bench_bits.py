@@ -1,9 +1,9 @@
 """The same bits whatever stands beside a text: batch, order, cache, keep, threads, depth.
 
-300 real texts of 1 to 512 tokens (Banking77, and cuts from Wikipedia), MiniLM and a tiny
-random Llama, float32 on the CPU. Every variant is compared with one pass over all texts
-that keeps every layer and pooling; a text counts as differing if any bit of its vectors
-does. Bar: 0 in every variant.
+300 real texts of 1 to 512 tokens (Banking77, and cuts from Wikipedia), MiniLM, a tiny
+random Llama and one wide enough for packed weights, float32 on the CPU. Every variant is
+compared with one pass over all texts that keeps every layer and pooling; a text counts as
+differing if any bit of its vectors does. Bar: 0 in every variant.
 
     python benchmarks/bench_bits.py [--small]
 """
@@ -152,6 +152,9 @@ def main():
         rows = check_model("minilm", harness.MINILM, texts, root, True, args.alone)
         folder = harness.random_llama(root / "llama", words=words)
         rows += check_model("llama", folder, texts, root, False, args.alone)
+        shape = {"hidden": 576, "intermediate": 1536, "heads": 9, "kv_heads": 3}
+        folder = harness.random_llama(root / "wide", words=words, **shape)
+        rows += check_model("wide llama", folder, texts, root, False, args.alone)
     harness.print_table(["model", "variant", "texts", "differing"], rows)
     harness.finish(
         args,

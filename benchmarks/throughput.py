@@ -7,14 +7,11 @@ Parts, each a table and figures in the last JSON line (``--part`` chooses):
   Runtime and OpenVINO (where they are installed), interleaved, medians.
 - llama: a random Llama of SmolLM-135M's shape, ours and sentence-transformers.
 - one: latency of `transform` on one text over the bare forward pass of that text.
-- growth: time and memory for 1,000 texts to 100,000 (``--growth`` for others) through
-  a small real decoder, without a cache, with one, and into a memory-mapped file.
-- gpu: a 7B Llama, 0.6B and MiniLM shapes in bfloat16 on an accelerator; skipped without.
 
 The floor is the time that the matrix products of the real tokens take at the rate that
 this machine reaches in one large product a thread, measured between the rounds.
 
-    python benchmarks/throughput.py [--small] [--part minilm llama one growth gpu]
+    python benchmarks/throughput.py [--small] [--part minilm llama one]
 """
 
 import statistics
@@ -163,7 +160,7 @@ def mean_of(states, mask):
 
 
 def by_skrub(folder, max_length):
-    """skrub's TextEncoder without its PCA."""
+    """TextEncoder of skrub without its PCA."""
     import pandas as pd
     from skrub import TextEncoder
 
@@ -173,7 +170,7 @@ def by_skrub(folder, max_length):
 
 
 def by_embetter(folder, max_length):
-    """embetter's SentenceEncoder."""
+    """SentenceEncoder of embetter."""
     from embetter.text import SentenceEncoder
 
     return SentenceEncoder(str(folder), device="cpu").transform
@@ -199,7 +196,8 @@ def by_runtime(folder, max_length, make_session):
             ids, mask = batch["input_ids"], batch["attention_mask"]
             states = run(ids.astype(np.int64), mask.astype(np.int64))
             mask = mask[..., None].astype(np.float32)
-            for i, vector in zip(chosen, (states * mask).sum(1) / mask.sum(1)):
+            means = (states * mask).sum(1) / mask.sum(1)
+            for i, vector in zip(chosen, means, strict=True):
                 vectors[i] = vector
             start += n
         return np.stack(vectors)
@@ -269,7 +267,10 @@ def everyone(folder, root, max_length, batch_sizes, runtimes):
         print(f"left out: ONNX Runtime and OpenVINO; {missing} are not installed")
         return
     path = export_onnx(folder, root / "model.onnx")
-    for package, make in (("onnxruntime", onnx_session), ("openvino", openvino_session)):
+    for package, make in (
+        ("onnxruntime", onnx_session),
+        ("openvino", openvino_session),
+    ):
         if find_spec(package):
             yield package, by_runtime(folder, max_length, lambda _, m=make: m(path))
         else:
@@ -291,8 +292,10 @@ def compare(functions, texts, rounds, n_operations, n_tokens):
         for name, function in functions.items():
             rate = matmul_rate()
             started = time.perf_counter()
-            vectors[name] = np.asarray(function(texts))
+            found = np.asarray(function(texts))
             seconds[name].append(time.perf_counter() - started)
+            # Some give unit length and some don't: compare directions.
+            vectors[name] = found / np.linalg.norm(found, axis=1, keepdims=True)
             floors.append((name, n_operations / rate))
             print(f"  {name}: {seconds[name][-1]:.2f} s", flush=True)
     reference = next(iter(vectors.values()))

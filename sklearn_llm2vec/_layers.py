@@ -167,6 +167,18 @@ class HiddenStates:
             one.__dict__.clear()
         return kept
 
+    @torch.inference_mode()
+    def of_some_tokens(self):
+        """Every hidden state of 16 tokens, to compare before a change and after it.
+
+        Returns
+        -------
+        list of tensors of shape (1, 16, hidden)
+        """
+        wanted = range(self.depth + 1)
+        found = self(_some_ids(self.network), wanted, lambda states: states.clone())
+        return [found[k] for k in wanted]
+
     def cut(self, depth):
         """Let go of the layers after `depth`; passes stop there from now on."""
         if self.layers is not None and depth < self.depth:
@@ -250,12 +262,16 @@ class HiddenStates:
 @torch.inference_mode()
 def _reference(network):
     """Some tokens and the hidden states that transformers returns for them, or None."""
-    vocabulary = network.get_input_embeddings().weight.shape[0]
-    device = next(network.parameters()).device
-    # 16 tokens: fewer would be computed by another kernel, and compare worse.
-    ids = (torch.arange(16, device=device) * 7 + 5).remainder(vocabulary)[None]
+    ids = _some_ids(network)
     try:
         output = network(input_ids=ids, output_hidden_states=True)
         return ids, output.hidden_states
     except (KeyError, IndexError, AttributeError, TypeError):
         return ids, None
+
+
+def _some_ids(network):
+    vocabulary = network.get_input_embeddings().weight.shape[0]
+    device = next(network.parameters()).device
+    # 16 tokens: fewer would be computed by another kernel, and compare worse.
+    return (torch.arange(16, device=device) * 7 + 5).remainder(vocabulary)[None]

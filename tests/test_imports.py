@@ -25,6 +25,7 @@ ORDER = [
     "_tokens",
     "_examples",
     "_heads",
+    "_packing",
     "_memo",
     "_handover",
     "_inputs",

@@ -1,0 +1,96 @@
+"""Packing: a network's matrices laid out once as the CPU's product wants them.
+
+torch hands a linear layer's weight to the matrix product as it lies and copies the bias
+into the result first. oneDNN, which comes with torch, can keep the weight in its own
+order of blocks: measured on two CPUs' instruction sets (AVX2, AVX-512) its products are
+then 6 to 35 % faster, most with few tokens, and a row's result has the same bits for any
+number of rows from 2 on. Packed weights take the place of the plain ones, so memory stays
+the same. This file doesn't know layers, texts or where a model came from.
+"""
+
+import functools
+import platform
+
+import torch
+
+__all__ = ["can_pack", "pack", "unpack"]
+
+# Smaller products are over before oneDNN has prepared itself.
+MIN_WEIGHTS = 2**16
+
+
+def can_pack(device, dtype):
+    """Whether oneDNN's packed products were measured for this device and dtype.
+
+    Parameters
+    ----------
+    device : torch.device
+    dtype : torch.dtype
+    """
+    return (
+        device.type == "cpu"
+        and dtype == torch.float32
+        and platform.machine() in ("x86_64", "AMD64")
+        and torch.backends.mkldnn.is_available()
+    )
+
+
+@torch.no_grad()
+def pack(network):
+    """Pack the weights of a network's linear layers, one after the other, in place.
+
+    A packed layer's ``weight`` is a tensor of the same shape on the device "meta": it
+    still says how large it is. Code that computes with it itself fails or gets nonsense,
+    so compare what the network computes before and after.
+
+    Returns
+    -------
+    list of torch modules
+        Those that were packed, for `unpack`.
+    """
+    packed = []
+    for module in network.modules():
+        weight = _plain_weight(module)
+        if weight is None or weight.numel() < MIN_WEIGHTS:
+            continue
+        blocks = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
+        module.forward = functools.partial(_product, blocks, module.bias)
+        module.weight = torch.nn.Parameter(
+            torch.empty_like(module.weight, device="meta"), requires_grad=False
+        )
+        packed.append(module)
+    return packed
+
+
+@torch.no_grad()
+def unpack(modules):
+    """Give packed modules their plain weights again: the same numbers."""
+    for module in modules:
+        weight = module.forward.args[0].to_dense()  # (out, in)
+        if not isinstance(module, torch.nn.Linear):
+            weight = weight.t().contiguous()
+        module.weight = torch.nn.Parameter(weight, requires_grad=False)
+        del module.forward
+
+
+def _plain_weight(module):
+    """A linear layer's weight as (out, in), or None for anything else.
+
+    Subclasses of torch's layer may do more than the product, and keep theirs.
+    """
+    if "forward" in vars(module):
+        return None
+    if type(module) is torch.nn.Linear:
+        return module.weight
+    # GPT-2's linear layer: its weight is (in, out).
+    if (
+        type(module).__name__ == "Conv1D"
+        and type(module).__module__ == "transformers.pytorch_utils"
+    ):
+        return module.weight.t()
+    return None
+
+
+def _product(blocks, bias, states):
+    # states: (..., in) -> (..., out)
+    return torch.ops.mkldnn._linear_pointwise(states, blocks, bias, "none", [], "")
