@@ -15,6 +15,7 @@ PACKAGE = Path(sklearn_llm2vec.__file__).parent
 # From the bottom up: a file imports only from those before it, inside functions too.
 ORDER = [
     "_pooling",
+    "_blocks",
     "_losses",
     "_recipe",
     "_rowwise",
