@@ -45,6 +45,7 @@ ORDER = [
     "_training_texts",
     "adapt",
     "_encoder",
+    "endpoint",
     "_vectors",
     "_parameters",
     "_transformer",
