@@ -224,7 +224,7 @@ class EndpointEncoder:
                         block, finished = _as_block(finished), []
                         yield block
                         since = time.monotonic()
-            except (ValueError, OSError):
+            except Exception:
                 if finished:
                     yield _as_block(finished)
                 raise
