@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from sklearn_llm2vec._batching import exact_length_batches, fill_rows
+from sklearn_llm2vec._blocks import Block
 from sklearn_llm2vec._pooling import pool_all
 from sklearn_llm2vec._prepending import PLACEHOLDER, TokenPrepending
 from sklearn_llm2vec._tokens import Row, TextTokenizer
@@ -34,25 +35,6 @@ BLOCK_SECONDS = 2.0
 # Small batches stay in a CPU's caches; an accelerator wants large ones.
 CPU_TOKENS = 1024
 ACCELERATOR_TOKENS = 16384
-
-
-@dataclass
-class Block:
-    """Some finished texts.
-
-    Attributes
-    ----------
-    rows : ndarray of int, shape (n_rows,)
-        Positions in the texts that were given.
-    cells : dict of (int, str) to float32 ndarray of shape (n_rows, hidden)
-        One array for each (layer, pooling).
-    n_tokens : int
-        Tokens that went through the model for them.
-    """
-
-    rows: np.ndarray
-    cells: dict
-    n_tokens: int
 
 
 @dataclass

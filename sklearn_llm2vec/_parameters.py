@@ -6,8 +6,10 @@ its folder says. This file doesn't know texts, caches or what is learned.
 
 import numbers
 import os
+import re
 import sys
 import warnings
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -36,6 +38,61 @@ def check_parameters(params):
                 f"The {name!r} parameter of LLMEmbeddingTransformer must be {expected}. "
                 f"Got {value!r} instead."
             )
+    _check_endpoint(params)
+
+
+def _check_endpoint(params):
+    """Raise for an endpoint that is none, and for what a server decides by itself."""
+    # Values that may hold a secret aren't shown.
+    name = params.api_key_env
+    if not (name is None or (isinstance(name, str) and _ENV_NAME.fullmatch(name))):
+        raise ValueError(
+            "The 'api_key_env' parameter of LLMEmbeddingTransformer must be the name of "
+            "an environment variable or None. Got something else instead (not shown): "
+            "put the key into the variable, and its name here."
+        )
+    if params.endpoint is None:
+        return
+    if not _is_url(params.endpoint):
+        raise ValueError(
+            "The 'endpoint' parameter of LLMEmbeddingTransformer must be the base URL of "
+            "an OpenAI-compatible server, such as 'http://localhost:8000/v1', without "
+            "user, password and query, or None. Got something else instead (not shown): "
+            "give a key by the environment variable that 'api_key_env' names."
+        )
+    if not isinstance(params.model, str):
+        raise ValueError(
+            "The 'model' parameter of LLMEmbeddingTransformer must be the served name, a "
+            f"str, with 'endpoint'. Got {params.model!r} instead."
+        )
+    if params.template == "chat" or params.template in PRESETS:
+        raise ValueError(
+            "With 'endpoint' the 'template' parameter of LLMEmbeddingTransformer must be "
+            "None, 'row' or a string with '{text}' or names of columns in it: presets "
+            "need a pooling that the server may not have, and a chat template lies with "
+            f"the model. Got {params.template!r} instead. Write the prompt out, or load "
+            "the model here."
+        )
+    for name, default in DECIDED_BY_A_SERVER.items():
+        value = getattr(params, name)
+        if value != default:
+            raise ValueError(
+                f"The {name!r} parameter of LLMEmbeddingTransformer must be {default!r} "
+                f"with 'endpoint', where the server decides. Got {value!r} instead. "
+                "Leave it out, or leave 'endpoint' out and load the model here."
+            )
+
+
+def _is_url(value):
+    if not isinstance(value, str):
+        return False
+    try:
+        parts = urlsplit(value.strip())
+        _ = parts.port  # raises for one that is no number
+    except ValueError:
+        return False
+    secret = "@" in parts.netloc or parts.query or parts.fragment
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not secret
 
 
 def resolve_layer(layer, n_layers):
@@ -205,6 +262,27 @@ _PARAMETERS = {
     ),
     "trust_remote_code": _flag,
     "verbose": _one_of("auto", True, False),
+}
+
+
+_ENV_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+
+# What can't be chosen with an endpoint, and the defaults that it is left at.
+DECIDED_BY_A_SERVER = {
+    "layer": -1,
+    "pooling": "auto",
+    "special_tokens": "auto",
+    "attention": "auto",
+    "token_prepending": None,
+    "adapters": None,
+    "adapt": None,
+    "max_length": None,
+    "long_texts": "truncate",
+    "chunk_overlap": 0,
+    "keep": "auto",
+    "device": None,
+    "dtype": "auto",
+    "trust_remote_code": False,
 }
 
 

@@ -76,6 +76,12 @@ def layer_pooling_grid(estimator, *, layers="all", poolings=ALL_POOLINGS, prefix
         )
     prefix = choose_prefix(found, prefix, "layer_pooling_grid")
     transformer = found[prefix]
+    if transformer.endpoint is not None:
+        raise ValueError(
+            "layer_pooling_grid expects an LLMEmbeddingTransformer whose layers can be "
+            f"chosen. Got one with endpoint={transformer.endpoint!r} instead, "
+            "where the server decides."
+        )
     poolings = _check_poolings(poolings)
     n_layers = read_model(
         transformer.model,

@@ -41,6 +41,7 @@ from sklearn_llm2vec._vectors import (
     open_cache,
 )
 from sklearn_llm2vec.adapt import adapt
+from sklearn_llm2vec.endpoint import CELL, ServedSpec, read_served_model
 
 __all__ = ["LLMEmbeddingTransformer"]
 
@@ -55,7 +56,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     model : str or path-like, default="sentence-transformers/all-MiniLM-L6-v2"
-        Hub id or local folder. Weights must be in safetensors format.
+        Hub id or local folder. Weights must be in safetensors format. With `endpoint` the
+        name under which the server has it.
     layer : int, float or tuple, default=-1
         Which hidden state, as transformers numbers them: 0 the embeddings, L (the number
         of layers) the last, after the final norm. Negative from the end. A float in
@@ -132,11 +134,22 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         Of the model's arithmetic. "auto" is bfloat16 on an accelerator that has it, else
         float32. The features are float32 in any case.
     batch_tokens : int or "auto", default="auto"
-        Most tokens in one pass of the model. Changes speed and memory, no vector.
+        Most tokens in one pass of the model, or by an estimate in one request to an
+        `endpoint`. Changes speed and memory, no vector.
     revision : str or None, default=None
-        Branch, tag or commit of the model on the hub.
+        Branch, tag or commit of the model on the hub. With `endpoint` any word of yours
+        for what the server has under the name: another one means other vectors.
     trust_remote_code : bool, default=False
         Whether Python code in the model's folder may run.
+    endpoint : str or None, default=None
+        Base URL of an OpenAI-compatible embeddings server, such as
+        ``"http://localhost:8000/v1"``: vectors are asked for there, and nothing is loaded
+        here. Whatever only the model's owner can choose (`layer`, `pooling`,
+        `attention`, `max_length`, ...) must stay at its default; `template` may be a
+        string or "row". Needs extra ``endpoint``.
+    api_key_env : str or None, default="OPENAI_API_KEY"
+        Name of the environment variable whose value is sent to `endpoint` as the key;
+        None, or a variable that isn't set, sends none. The key itself is kept nowhere.
     verbose : "auto" or bool, default="auto"
         Progress bar; "auto" shows it when encoding lasts longer than 3 seconds.
     random_state : int, RandomState instance or None, default=None
@@ -145,11 +158,11 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     n_layers_ : int
-        Layers of the model; it has one hidden state more.
+        Layers of the model; it has one hidden state more. None with `endpoint`.
     layer_ : int or tuple of int
-        The layer or layers in use, counted from 0.
+        The layer or layers in use, counted from 0. -1 with `endpoint`: the server's.
     pooling_ : str
-        The pooling in use.
+        The pooling in use. "auto" with `endpoint`: the server's.
     embedding_dim_ : int
         Features of one text column before PCA.
     fingerprint_ : str
@@ -166,7 +179,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         ``stage``, ``step``, ``loss`` and ``learning_rate`` of each step of `adapt`.
     last_report_ : Report
         What the last `transform` did: ``texts``, ``unique``, ``cached``, ``encoded``,
-        ``tokens``, ``seconds``, ``bytes_written``.
+        ``tokens`` (with `endpoint` those that the server counts), ``seconds``,
+        ``bytes_written``.
 
     See Also
     --------
@@ -225,6 +239,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         batch_tokens="auto",
         revision=None,
         trust_remote_code=False,
+        endpoint=None,
+        api_key_env="OPENAI_API_KEY",
         verbose="auto",
         random_state=None,
     ):
@@ -250,6 +266,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         self.batch_tokens = batch_tokens
         self.revision = revision
         self.trust_remote_code = trust_remote_code
+        self.endpoint = endpoint
+        self.api_key_env = api_key_env
         self.verbose = verbose
         self.random_state = random_state
 
@@ -278,6 +296,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             when the model is in no place.
         FloatingPointError
             When the loss of a training is no number.
+        ConnectionError
+            When an `endpoint` doesn't answer.
         """
         self._fit(X, y)
         return self
@@ -309,6 +329,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         ValueError, TypeError
             For data of the wrong kind, other columns than in `fit`, or a model whose
             files have changed since.
+        ConnectionError
+            When an `endpoint` doesn't answer; what it answered before is in the cache.
         """
         check_parameters(self)
         self._check_is_fitted()
@@ -414,8 +436,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         self._set_columns(columns)
         self._fitted_on_pairs = pairs is not None
         self.n_layers_ = source.model.n_layers
-        self.layer_ = resolve_layer(self.layer, self.n_layers_)
-        self.pooling_ = resolve_pooling(self, source.model, source.spec.attention)
+        self.layer_, self.pooling_ = self._layer_and_pooling(source)
         behind = self._behind(source)
         self.embedding_dim_ = source.model.hidden_size
         if behind is not None:
@@ -452,6 +473,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     def _source(self):
         """The model, the settings and the cache that the parameters mean."""
         cache = open_cache(self.cache)
+        if self.endpoint is not None:
+            return self._served_source(cache)
         model = read_model(
             self.model,
             revision=self.revision,
@@ -477,6 +500,27 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         check_prompt(source)
         return source
 
+    def _served_source(self, cache):
+        """The same for a model that a server has."""
+        model = read_served_model(
+            self.model,
+            self.endpoint,
+            revision=self.revision,
+            api_key_env=self.api_key_env,
+            memo_directory=None if cache is None else cache.path,
+        )
+        plain = self.template in (None, "row", "{text}")
+        template = None if plain else self.template
+        return Source(
+            model=model,
+            spec=ServedSpec(model.endpoint, model.name, model.revision, template),
+            device="endpoint",
+            cache=cache,
+            batch_tokens=self.batch_tokens,
+            keep="requested",
+            verbose=self.verbose,
+        )
+
     def _read(self, X):
         """The texts of X: of its columns, or of its rows."""
         if self.template == "row":
@@ -490,6 +534,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
 
     def _behind(self, source):
         """What the model's folder declares behind its pooling, where it belongs."""
+        if source.is_served:
+            return None
         model, declared = source.model, source.model.declared
         layer = resolve_layer(self.layer, model.n_layers)
         as_declared = self.pooling == "auto" and self.template not in PRESETS
@@ -503,16 +549,18 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             )
         return load_behind(declared, model.digest_modules())
 
+    def _layer_and_pooling(self, source):
+        """The layer or layers counted from 0, and the pooling; a server has its own."""
+        if source.is_served:
+            return CELL
+        layer = resolve_layer(self.layer, source.model.n_layers)
+        return layer, resolve_pooling(self, source.model, source.spec.attention)
+
     def _blocks(self, columns, source):
         """For each column its (vectors, which rows aren't missing)."""
-        layer = resolve_layer(self.layer, source.model.n_layers)
+        layer, pooling = self._layer_and_pooling(source)
         layers = layer if isinstance(layer, tuple) else (layer,)
-        vectors, report = find_vectors(
-            columns.unique,
-            layers,
-            resolve_pooling(self, source.model, source.spec.attention),
-            source,
-        )
+        vectors, report = find_vectors(columns.unique, layers, pooling, source)
         behind = self._behind(source)
         if behind is not None:
             vectors = behind(vectors)
@@ -560,7 +608,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     def _naming_params(self):
         return {
             name: getattr(self, name)
-            for name in ("model", "revision", "adapters", "adapt")
+            for name in ("model", "revision", "adapters", "adapt", "endpoint")
         }
 
     def _check_is_fitted(self):
@@ -598,6 +646,12 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         now = _model_files(source)
         learned = self.n_components is not None or self.adapt is not None
         if fitted != now and (same_name or learned):
+            if source.is_served:
+                raise ValueError(
+                    f"The model {source.model.name!r} at {source.model.endpoint} must be "
+                    f"the one that 'fit' saw. Got another endpoint, name, revision or "
+                    "dimension now. Fit again, or bring the model back."
+                )
             others = "its weights, configuration, tokenizer or adapters"
             if fitted[:-1] == now[:-1]:
                 others = "its declared pooling, dense layers or prompt"
@@ -659,6 +713,9 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
 
 
 def _model_files(source):
+    if source.is_served:
+        model = source.model
+        return model.endpoint, model.name, model.revision, model.hidden_size
     spec = source.spec
     modules = source.model.digest_modules()
     return spec.weights, spec.config, spec.tokenizer, spec.adapters, modules

@@ -4,6 +4,7 @@ The one place that knows both the cache and the encoder, which don't know each o
 torch and transformers are imported only when a text has to go through the model.
 """
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -21,6 +22,7 @@ from sklearn_llm2vec._folders import ModelFolder
 from sklearn_llm2vec._memo import remember
 from sklearn_llm2vec._spec import EncoderSpec, text_keys
 from sklearn_llm2vec._tokens import TextTokenizer, check_room, measure_prompt
+from sklearn_llm2vec.endpoint import EndpointEncoder, ServedModel, ServedSpec
 
 __all__ = [
     "ALL_POOLINGS",
@@ -69,8 +71,8 @@ class Report(NamedTuple):
 class Source:
     """Where vectors come from: a model with its settings, and a cache before it."""
 
-    model: ModelFolder
-    spec: EncoderSpec
+    model: ModelFolder | ServedModel
+    spec: EncoderSpec | ServedSpec
     device: str
     cache: EmbeddingCache | None
     batch_tokens: object = "auto"
@@ -78,6 +80,11 @@ class Source:
     keep: object = "auto"
     verbose: object = "auto"
     adapters: tuple = ()
+
+    @property
+    def is_served(self):
+        """Whether a server has the model: nothing is loaded here, or lent to others."""
+        return isinstance(self.model, ServedModel)
 
     @property
     def place(self):
@@ -234,7 +241,7 @@ class _Work:
         encoder = load_encoder(self.source, max(layers))
         if self.cache is not None:
             self.cache.describe(self.space, space_note(self.source))
-            if _handover.is_worker():
+            if _handover.is_worker() and not self.source.is_served:
                 _handover.offer(
                     self.cache.path, self.source.place, _offered(self.source)
                 )
@@ -257,6 +264,8 @@ class _Work:
     def _is_loaded(self, layers):
         import sys
 
+        if self.source.is_served:
+            return True
         if "torch" not in sys.modules:
             return False
         from sklearn_llm2vec._models import loaded_model
@@ -325,6 +334,12 @@ def _mean(arrays):
 
 def load_encoder(source, depth):
     """The encoder of a source, with at least `depth` layers."""
+    if source.is_served:
+        return EndpointEncoder(
+            source.model,
+            template=source.spec.template,
+            batch_tokens=source.batch_tokens,
+        )
     from sklearn_llm2vec._encoder import Encoder
     from sklearn_llm2vec._models import load_model
 
@@ -406,6 +421,8 @@ def _begin(text):
 
 def space_note(source):
     """What a space is made of, for people who look into the cache."""
+    if source.is_served:
+        return dataclasses.asdict(source.spec)
     import torch
     import transformers
 

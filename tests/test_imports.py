@@ -15,6 +15,7 @@ PACKAGE = Path(sklearn_llm2vec.__file__).parent
 # From the bottom up: a file imports only from those before it, inside functions too.
 ORDER = [
     "_pooling",
+    "_blocks",
     "_losses",
     "_recipe",
     "_rowwise",
@@ -45,6 +46,7 @@ ORDER = [
     "_training_texts",
     "adapt",
     "_encoder",
+    "endpoint",
     "_vectors",
     "_parameters",
     "_transformer",
