@@ -66,7 +66,7 @@ def main():
                 special_tokens=False,
                 max_length=512,
                 template=PRESETS["ke"],
-                shares_prefix=shares,
+                causal=shares,
             )
             for shares in (True, False)
         }

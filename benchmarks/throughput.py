@@ -55,7 +55,7 @@ def matmul_rate(seconds=1.0):
     """
     import torch
 
-    from sklearn_llm2vec._encoder import in_parallel
+    from sklearn_llm2vec._threads import in_parallel
 
     n_threads = torch.get_num_threads()
     a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
@@ -114,11 +114,13 @@ def ours(folder, **params):
     return encoder.transform
 
 
-def by_sentence_transformers(folder, max_length, batch_size=32):
+def by_sentence_transformers(
+    folder, max_length, batch_size=32, device="cpu", **options
+):
     """`SentenceTransformer.encode`, vectors as the model gives them."""
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(str(folder), device="cpu")
+    model = SentenceTransformer(str(folder), device=device, **options)
     model.max_seq_length = max_length
     return lambda texts: model.encode(
         texts, batch_size=batch_size, show_progress_bar=False

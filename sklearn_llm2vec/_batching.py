@@ -7,7 +7,7 @@ on the texts beside it. This file knows integers only.
 
 import numpy as np
 
-__all__ = ["MIN_TOKENS", "exact_length_batches", "fill_rows"]
+__all__ = ["MIN_TOKENS", "canonical_length", "exact_length_batches", "fill_rows"]
 
 # A matrix product of fewer than 12 rows takes another kernel on CPU, and its sums come
 # out in another order. With at least 16 tokens in a pass every pass takes the same one.
@@ -56,3 +56,20 @@ def fill_rows(n_rows, n_tokens):
     (3, 0)
     """
     return max(0, -(-MIN_TOKENS // n_tokens) - n_rows)
+
+
+def canonical_length(n_tokens):
+    """The length that a row of so many tokens is given on an accelerator.
+
+    There small batches cost as much as large ones, so lengths are rounded up to a few:
+    multiples of 8 up to 128, of 16 up to 256, of 32 up to 512 and so on. It follows from
+    the text alone, so that the texts beside it change nothing.
+
+    Examples
+    --------
+    >>> from sklearn_llm2vec._batching import canonical_length
+    >>> [canonical_length(n) for n in (1, 8, 30, 65, 200, 512)]
+    [8, 8, 32, 72, 208, 512]
+    """
+    step = max(8, 2 ** ((n_tokens - 1).bit_length() - 4))
+    return -(-n_tokens // step) * step

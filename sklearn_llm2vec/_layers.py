@@ -117,17 +117,19 @@ class HiddenStates:
             return None
         return cls(network, None, depth, last_is_output=True)
 
-    def __call__(self, input_ids, wanted, pool, *, past=None, edit=None):
+    def __call__(self, input_ids, wanted, pool, *, mask=None, past=None, edit=None):
         """Run one pass.
 
         Parameters
         ----------
         input_ids : int tensor of shape (batch, tokens)
-            All rows have the same number of tokens: no padding, no mask.
         wanted : collection of int
             Which hidden states, 0 (the embeddings) to depth.
         pool : callable
             Takes states of shape (batch, tokens, hidden), returns what is kept of them.
+        mask : bool tensor of shape (batch, tokens) or None
+            False for padding, which stands on the right. None where there is none, or
+            where the tokens before it can't see it.
         past : transformers Cache or None
             Keys and values of tokens that stand before `input_ids`; it is filled up.
         edit : callable or None
@@ -140,6 +142,8 @@ class HiddenStates:
         dict of int to whatever `pool` returns
         """
         more = {} if past is None else {self._past_name: past, "use_cache": True}
+        if mask is not None:
+            more["attention_mask"] = mask.long()
         if self.layers is None:
             if edit is not None:
                 raise ValueError(

@@ -6,6 +6,7 @@ caches or scikit-learn; where a model's files lie is known by ``_folders``.
 """
 
 import copy
+import functools
 import os
 import threading
 from collections import OrderedDict
@@ -52,6 +53,8 @@ class LoadedModel:
     device : torch.device
     prefixes : dict
         For the ids of a prompt's head its `Prefix`, or None where that can't be used.
+    most_tokens : int or None
+        Of a pass, since the memory ran out; None while it never did.
     """
 
     tokenizer: object
@@ -60,6 +63,26 @@ class LoadedModel:
     n_bytes: int
     device: object
     prefixes: dict = field(default_factory=dict)
+    most_tokens: int | None = None
+
+    @functools.cached_property
+    def has_odd_widths(self):
+        """Whether some layer's width is no multiple of 32.
+
+        Activations such as SiLU are computed 32 numbers at a time, and what is left at
+        the end of a tensor by another routine, whose last bit may differ. With such a
+        width the end falls into the last text of a batch, unless another row is behind.
+        """
+        import torch
+
+        return any(
+            width % 32
+            for module in self.states.network.modules()
+            if not isinstance(module, torch.nn.Embedding)
+            for parameter in module.parameters(recurse=False)
+            if parameter.ndim == 2
+            for width in parameter.shape
+        )
 
     def prefix(self, ids):
         """Keys and values of these first ids; None if the model can't go on from them.

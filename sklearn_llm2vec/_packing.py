@@ -4,8 +4,9 @@ torch hands a linear layer's weight to the matrix product as it lies and copies 
 into the result first. oneDNN, which comes with torch, can keep the weight in its own
 order of blocks: measured on two CPUs' instruction sets (AVX2, AVX-512) its products are
 then 6 to 35 % faster, most with few tokens, and a row's result has the same bits for any
-number of rows from 2 on. Packed weights take the place of the plain ones, so memory stays
-the same. This file doesn't know layers, texts or where a model came from.
+number of rows from 2 on. So threads without a pass of their own may compute some rows.
+Packed weights take the place of the plain ones, and memory stays the same. This file
+doesn't know layers, texts or where a model came from.
 """
 
 import functools
@@ -13,10 +14,15 @@ import platform
 
 import torch
 
+from sklearn_llm2vec._threads import spread
+
 __all__ = ["can_pack", "pack", "unpack"]
 
 # Smaller products are over before oneDNN has prepared itself.
 MIN_WEIGHTS = 2**16
+# What is worth another thread: rows x weights, some tenths of a millisecond.
+MIN_PRODUCTS = 2**23
+MIN_ROWS = 16
 
 
 def can_pack(device, dtype):
@@ -93,4 +99,14 @@ def _plain_weight(module):
 
 def _product(blocks, bias, states):
     # states: (..., in) -> (..., out)
-    return torch.ops.mkldnn._linear_pointwise(states, blocks, bias, "none", [], "")
+    n_out, n_in = blocks.shape
+    min_rows = max(MIN_ROWS, -(-MIN_PRODUCTS // (n_in * n_out)))
+    if states.numel() < 2 * min_rows * n_in:
+        return _product_of_rows(blocks, bias, states)
+    rows = states.reshape(-1, n_in)
+    product = functools.partial(_product_of_rows, blocks, bias)
+    return spread(product, rows, min_rows).view(*states.shape[:-1], n_out)
+
+
+def _product_of_rows(blocks, bias, rows):
+    return torch.ops.mkldnn._linear_pointwise(rows, blocks, bias, "none", [], "")

@@ -191,6 +191,16 @@ def _are_paths(value):
     return isinstance(value, tuple | list) and len(value) and all(map(_is_path, value))
 
 
+def _names_devices(value):
+    if value is None:
+        return True
+    several = value if isinstance(value, tuple | list) else [value]
+    # torch.device objects too, without importing torch.
+    named = all(isinstance(one, str) or hasattr(one, "index") for one in several)
+    kinds = {str(one).split(":")[0] for one in several}
+    return named and len(kinds) == 1 and kinds != {""}
+
+
 def _one_of(*values):
     def accepts(value):
         # By type too: 1 == True, and isn't meant.
@@ -259,6 +269,10 @@ _PARAMETERS = {
     "revision": (
         lambda value: value is None or isinstance(value, str),
         "a str or None",
+    ),
+    "device": (
+        _names_devices,
+        "the name of a torch device, a tuple of names of one kind, or None",
     ),
     "trust_remote_code": _flag,
     "verbose": _one_of("auto", True, False),

@@ -1,9 +1,9 @@
 """Pooling: the hidden states of a text's tokens become one vector.
 
 Every pooling is a pure function of ``(batch, tokens, hidden)`` states and the
-``(batch, tokens)`` mask of the tokens that count. Encoding knows no padding: all rows of
-a batch have the same number of tokens (see ``_batching``); training does, and has a
-function of its own. This file doesn't know models, layers or tokenizers.
+``(batch, tokens)`` mask of the tokens that count. Padding stands on the right and doesn't
+count; on a CPU there is none (see ``_batching``). This file doesn't know models, layers
+or tokenizers.
 """
 
 import torch
@@ -73,7 +73,7 @@ POOLINGS = {
 }
 
 
-def pool_all(states, counted, poolings):
+def pool_all(states, counted, poolings, ends=None):
     """Several poolings of the same states; the two means share their product.
 
     Parameters
@@ -84,6 +84,8 @@ def pool_all(states, counted, poolings):
         The tokens that count in mean, weighted_mean and max. At least one a row.
     poolings : iterable of str
         Names from ``POOLINGS``.
+    ends : int tensor of shape (batch,) or None
+        Place of each row's last token; None where no row is padded.
 
     Returns
     -------
@@ -94,16 +96,21 @@ def pool_all(states, counted, poolings):
     if {"mean", "weighted_mean"} & set(poolings):
         both = averages(states, counted)  # (batch, 2, hidden)
         pooled = {"mean": both[:, 0], "weighted_mean": both[:, 1]}
+    if ends is not None:
+        pooled["last"] = last_before_padding(states, ends)
     return {
         name: pooled[name] if name in pooled else POOLINGS[name](states, counted)
         for name in poolings
     }
 
 
-def pool_padded(states, counted, lengths, pooling):
-    """One pooling of rows of different lengths, padded on the right.
+def last_before_padding(states, ends):
+    """The last token of each row, whose place is given."""
+    return states[torch.arange(len(states), device=states.device), ends]
 
-    For training, where batches are random; encoding has no padding.
+
+def pool_padded(states, counted, lengths, pooling):
+    """One pooling of rows of different lengths, padded on the right: for training.
 
     Parameters
     ----------
@@ -120,5 +127,5 @@ def pool_padded(states, counted, lengths, pooling):
     """
     states = states.float()
     if pooling == "last":
-        return states[torch.arange(len(states), device=states.device), lengths - 1]
+        return last_before_padding(states, lengths - 1)
     return POOLINGS[pooling](states, counted)

@@ -22,7 +22,7 @@ __all__ = [
     "NUMERICS_VERSION",
     "EncoderSpec",
     "file_digest",
-    "resolve_device",
+    "resolve_devices",
     "resolve_dtype",
     "text_keys",
 ]
@@ -139,23 +139,28 @@ def _sha256(path):
     return digest.hexdigest()
 
 
-def resolve_device(device):
-    """The name of the device to encode on; torch is asked only where it must be.
+def resolve_devices(device):
+    """The names of the devices to encode on; torch is asked only where it must be.
 
     Parameters
     ----------
-    device : str or None
+    device : str, sequence of str or None
         None is the first accelerator that torch has, else the CPU.
+
+    Returns
+    -------
+    tuple of str
     """
     if device is not None:
-        return str(device)
+        several = isinstance(device, tuple | list)
+        return tuple(map(str, device)) if several else (str(device),)
     if not _may_have_accelerator():
-        return "cpu"
+        return ("cpu",)
     import torch
 
     if torch.accelerator.is_available():
-        return str(torch.accelerator.current_accelerator())
-    return "cpu"
+        return (str(torch.accelerator.current_accelerator()),)
+    return ("cpu",)
 
 
 def _may_have_accelerator():
@@ -176,7 +181,7 @@ def resolve_dtype(dtype, device):
     ----------
     dtype : {"auto", "float32", "bfloat16", "float16"}
     device : str
-        As `resolve_device` gives it.
+        As `resolve_devices` gives it.
 
     Raises
     ------

@@ -30,7 +30,7 @@ from sklearn_llm2vec._parameters import (
 from sklearn_llm2vec._recipe import resolve_recipe
 from sklearn_llm2vec._rows import read_rows
 from sklearn_llm2vec._rowwise import row_by_row, unit_length
-from sklearn_llm2vec._spec import resolve_device
+from sklearn_llm2vec._spec import resolve_devices
 from sklearn_llm2vec._templates import PRESETS
 from sklearn_llm2vec._training_texts import read_training_texts
 from sklearn_llm2vec._vectors import (
@@ -128,14 +128,17 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         "all": every layer with every pooling. A tuple names them; either part may be
         "all". "auto": what is asked for, but everything as soon as texts that were
         encoded before need another layer or pooling, because a search is under way then.
-    device : str or None, default=None
-        A torch device. None is the first accelerator, else the CPU.
+    device : str, tuple of str or None, default=None
+        A torch device, or several of one kind, ``("cuda:0", "cuda:1")``: each then holds
+        the model and takes a part of the passes. None is the first accelerator, else the
+        CPU.
     dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
         Of the model's arithmetic. "auto" is bfloat16 on an accelerator that has it, else
         float32. The features are float32 in any case.
     batch_tokens : int or "auto", default="auto"
         Most tokens in one pass of the model, or by an estimate in one request to an
-        `endpoint`. Changes speed and memory, no vector.
+        `endpoint`. "auto" is 1,024 on a CPU and follows from the free memory elsewhere.
+        Where memory runs out, passes are halved. Changes speed and memory, no vector.
     revision : str or None, default=None
         Branch, tag or commit of the model on the hub. With `endpoint` any word of yours
         for what the server has under the name: another one means other vectors.
@@ -484,12 +487,12 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         adapters = read_adapters(self.adapters, model.memo_directory)
         if self.adapt is not None:
             adapters += getattr(self, "adapter_", ())
-        device = resolve_device(self.device)
-        spec = resolve_space(self, model, adapters, device)
+        devices = resolve_devices(self.device)
+        spec = resolve_space(self, model, adapters, devices[0])
         source = Source(
             model=model,
             spec=spec,
-            device=device,
+            devices=devices,
             cache=cache,
             batch_tokens=self.batch_tokens,
             long_texts=self.long_texts,
@@ -514,7 +517,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         return Source(
             model=model,
             spec=ServedSpec(model.endpoint, model.name, model.revision, template),
-            device="endpoint",
+            devices=("endpoint",),
             cache=cache,
             batch_tokens=self.batch_tokens,
             keep="requested",

@@ -73,7 +73,7 @@ class Source:
 
     model: ModelFolder | ServedModel
     spec: EncoderSpec | ServedSpec
-    device: str
+    devices: tuple
     cache: EmbeddingCache | None
     batch_tokens: object = "auto"
     long_texts: str = "truncate"
@@ -91,12 +91,17 @@ class Source:
         """Space and device: the name under which a process offers its model."""
         return f"{self.spec.fingerprint}@{self.device}"
 
-    def model_settings(self, depth):
+    @property
+    def device(self):
+        """The first of the devices: all of them give the same vectors."""
+        return self.devices[0]
+
+    def model_settings(self, depth, device=None):
         """What `load_model` and `loaded_model` take."""
         return {
             "depth": depth,
             "dtype": self.spec.dtype,
-            "device": self.device,
+            "device": self.device if device is None else device,
             "attention": self.spec.attention,
             "adapters": self.adapters,
         }
@@ -344,14 +349,18 @@ def load_encoder(source, depth):
     from sklearn_llm2vec._models import load_model
 
     spec = source.spec
+    models = [
+        load_model(source.model, **source.model_settings(depth, device))
+        for device in source.devices
+    ]
     return Encoder(
-        load_model(source.model, **source.model_settings(depth)),
+        *models,
         special_tokens=spec.special_tokens,
         batch_tokens=source.batch_tokens,
         counts=spec.counts,
         **_lengths(spec),
         token_prepending=spec.token_prepending,
-        shares_prefix=spec.template is not None and spec.attention == "causal",
+        causal=spec.attention == "causal",
     )
 
 

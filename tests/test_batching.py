@@ -4,7 +4,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sklearn_llm2vec._batching import MIN_TOKENS, exact_length_batches, fill_rows
+from sklearn_llm2vec._batching import (
+    MIN_TOKENS,
+    canonical_length,
+    exact_length_batches,
+    fill_rows,
+)
 
 
 @given(st.lists(st.integers(1, 50), max_size=200), st.integers(1, 200))
@@ -32,3 +37,11 @@ def test_filled_passes_have_enough_tokens_and_no_row_too_many(n_rows, n_tokens):
     rows = n_rows + fill_rows(n_rows, n_tokens)
     assert rows * n_tokens >= MIN_TOKENS
     assert rows == n_rows or (rows - 1) * n_tokens < MIN_TOKENS
+
+
+def test_canonical_lengths_are_few_and_little_longer():
+    lengths = {n: canonical_length(n) for n in range(1, 2049)}
+    assert all(n <= length for n, length in lengths.items())
+    assert all(canonical_length(length) == length for length in lengths.values())
+    assert all(length - n < max(8, n / 8) for n, length in lengths.items())
+    assert len({length for n, length in lengths.items() if n <= 512}) == 32

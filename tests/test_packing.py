@@ -8,6 +8,7 @@ from sklearn_llm2vec._folders import read_model
 from sklearn_llm2vec._layers import HiddenStates
 from sklearn_llm2vec._models import forget_models, load_model, load_network
 from sklearn_llm2vec._packing import can_pack, pack, unpack
+from sklearn_llm2vec._threads import in_parallel
 
 pytestmark = pytest.mark.skipif(
     not can_pack(torch.device("cpu"), torch.float32),
@@ -109,6 +110,24 @@ def test_a_row_has_the_same_bits_among_any_number_of_rows(shape):
                 assert torch.equal(twice.view(2 * n, -1), whole[: 2 * n]), n
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("n_threads", [2, 3])
+@pytest.mark.parametrize("shape", [(384, 1536), (1536, 384), (384, 384)])
+def test_a_row_has_the_same_bits_from_idle_threads(shape, n_threads):
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(*shape)
+    pack(layer)
+    rows = torch.randn(300, shape[0])
+
+    def product(n):
+        with torch.inference_mode():
+            return layer(rows[:n].view(1, n, -1))[0]
+
+    (whole,) = in_parallel(product, [300], 1)  # nobody is idle
+    for n in (2, 31, 64, 65, 127, 300):
+        (found,) = in_parallel(product, [n], n_threads)
+        assert torch.equal(found, whole[:n]), n
 
 
 def test_a_network_that_computes_with_weights_itself_stays_plain(tmp_path, monkeypatch):

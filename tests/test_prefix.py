@@ -33,7 +33,7 @@ def encoders(folder, template=TEMPLATE, **params):
             loaded,
             **{"special_tokens": False, "max_length": 64, **params},
             template=template,
-            shares_prefix=shares,
+            causal=shares,
         )
         for shares in (True, False)
     ]
@@ -58,14 +58,14 @@ def close(one, two, tolerance=2e-6):
 def test_with_and_without_a_prefix_on_every_architecture(name, tmp_path, texts):
     folder = save_model(tmp_path, ALL[name](), "llama")
     shared, whole = encoders(folder, max_length=60)
-    assert (shared._prefix is None) == (name in NO_PREFIX)
+    assert (shared.passes.prefix_ids == ()) == (name in NO_PREFIX)
     short = [text for text in texts if len(text.split()) < 20]
     depth = read_model(folder).n_layers
     (one, n_one), (two, n_two) = (encode(e, short, depth) for e in (shared, whole))
     # The weights of the test blow rounding up there; in float64 both are equal.
     close(one, two, 5e-6 if name == "gemma4_text-shared" else 2e-6)
     if name not in NO_PREFIX:
-        assert n_two - n_one == len(shared._prefix.ids) * len(short)
+        assert n_two - n_one == len(shared.passes.prefix_ids) * len(short)
 
 
 def test_a_window_shorter_than_the_prefix(tmp_path, texts):
@@ -110,9 +110,9 @@ def test_what_counts_inside_the_prefix_keeps_it_from_being_used(llama, texts):
 
 def test_a_short_head_isnt_worth_it(llama):
     shared, _ = encoders(llama, template="the {text}")
-    assert shared._prefix is None
+    assert shared.passes.prefix_ids == ()
     # <s> and all of the head's tokens but the last.
-    assert len(encoders(llama)[0]._prefix.ids) == 12
+    assert len(encoders(llama)[0].passes.prefix_ids) == 12
 
 
 def test_a_text_that_changes_the_heads_last_token(shared_models):
@@ -128,7 +128,7 @@ def test_a_text_that_changes_the_heads_last_token(shared_models):
 def test_a_model_that_goes_wrong_is_run_whole(llama, texts, monkeypatch):
     monkeypatch.setattr(Prefix, "cache", lambda self, n_rows: None)
     shared, whole = encoders(llama)
-    assert shared._prefix is None
+    assert shared.passes.prefix_ids == ()
     one, two = (encode(e, texts, 4)[0] for e in (shared, whole))
     for cell in two:
         np.testing.assert_array_equal(one[cell], two[cell])

@@ -11,7 +11,7 @@ from sklearn_llm2vec import _spec
 from sklearn_llm2vec._spec import (
     EncoderSpec,
     file_digest,
-    resolve_device,
+    resolve_devices,
     resolve_dtype,
     text_keys,
 )
@@ -73,7 +73,8 @@ def test_hub_blobs_are_named_by_their_digest(tmp_path, monkeypatch):
 
 
 def test_device_and_dtype():
-    assert resolve_device("cpu") == "cpu"
+    assert resolve_devices("cpu") == ("cpu",)
+    assert resolve_devices(["cuda:0", "cuda:1"]) == ("cuda:0", "cuda:1")
     assert resolve_dtype("auto", "cpu") == "float32"
     assert resolve_dtype("auto", "mps") == "float32"
     assert resolve_dtype("bfloat16", "cpu") == "bfloat16"

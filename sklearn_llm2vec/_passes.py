@@ -1,0 +1,325 @@
+"""Passes: rows of tokens go through the model, and their pooled states come back.
+
+How many tokens a pass may have, what happens when memory runs out, which of several
+devices takes a pass, and how long a row is made. This file knows rows of ids; it doesn't
+know texts, batches' order or scikit-learn.
+"""
+
+import queue
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from sklearn_llm2vec._batching import canonical_length, fill_rows
+from sklearn_llm2vec._pooling import pool_all
+from sklearn_llm2vec._prepending import TokenPrepending
+from sklearn_llm2vec._threads import in_parallel
+
+__all__ = ["Passes"]
+
+# Small passes stay in a CPU's caches; an accelerator wants large ones.
+CPU_TOKENS = 1024
+ACCELERATOR_TOKENS = (2048, 65536)
+# Of an accelerator's free memory, for what is alive within a pass.
+MEMORY_SHARE = 0.25
+
+
+@dataclass
+class Replica:
+    """The model on one device, and what the prompts need of it there."""
+
+    model: object
+    prepending: TokenPrepending | None
+    prefix: object
+
+
+class Passes:
+    """Runs a model's passes on one or more devices.
+
+    Parameters
+    ----------
+    models : list of LoadedModel
+        The same model on each device. Several passes run side by side: one a device, on
+        a CPU one a torch thread.
+    max_length : int
+        Tokens of the longest row.
+    batch_tokens : int or "auto"
+        Most tokens of a pass. It shrinks when memory runs out.
+    causal : bool
+        Whether tokens see only those before them; padding behind them needs no mask then.
+    token_prepending : tuple of (int, int) or None
+    prefix_ids : tuple of int
+        What rows that are "behind the prefix" begin with; empty for none.
+
+    Attributes
+    ----------
+    batch_tokens : int
+    ran_out : int or None
+        Tokens of the last pass that the memory was too small for.
+    prefix_ids : tuple of int
+        Empty where the model can't go on from a prefix.
+    """
+
+    def __init__(
+        self,
+        models,
+        *,
+        max_length,
+        batch_tokens,
+        causal,
+        token_prepending=None,
+        prefix_ids=(),
+    ):
+        first = models[0]
+        self.on_cpu = first.device.type == "cpu"
+        self.n_at_once = torch.get_num_threads() if self.on_cpu else len(models)
+        self.max_length = max_length
+        self.ran_out = None
+        if batch_tokens == "auto":
+            batch_tokens = min(map(most_tokens, models))
+        self.batch_tokens = int(batch_tokens)
+        self._causal = causal
+        pad = first.tokenizer.pad_token_id
+        self._pad_id = 0 if pad is None else pad
+        self._tail_rows = 1 if first.has_odd_widths else 0
+        # Token Prepending takes the last token's state, wherever a row ends.
+        self.pads = not self.on_cpu and token_prepending is None
+        # In the pool: with the caller's thread count its sums would have other bits.
+        replicas = list(
+            in_parallel(
+                lambda model: _replica(model, token_prepending, prefix_ids),
+                models,
+                self.n_at_once,
+            )
+        )
+        usable = all(one.prefix is not None for one in replicas)
+        self.prefix_ids = tuple(prefix_ids) if usable else ()
+        self._replicas = queue.SimpleQueue()
+        # On a CPU threads share one copy.
+        n_rounds = -(-self.n_at_once // len(replicas))
+        for replica in replicas * n_rounds:
+            self._replicas.put(replica)
+
+    def length(self, row, behind):
+        """Tokens that a row has in a pass: of the row alone, whatever is beside it."""
+        start = len(self.prefix_ids) if behind else 0
+        n = len(row.ids) - start
+        # No longer than the longest row: the model may have no positions for more.
+        return min(canonical_length(n), self.max_length - start) if self.pads else n
+
+    def __call__(self, rows, behind, layers, poolings):
+        """Run rows of one length; where memory runs out, in smaller parts.
+
+        Parameters
+        ----------
+        rows : list of Row
+        behind : bool
+            Whether they begin with the prefix, which needn't go through the model again.
+        layers : list of int
+        poolings : list of str
+
+        Returns
+        -------
+        cells : dict of (int, str) to float32 ndarray of shape (n_rows, hidden)
+        n_tokens : int
+            That went through the model, without padding and repeats.
+        """
+        length = self.length(rows[0], behind)
+        arrays = self._arrays(rows, behind, length)
+        n_tokens = int(arrays[-1].sum())
+        waiting, made = deque([arrays]), []
+        with self._replica() as replica:
+            while waiting:
+                part = waiting.popleft()
+                n_rows = len(part[0])
+                cells = None
+                if n_rows == 1 or n_rows * length <= self.batch_tokens:
+                    cells = self._attempt(replica, part, behind, layers, poolings)
+                if cells is None:
+                    halves = zip(*(np.array_split(one, 2) for one in part), strict=True)
+                    waiting.extendleft(reversed(list(halves)))
+                else:
+                    made.append(cells)
+        return _joined(made), n_tokens
+
+    def _attempt(self, replica, arrays, behind, layers, poolings):
+        """The cells of some rows, or None when the memory is too small for them."""
+        n_rows, n_tokens = arrays[0].shape
+        try:
+            return self._run(replica, *arrays, behind, layers, poolings)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if n_rows == 1:
+                raise MemoryError(
+                    f"A pass on {replica.model.device} must have room for one text of "
+                    f"{n_tokens} tokens. Its memory ran out: {error}. Lower "
+                    "'max_length', or choose a smaller model, a lower layer or another "
+                    "device."
+                ) from error
+            self.ran_out = n_rows * n_tokens
+        # Out of the handler: the error held the tensors of the pass.
+        self.batch_tokens = min(self.batch_tokens, max(1, n_rows // 2) * n_tokens)
+        replica.model.most_tokens = self.batch_tokens
+        if not self.on_cpu:
+            getattr(torch, replica.model.device.type).empty_cache()
+        return None
+
+    @contextmanager
+    def _replica(self):
+        replica = self._replicas.get()
+        try:
+            yield replica
+        finally:
+            self._replicas.put(replica)
+
+    def _arrays(self, rows, behind, length):
+        """Ids, counted tokens, places of the texts and lengths, behind the prefix.
+
+        Returns
+        -------
+        ids : ndarray of int, shape (n_rows, length)
+        counted : ndarray of bool, shape (n_rows, length)
+        text_at, lengths : ndarray of int, shape (n_rows,)
+        """
+        start = len(self.prefix_ids) if behind else 0
+        ids = np.full((len(rows), length), self._pad_id)
+        counted = np.zeros(ids.shape, bool)
+        for row, its_ids, its_counted in zip(rows, ids, counted, strict=True):
+            its_ids[: len(row.ids) - start] = row.ids[start:]
+            for first, stop in row.counted:
+                its_counted[first - start : stop - start] = True
+        text_at = np.array([row.text_at - start for row in rows])
+        return ids, counted, text_at, np.array([len(row.ids) - start for row in rows])
+
+    def _run(self, replica, ids, counted, text_at, lengths, behind, layers, poolings):
+        """One pass: cells of shape (rows, hidden) as float32 arrays."""
+        n_rows = len(ids)
+        extra = fill_rows(*ids.shape) + self._tail_rows if self.on_cpu else 0
+        if extra:
+            ids, counted, text_at, lengths = (
+                np.concatenate([array, np.repeat(array[:1], extra, 0)])
+                for array in (ids, counted, text_at, lengths)
+            )
+        with torch.inference_mode():
+            device = replica.model.device
+            ids, counted, text_at, lengths = (
+                _on_device(array, device) for array in (ids, counted, text_at, lengths)
+            )  # (batch, tokens) twice, (batch,) twice
+            more = {}
+            if behind:
+                more["past"] = replica.prefix.cache(len(ids))
+            if replica.prepending is not None:
+                more["edit"] = replica.prepending.at(text_at)
+            if self.pads and not self._causal:
+                places = torch.arange(ids.shape[1], device=device)
+                more["mask"] = places < lengths[:, None]  # (batch, tokens)
+            ends = lengths - 1 if self.pads else None
+            pooled = replica.model.states(
+                ids,
+                layers,
+                lambda states: pool_all(states, counted, poolings, ends),
+                **more,
+            )
+            if behind and "first" in poolings:
+                for layer, by_pooling in pooled.items():
+                    first = replica.prefix.first[layer]
+                    by_pooling["first"] = first.expand(len(ids), -1)
+            return _on_host(pooled, n_rows)
+
+
+def _replica(model, token_prepending, prefix_ids):
+    prepending = None
+    if token_prepending is not None:
+        prepending = TokenPrepending(model.states.network, *token_prepending)
+    prefix = model.prefix(tuple(prefix_ids)) if prefix_ids else None
+    return Replica(model, prepending, prefix)
+
+
+def _on_device(array, device):
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        # Pinned memory is copied while the device works on the pass before.
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def _on_host(pooled, n_rows):
+    """Cells as arrays; one copy from the device, which would wait before each."""
+    cells = [
+        (layer, pooling)
+        for layer, by_pooling in pooled.items()
+        for pooling in by_pooling
+    ]
+    together = torch.stack([pooled[layer][pooling] for layer, pooling in cells])
+    arrays = together[:, :n_rows].cpu().numpy()  # (cells, rows, hidden)
+    return dict(zip(cells, arrays, strict=True))
+
+
+def _joined(parts):
+    if len(parts) == 1:
+        return parts[0]
+    return {cell: np.concatenate([one[cell] for one in parts]) for cell in parts[0]}
+
+
+# --- how many tokens ------------------------------------------------------------------
+
+
+def most_tokens(model):
+    """Tokens of a pass: few on a CPU, on an accelerator by its free memory.
+
+    No more than what was left when the memory ran out before.
+    """
+    low, high = ACCELERATOR_TOKENS
+    if model.device.type == "cpu":
+        most = CPU_TOKENS
+    elif (free := free_memory(model.device)) is None:
+        most = 8 * low
+    else:
+        fit = int(MEMORY_SHARE * free / bytes_of_a_token(model.states))
+        most = max(low, min(fit, high))
+    return most if model.most_tokens is None else min(most, model.most_tokens)
+
+
+def free_memory(device):
+    """Bytes that an accelerator has left; None where it doesn't say."""
+    if device.type == "cuda":
+        reserved = torch.cuda.memory_reserved(device)
+        unused = reserved - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    if device.type == "mps":
+        most = torch.mps.recommended_max_memory()
+        return most - torch.mps.driver_allocated_memory()
+    return None
+
+
+def bytes_of_a_token(states):
+    """An upper estimate of what a token needs while a layer is computed.
+
+    All that the largest layer's matrices give, as if nothing were let go, twice for what
+    activations and norms make of it, and the states that are pooled in float32.
+    """
+    network = states.network
+    size = next(network.parameters()).element_size()
+    hidden = network.config.get_text_config().hidden_size
+    widths = [
+        sum(
+            max(parameter.shape)
+            for parameter in layer.parameters()
+            if parameter.ndim == 2
+        )
+        for layer in states.layers or ()
+    ]
+    return 2 * size * max(widths, default=40 * hidden) + 4 * 4 * hidden
+
+
+def is_out_of_memory(error):
+    """Whether torch says that a device, or this machine, has no room left."""
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        words in said
+        for words in ("out of memory", "can't allocate memory", "not enough memory")
+    )
