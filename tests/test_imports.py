@@ -54,6 +54,8 @@ ORDER = [
     "_display",
     "_adaptation_display",
     "_unembedding",
+    "_tables",
+    "_parquet",
     "distributed",
 ]
 
