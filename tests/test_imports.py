@@ -31,6 +31,7 @@ ORDER = [
     "_handover",
     "_inputs",
     "_rows",
+    "_npy",
     "_cache",
     "_spec",
     "_layers",
