@@ -29,8 +29,11 @@ __all__ = ["Block", "Encoder"]
 
 # Texts tokenised at a time: enough to find many of each length, few enough to hold.
 TEXTS_AT_A_TIME = 4096
-# A block is handed out after so many rows or seconds: what a crash can lose.
-BLOCK_ROWS = 512
+# A block is handed out after so many rows, bytes or seconds: what a crash can lose. The
+# index of a cache is written all over by each block, so large ones are written less; the
+# bytes limit what many layers and poolings hold.
+BLOCK_ROWS = 2048
+BLOCK_BYTES = 1 << 25
 BLOCK_SECONDS = 2.0
 # Small batches stay in a CPU's caches; an accelerator wants large ones.
 CPU_TOKENS = 1024
@@ -158,18 +161,21 @@ class Encoder:
             cells = self._run(ids, counted, text_at, batch.prefix, layers, wanted)
             return batch, ids.size, cells
 
-        finished, since = [], time.monotonic()
+        finished, n_rows, n_bytes, since = [], 0, 0, time.monotonic()
         for batch, n_tokens, cells in in_parallel(
             run, self._batches(texts), self._n_passes()
         ):
             rows, cells = long_texts.add(batch, cells)
             finished.append((rows, n_tokens, cells))
-            n_rows = sum(len(rows) for rows, _, _ in finished)
+            n_rows += len(rows)
+            n_bytes += sum(vectors.nbytes for vectors in cells.values())
             if n_rows and (
-                n_rows >= BLOCK_ROWS or time.monotonic() - since > BLOCK_SECONDS
+                n_rows >= BLOCK_ROWS
+                or n_bytes >= BLOCK_BYTES
+                or time.monotonic() - since > BLOCK_SECONDS
             ):
                 yield _joined(finished)
-                finished, since = [], time.monotonic()
+                finished, n_rows, n_bytes, since = [], 0, 0, time.monotonic()
         if finished:
             yield _joined(finished)
 
