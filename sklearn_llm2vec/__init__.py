@@ -18,6 +18,7 @@ _HOMES = {
     "ModelNotFoundError": "_folders",
     "UnembeddingFilter": "_unembedding",
     "layer_pooling_grid": "_search",
+    "transform_to_npy": "_npy",
 }
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "UnembeddingFilter",
     "__version__",
     "layer_pooling_grid",
+    "transform_to_npy",
 ]
 
 

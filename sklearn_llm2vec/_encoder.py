@@ -26,8 +26,11 @@ __all__ = ["Block", "Encoder"]
 
 # Texts tokenised at a time: enough to find many of each length, few enough to hold.
 TEXTS_AT_A_TIME = {"cpu": 4096, "accelerator": 32768}
-# A block is handed out after so many rows or seconds: what a crash can lose.
-BLOCK_ROWS = 512
+# A block is handed out after so many rows, bytes or seconds: what a crash can lose. The
+# index of a cache is written all over by each block, so large ones are written less; the
+# bytes limit what many layers and poolings hold.
+BLOCK_ROWS = 2048
+BLOCK_BYTES = 1 << 25
 BLOCK_SECONDS = 2.0
 
 
@@ -138,18 +141,21 @@ class Encoder:
             cells, n_tokens = self.passes(batch.rows, batch.behind, layers, wanted)
             return batch, n_tokens, cells
 
-        finished, since = [], time.monotonic()
+        finished, n_rows, n_bytes, since = [], 0, 0, time.monotonic()
         for batch, n_tokens, cells in in_parallel(
             run, self._batches(texts), self.passes.n_at_once
         ):
             rows, cells = long_texts.add(batch, cells)
             finished.append((rows, n_tokens, cells))
-            n_rows = sum(len(rows) for rows, _, _ in finished)
+            n_rows += len(rows)
+            n_bytes += sum(vectors.nbytes for vectors in cells.values())
             if n_rows and (
-                n_rows >= BLOCK_ROWS or time.monotonic() - since > BLOCK_SECONDS
+                n_rows >= BLOCK_ROWS
+                or n_bytes >= BLOCK_BYTES
+                or time.monotonic() - since > BLOCK_SECONDS
             ):
                 yield _joined(finished)
-                finished, since = [], time.monotonic()
+                finished, n_rows, n_bytes, since = [], 0, 0, time.monotonic()
         if finished:
             yield _joined(finished)
         self._warn_of_memory()

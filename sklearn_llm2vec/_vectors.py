@@ -326,6 +326,7 @@ class _Work:
             unit="text",
             delay=3 if verbose == "auto" else 0,
             disable=not verbose,
+            leave=None,  # within another bar it goes when it is finished
         )
 
 

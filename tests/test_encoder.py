@@ -1,6 +1,7 @@
 """Texts to blocks: values against transformers, the same bits in any batch."""
 
 import random
+from itertools import product
 
 import numpy as np
 import pytest
@@ -144,13 +145,36 @@ def test_same_bits_on_real_weights_and_texts(minilm, shared_data):
         assert same(alone, {c: v[i : i + 1] for c, v in reference.items()})
 
 
-def test_every_text_is_in_one_block_and_blocks_are_small(llama):
-    encoder = Encoder(load(llama), special_tokens=False, max_length=512)
-    texts = [f"{a} {b} {c}" for a in WORDS for b in WORDS[:8] for c in WORDS[:4]]
-    blocks = list(encoder.encode(texts, [1], ["mean"]))
-    assert sorted(np.concatenate([b.rows for b in blocks])) == list(range(len(texts)))
-    assert max(len(b.rows) for b in blocks) < 512 + 1024 // 4 + 1
-    assert len(blocks) > 2
+@pytest.mark.parametrize(
+    "limits, most",
+    [({}, 2048), ({"BLOCK_ROWS": 500}, 500), ({"BLOCK_BYTES": 300 * 10 * 32 * 4}, 300)],
+)
+def test_every_text_is_in_one_block_and_blocks_are_small(
+    llama, monkeypatch, limits, most
+):
+    from sklearn_llm2vec import _encoder
+
+    for name, limit in {"BLOCK_SECONDS": 1000.0, **limits}.items():
+        monkeypatch.setattr(_encoder, name, limit)
+    texts = [" ".join(pair) for pair in product(WORDS, WORDS)]
+    encoder = Encoder(load(llama), special_tokens=True, max_length=9, batch_tokens=64)
+    blocks = list(encoder.encode(texts, [1, 4], POOLINGS))  # 10 cells of 32 numbers
+    assert len(blocks) > 1
+    rows = np.concatenate([block.rows for block in blocks])
+    assert sorted(rows) == list(range(len(texts)))
+    sizes = [len(block.rows) for block in blocks]
+    assert all(most <= size < most + 64 for size in sizes[:-1])
+    assert sizes[-1] < most + 64
+
+
+def test_a_block_waits_no_longer_than_its_seconds(llama, monkeypatch):
+    from sklearn_llm2vec import _encoder
+
+    monkeypatch.setattr(_encoder, "BLOCK_SECONDS", 0.0)
+    encoder = Encoder(load(llama), special_tokens=True, max_length=9, batch_tokens=16)
+    texts = WORDS[:40]
+    blocks = list(encoder.encode(texts, [4], ["mean"]))
+    assert len(blocks) == sum(1 for _ in encoder._batches(texts))
 
 
 @pytest.mark.parametrize("kind", ["llama", "bert"])

@@ -32,6 +32,7 @@ ORDER = [
     "_handover",
     "_inputs",
     "_rows",
+    "_npy",
     "_cache",
     "_spec",
     "_layers",
@@ -56,6 +57,8 @@ ORDER = [
     "_display",
     "_adaptation_display",
     "_unembedding",
+    "_tables",
+    "_parquet",
     "distributed",
 ]
 
