@@ -109,9 +109,8 @@ def transform_to_npy(transformer, X, path, *, block_rows=10_000, verbose="auto")
             with _progress(path, n_rows, verbose) as bar:
                 _write(file, blocks, n_rows, bar)
             file.flush()
-            os.fsync(
-                file.fileno()
-            )  # or a power cut could leave the name without the rows
+            # Or a power cut could leave the name without the rows.
+            os.fsync(file.fileno())
         os.replace(beside, path)
     except BaseException:
         beside.unlink(missing_ok=True)
