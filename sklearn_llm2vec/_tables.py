@@ -12,8 +12,6 @@ import numpy as np
 
 from sklearn_llm2vec._parameters import (
     check_parameters,
-    resolve_layer,
-    resolve_pooling,
     template_columns,
 )
 from sklearn_llm2vec._transformer import LLMEmbeddingTransformer
@@ -90,11 +88,12 @@ def identity_of(embedder):
     """All that changes the features which a transformer adds to a table."""
     transformer = embedder.transformer
     source = transformer._source()
+    layer, pooling = transformer._layer_and_pooling(source)
     declared = transformer._behind(source) is not None
     identity = {
         "fingerprint": source.spec.fingerprint,
-        "layer": resolve_layer(transformer.layer, source.model.n_layers),
-        "pooling": resolve_pooling(transformer, source.model, source.spec.attention),
+        "layer": layer,
+        "pooling": pooling,
         "behind": source.model.digest_modules() if declared else None,
         "template": transformer.template,
         "pca": _pca_digest(transformer),

@@ -298,6 +298,23 @@ def test_a_search_asks_for_each_text_once(server, make):
     assert sorted(server.asked) == sorted(texts)
 
 
+def test_tables_of_arrow_get_a_servers_vectors(server, make):
+    import pyarrow as pa
+
+    from sklearn_llm2vec._tables import TableEmbedder, identity_of
+
+    texts = texts_of(5)
+    embedder = TableEmbedder(make(), ["a"], ["b"], None)
+    table = embedder(pa.table({"a": texts}))
+    found = np.array(table.column("b").to_pylist(), np.float32)
+    np.testing.assert_array_equal(found, make().transform(texts))
+    mine = identity_of(embedder)
+    assert (mine["layer"], mine["pooling"]) == (-1, "auto")
+    assert identity_of(TableEmbedder(make(), ["a"], ["b"], None)) == mine
+    other = TableEmbedder(make("other"), ["a"], ["b"], None)
+    assert identity_of(other)["fingerprint"] != mine["fingerprint"]
+
+
 def test_a_full_cache_needs_no_client_and_a_miss_no_torch(server, make, cache):
     make().fit(["a", "b"]).transform(["a", "b"])
     server.forget()
