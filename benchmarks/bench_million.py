@@ -42,6 +42,7 @@ class StubEncoder:
 
     max_length = 512
     n_cut = 0
+    ran_out = None
 
     def encode(self, texts, layers, poolings):
         from sklearn_llm2vec._encoder import BLOCK_ROWS, Block

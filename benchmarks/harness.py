@@ -109,7 +109,11 @@ def random_llama(
         single="<s> $A", special_tokens=[("<s>", ids["<s>"])]
     )
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+        tokenizer_object=backend,
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="</s>",  # peers can't do without
     )
     torch.manual_seed(0)
     config = LlamaConfig(

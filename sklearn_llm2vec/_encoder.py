@@ -9,7 +9,6 @@ or scikit-learn.
 """
 
 import time
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,6 +133,7 @@ class Encoder:
         layers, poolings = sorted(set(layers)), sorted(set(poolings))
         needed = sorted({one for name in poolings for one in NEEDED.get(name, (name,))})
         self.n_cut = 0
+        n_cells = len(layers) * len(needed)
         long_texts = LongTexts(layers, poolings)
 
         def run(batch):
@@ -143,7 +143,7 @@ class Encoder:
 
         finished, n_rows, n_bytes, since = [], 0, 0, time.monotonic()
         for batch, n_tokens, cells in in_parallel(
-            run, self._batches(texts), self.passes.n_at_once
+            run, self._batches(texts, n_cells), self.passes.n_at_once
         ):
             rows, cells = long_texts.add(batch, cells)
             finished.append((rows, n_tokens, cells))
@@ -158,21 +158,14 @@ class Encoder:
                 finished, n_rows, n_bytes, since = [], 0, 0, time.monotonic()
         if finished:
             yield _joined(finished)
-        self._warn_of_memory()
 
-    def _warn_of_memory(self):
-        if self.passes.ran_out is None:
-            return
-        most = self.passes.batch_tokens
-        warnings.warn(
-            f"The memory was too small for a pass of {self.passes.ran_out} tokens: later "
-            f"ones had at most {most}. Nothing is lost; with batch_tokens={most} no pass "
-            "is tried in vain.",
-            UserWarning,
-            stacklevel=2,
-        )
+    @property
+    def ran_out(self):
+        """(tokens of a pass that found no room, most tokens since), or None."""
+        tokens = self.passes.ran_out
+        return None if tokens is None else (tokens, self.passes.batch_tokens)
 
-    def _batches(self, texts):
+    def _batches(self, texts, n_cells):
         """Yield batches of one length each."""
         step = TEXTS_AT_A_TIME["cpu" if self.passes.on_cpu else "accelerator"]
         for start in range(0, len(texts), step):
@@ -188,8 +181,14 @@ class Encoder:
                 group = [
                     one for one, its in zip(flat, there, strict=True) if its is behind
                 ]
-                lengths = [self.passes.length(one[3], behind) for one in group]
-                for chosen in exact_length_batches(lengths, self.passes.batch_tokens):
+                costs = [
+                    self.passes.cost(
+                        self.passes.length(one[3], behind), behind, n_cells
+                    )
+                    for one in group
+                ]
+                # Rows of one length have one cost, and others have others.
+                for chosen in exact_length_batches(costs, self.passes.batch_tokens):
                     texts_, windows, n_windows, rows = zip(
                         *(group[i] for i in chosen), strict=True
                     )

@@ -55,6 +55,8 @@ class LoadedModel:
         For the ids of a prompt's head its `Prefix`, or None where that can't be used.
     most_tokens : int or None
         Of a pass, since the memory ran out; None while it never did.
+    hides_padding : dict
+        For causal or not, whether padding was proved to change nothing before it.
     """
 
     tokenizer: object
@@ -64,6 +66,7 @@ class LoadedModel:
     device: object
     prefixes: dict = field(default_factory=dict)
     most_tokens: int | None = None
+    hides_padding: dict = field(default_factory=dict)
 
     @functools.cached_property
     def has_odd_widths(self):
@@ -139,7 +142,8 @@ def load_model(model, *, depth, dtype, device, attention="auto", adapters=()):
         found = _registry.pop(key, None)
         if found is None or found.depth < depth:
             found = None  # lets go of the shallower copy before the next is made
-            make_room(sum(path.stat().st_size for path in model.weight_files))
+            n_bytes = sum(path.stat().st_size for path in model.weight_files)
+            make_room(n_bytes, device)
             found = _load(model, depth, dtype, device, attention, adapters)
         _registry[key] = found
         return found
@@ -151,14 +155,33 @@ def forget_models():
         _registry.clear()
 
 
-def make_room(n_bytes):
-    """Let go of the models used longest ago until `n_bytes` more fit half the memory."""
-    limit = _memory_bytes() // 2
-    while _registry and sum(m.n_bytes for m in _registry.values()) + n_bytes > limit:
-        _registry.popitem(last=False)
+def make_room(n_bytes, device="cpu"):
+    """Let go of a device's models used longest ago until half its memory has room.
+
+    Parameters
+    ----------
+    n_bytes : int
+        That are wanted.
+    device : str
+        Copies of a model on several devices don't push each other out.
+    """
+    import torch
+
+    device = torch.device(device)
+    limit = _memory_bytes(device) // 2
+    here = [key for key, model in _registry.items() if model.device == device]
+    used = n_bytes + sum(_registry[key].n_bytes for key in here)
+    for key in here:
+        if used <= limit:
+            break
+        used -= _registry.pop(key).n_bytes
 
 
-def _memory_bytes():
+def _memory_bytes(device):
+    from sklearn_llm2vec._memory import total_memory
+
+    if device.type != "cpu" and (total := total_memory(device)) is not None:
+        return total
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

@@ -37,6 +37,8 @@ def can_pack(device, dtype):
         device.type == "cpu"
         and dtype == torch.float32
         and platform.machine() in ("x86_64", "AMD64")
+        # With AVX alone a row's bits depend on how many there are.
+        and torch.backends.cpu.get_cpu_capability().startswith(("AVX2", "AVX512"))
         and torch.backends.mkldnn.is_available()
     )
 

@@ -196,7 +196,9 @@ def _names_devices(value):
         return True
     several = value if isinstance(value, tuple | list) else [value]
     # torch.device objects too, without importing torch.
-    named = all(isinstance(one, str) or hasattr(one, "index") for one in several)
+    named = all(
+        isinstance(one, str) or type(one).__name__ == "device" for one in several
+    )
     kinds = {str(one).split(":")[0] for one in several}
     return named and len(kinds) == 1 and kinds != {""}
 

@@ -1,8 +1,8 @@
 """Passes: rows of tokens go through the model, and their pooled states come back.
 
-How many tokens a pass may have, what happens when memory runs out, which of several
-devices takes a pass, and how long a row is made. This file knows rows of ids; it doesn't
-know texts, batches' order or scikit-learn.
+Which of several devices takes a pass, how long a row is made, and what happens when
+memory runs out. This file knows rows of ids; it doesn't know texts, the order of batches
+or scikit-learn.
 """
 
 import queue
@@ -14,17 +14,22 @@ import numpy as np
 import torch
 
 from sklearn_llm2vec._batching import canonical_length, fill_rows
+from sklearn_llm2vec._memory import (
+    bytes_of_a_token,
+    bytes_of_keys_and_values,
+    hidden_size,
+    is_out_of_memory,
+    most_tokens,
+)
 from sklearn_llm2vec._pooling import pool_all
 from sklearn_llm2vec._prepending import TokenPrepending
 from sklearn_llm2vec._threads import in_parallel
 
 __all__ = ["Passes"]
 
-# Small passes stay in a CPU's caches; an accelerator wants large ones.
-CPU_TOKENS = 1024
-ACCELERATOR_TOKENS = (2048, 65536)
-# Of an accelerator's free memory, for what is alive within a pass.
-MEMORY_SHARE = 0.25
+# Passes under way on an accelerator: while one is computed, the next one's ids are copied
+# and its kernels put into the queue.
+PASSES_A_DEVICE = 2
 
 
 @dataclass
@@ -75,18 +80,24 @@ class Passes:
     ):
         first = models[0]
         self.on_cpu = first.device.type == "cpu"
-        self.n_at_once = torch.get_num_threads() if self.on_cpu else len(models)
+        self.n_at_once = PASSES_A_DEVICE * len(models)
+        if self.on_cpu:
+            self.n_at_once = torch.get_num_threads()
         self.max_length = max_length
         self.ran_out = None
+        self._by_memory = batch_tokens == "auto" and not self.on_cpu
         if batch_tokens == "auto":
             batch_tokens = min(map(most_tokens, models))
         self.batch_tokens = int(batch_tokens)
         self._causal = causal
-        pad = first.tokenizer.pad_token_id
-        self._pad_id = 0 if pad is None else pad
+        self._states = first.states
         self._tail_rows = 1 if first.has_odd_widths else 0
         # Token Prepending takes the last token's state, wherever a row ends.
-        self.pads = not self.on_cpu and token_prepending is None
+        self.pads = (
+            not self.on_cpu
+            and token_prepending is None
+            and all(hides_padding(model, causal) for model in models)
+        )
         # In the pool: with the caller's thread count its sums would have other bits.
         replicas = list(
             in_parallel(
@@ -98,7 +109,7 @@ class Passes:
         usable = all(one.prefix is not None for one in replicas)
         self.prefix_ids = tuple(prefix_ids) if usable else ()
         self._replicas = queue.SimpleQueue()
-        # On a CPU threads share one copy.
+        # All threads of a CPU share one copy.
         n_rounds = -(-self.n_at_once // len(replicas))
         for replica in replicas * n_rounds:
             self._replicas.put(replica)
@@ -109,6 +120,20 @@ class Passes:
         n = len(row.ids) - start
         # No longer than the longest row: the model may have no positions for more.
         return min(canonical_length(n), self.max_length - start) if self.pads else n
+
+    def cost(self, length, behind, n_cells):
+        """What a row takes of `batch_tokens`: its tokens.
+
+        Where those follow from the free memory, also what else it keeps there: keys and
+        values for all layers behind a prefix, and the vectors of many cells.
+        """
+        if not self._by_memory:
+            return length
+        more = 2 * n_cells * 4 * hidden_size(self._states.network)
+        if behind:
+            n_tokens = len(self.prefix_ids) + length
+            more += n_tokens * bytes_of_keys_and_values(self._states)
+        return length + more // bytes_of_a_token(self._states)
 
     def __call__(self, rows, behind, layers, poolings):
         """Run rows of one length; where memory runs out, in smaller parts.
@@ -128,6 +153,7 @@ class Passes:
             That went through the model, without padding and repeats.
         """
         length = self.length(rows[0], behind)
+        cost = self.cost(length, behind, len(layers) * len(poolings))
         arrays = self._arrays(rows, behind, length)
         n_tokens = int(arrays[-1].sum())
         waiting, made = deque([arrays]), []
@@ -136,8 +162,10 @@ class Passes:
                 part = waiting.popleft()
                 n_rows = len(part[0])
                 cells = None
-                if n_rows == 1 or n_rows * length <= self.batch_tokens:
+                if n_rows == 1 or n_rows * cost <= self.batch_tokens:
                     cells = self._attempt(replica, part, behind, layers, poolings)
+                    if cells is None:
+                        self._shrink(replica.model, n_rows, cost)
                 if cells is None:
                     halves = zip(*(np.array_split(one, 2) for one in part), strict=True)
                     waiting.extendleft(reversed(list(halves)))
@@ -161,12 +189,14 @@ class Passes:
                     "device."
                 ) from error
             self.ran_out = n_rows * n_tokens
-        # Out of the handler: the error held the tensors of the pass.
-        self.batch_tokens = min(self.batch_tokens, max(1, n_rows // 2) * n_tokens)
-        replica.model.most_tokens = self.batch_tokens
-        if not self.on_cpu:
-            getattr(torch, replica.model.device.type).empty_cache()
         return None
+
+    def _shrink(self, model, n_rows, cost):
+        # Out of the handler: there the error still held the tensors of the pass.
+        self.batch_tokens = min(self.batch_tokens, max(1, n_rows // 2) * cost)
+        model.most_tokens = self.batch_tokens
+        if not self.on_cpu:
+            getattr(torch, model.device.type).empty_cache()
 
     @contextmanager
     def _replica(self):
@@ -186,10 +216,12 @@ class Passes:
         text_at, lengths : ndarray of int, shape (n_rows,)
         """
         start = len(self.prefix_ids) if behind else 0
-        ids = np.full((len(rows), length), self._pad_id)
+        ids = np.zeros((len(rows), length), np.int64)
         counted = np.zeros(ids.shape, bool)
         for row, its_ids, its_counted in zip(rows, ids, counted, strict=True):
             its_ids[: len(row.ids) - start] = row.ids[start:]
+            # A tokenizer's own padding token may be none of the model's.
+            its_ids[len(row.ids) - start :] = row.ids[-1]
             for first, stop in row.counted:
                 its_counted[first - start : stop - start] = True
         text_at = np.array([row.text_at - start for row in rows])
@@ -231,6 +263,41 @@ class Passes:
             return _on_host(pooled, n_rows)
 
 
+@torch.inference_mode()
+def hides_padding(model, causal):
+    """Whether padding on the right changes no state before it; proved once a model.
+
+    Convolutions and models that mix all tokens read it whatever the mask says, and some
+    decoders aren't as causal as their configuration has it.
+    """
+    if causal not in model.hides_padding:
+        states, device = model.states, model.device
+        vocabulary = states.network.get_input_embeddings().weight.shape[0]
+        ids = (torch.arange(48, device=device) * 7 + 5).remainder(vocabulary)
+        ids = ids.reshape(2, 24)
+        mask = torch.ones_like(ids, dtype=torch.bool)
+        mask[:, 16:] = False
+        layers = range(states.depth + 1)
+
+        def before(hidden):
+            return hidden[:, :16].float()
+
+        try:
+            exact = states(ids[:, :16], layers, before)
+            padded = states(ids, layers, before, mask=None if causal else mask)
+            model.hides_padding[causal] = all(
+                _are_close(exact[k], padded[k], states.network.dtype) for k in layers
+            )
+        except (IndexError, TypeError, ValueError):  # no mask, no positions for 24
+            model.hides_padding[causal] = False
+    return model.hides_padding[causal]
+
+
+def _are_close(one, other, dtype):
+    tolerance = 1e-4 if dtype == torch.float32 else 5e-2
+    return bool((one - other).abs().max() <= tolerance * one.abs().max())
+
+
 def _replica(model, token_prepending, prefix_ids):
     prepending = None
     if token_prepending is not None:
@@ -242,7 +309,7 @@ def _replica(model, token_prepending, prefix_ids):
 def _on_device(array, device):
     tensor = torch.from_numpy(array)
     if device.type == "cuda":
-        # Pinned memory is copied while the device works on the pass before.
+        # From pinned memory: copied while the device works on the pass before.
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
@@ -263,63 +330,3 @@ def _joined(parts):
     if len(parts) == 1:
         return parts[0]
     return {cell: np.concatenate([one[cell] for one in parts]) for cell in parts[0]}
-
-
-# --- how many tokens ------------------------------------------------------------------
-
-
-def most_tokens(model):
-    """Tokens of a pass: few on a CPU, on an accelerator by its free memory.
-
-    No more than what was left when the memory ran out before.
-    """
-    low, high = ACCELERATOR_TOKENS
-    if model.device.type == "cpu":
-        most = CPU_TOKENS
-    elif (free := free_memory(model.device)) is None:
-        most = 8 * low
-    else:
-        fit = int(MEMORY_SHARE * free / bytes_of_a_token(model.states))
-        most = max(low, min(fit, high))
-    return most if model.most_tokens is None else min(most, model.most_tokens)
-
-
-def free_memory(device):
-    """Bytes that an accelerator has left; None where it doesn't say."""
-    if device.type == "cuda":
-        reserved = torch.cuda.memory_reserved(device)
-        unused = reserved - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + unused
-    if device.type == "mps":
-        most = torch.mps.recommended_max_memory()
-        return most - torch.mps.driver_allocated_memory()
-    return None
-
-
-def bytes_of_a_token(states):
-    """An upper estimate of what a token needs while a layer is computed.
-
-    All that the largest layer's matrices give, as if nothing were let go, twice for what
-    activations and norms make of it, and the states that are pooled in float32.
-    """
-    network = states.network
-    size = next(network.parameters()).element_size()
-    hidden = network.config.get_text_config().hidden_size
-    widths = [
-        sum(
-            max(parameter.shape)
-            for parameter in layer.parameters()
-            if parameter.ndim == 2
-        )
-        for layer in states.layers or ()
-    ]
-    return 2 * size * max(widths, default=40 * hidden) + 4 * 4 * hidden
-
-
-def is_out_of_memory(error):
-    """Whether torch says that a device, or this machine, has no room left."""
-    said = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or any(
-        words in said
-        for words in ("out of memory", "can't allocate memory", "not enough memory")
-    )

@@ -10,6 +10,8 @@ import copy
 import torch
 from transformers import DynamicCache
 
+from sklearn_llm2vec._memory import is_out_of_memory
+
 __all__ = ["Prefix"]
 
 
@@ -48,7 +50,15 @@ class Prefix:
         try:
             prefix = cls(states, ids)
             return prefix if prefix._proved() else None
-        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+        except (
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
+            if is_out_of_memory(error):
+                raise  # it says nothing of the model
             return None
 
     def cache(self, n_rows):

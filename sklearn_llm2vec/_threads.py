@@ -10,7 +10,7 @@ functions and rows; it doesn't know models or texts.
 import os
 import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import torch
 
@@ -28,14 +28,15 @@ class Crew:
         self.n_threads = n_threads
         self._passes = _single_threaded_pool(n_threads)
         self._helpers = _single_threaded_pool(n_threads - 1) if n_threads > 1 else None
-        self._lock = threading.Lock()
+        # Reentrant: the garbage collector may close a generator while it is held.
+        self._lock = threading.RLock()
         self._n_passes = 0  # that run or wait
 
     def submit(self, function, item):
         """Run ``function(item)`` in one of the threads."""
+        future = self._passes.submit(self._run, function, item)
         with self._lock:
             self._n_passes += 1
-        future = self._passes.submit(self._run, function, item)
         future.add_done_callback(self._leave)  # called for cancelled ones, too
         return future
 
@@ -113,7 +114,11 @@ def spread(function, rows, min_rows):
         return function(rows)
     mine, *others = rows.tensor_split(n_parts)
     helped = [crew.help(_in_inference_mode, function, part) for part in others]
-    return torch.cat([function(mine), *(one.result() for one in helped)])
+    try:
+        return torch.cat([function(mine), *(one.result() for one in helped)])
+    finally:
+        wait(helped)  # nobody computes for a pass that has failed
+        helped.clear()  # an error in one of them would hold this frame, and it the error
 
 
 @torch.inference_mode()  # each thread has a mode of its own

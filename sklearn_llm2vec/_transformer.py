@@ -130,8 +130,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         encoded before need another layer or pooling, because a search is under way then.
     device : str, tuple of str or None, default=None
         A torch device, or several of one kind, ``("cuda:0", "cuda:1")``: each then holds
-        the model and takes a part of the passes. None is the first accelerator, else the
-        CPU.
+        the model and takes a part of the passes; `adapt` trains on the first, and
+        processes take turns by the first. None is the first accelerator, else the CPU.
     dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
         Of the model's arithmetic. "auto" is bfloat16 on an accelerator that has it, else
         float32. The features are float32 in any case.
@@ -199,7 +199,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     them.
 
     On a CPU with float32 a text's vector has the same bits alone, in any batch, in any
-    order, from the cache or not.
+    order, from the cache or not; but for mixtures of experts, whose last bits differ.
 
     References
     ----------

@@ -167,6 +167,7 @@ class _Work:
         self.keys = text_keys(texts) if self.cache is not None else None
         self.vectors = np.zeros((len(texts), source.model.hidden_size), np.float32)
         self.n_encoded = self.n_tokens = self.bytes_written = self.n_cut = 0
+        self.ran_out = None
 
     def look_up(self, rows, *, count=False):
         """Fill `vectors` from the cache; return those of `rows` that aren't there."""
@@ -205,6 +206,15 @@ class _Work:
                 f"{self.n_cut} of {len(missing)} texts are longer than "
                 f"{self.source.spec.max_length} tokens; what comes after was cut off. "
                 "Raise max_length, or choose long_texts='error' to be stopped.",
+                UserWarning,
+                stacklevel=4,
+            )
+        if self.ran_out is not None:
+            tokens, most = self.ran_out
+            warnings.warn(
+                f"The memory was too small for a pass of {tokens} tokens. Nothing is "
+                f"lost, later ones had at most {most}; with batch_tokens={most} none is "
+                "tried in vain.",
                 UserWarning,
                 stacklevel=4,
             )
@@ -258,7 +268,7 @@ class _Work:
                 self.vectors[rows] = _mean(chosen)
                 self.n_encoded += len(rows)
                 self.n_tokens += block.n_tokens
-                self.n_cut = encoder.n_cut
+                self.n_cut, self.ran_out = encoder.n_cut, encoder.ran_out
                 if self.cache is not None:
                     keys = [self.keys[i] for i in rows]
                     self.bytes_written += self.cache.put_many(

@@ -177,6 +177,7 @@ class EndpointEncoder:
     """
 
     n_cut = 0  # what a server cuts, it doesn't tell
+    ran_out = None
 
     def __init__(self, model, *, template=None, batch_tokens="auto"):
         self.model = model

@@ -14,6 +14,7 @@ PACKAGE = Path(sklearn_llm2vec.__file__).parent
 
 # From the bottom up: a file imports only from those before it, inside functions too.
 ORDER = [
+    "_memory",
     "_pooling",
     "_blocks",
     "_losses",

@@ -1,9 +1,12 @@
 """Packed weights: the same states, the same memory, the same bits in any batch."""
 
+import threading
+
 import pytest
 import torch
 from conftest import bert_config, llama_config, save_model
 
+from sklearn_llm2vec import _packing
 from sklearn_llm2vec._folders import read_model
 from sklearn_llm2vec._layers import HiddenStates
 from sklearn_llm2vec._models import forget_models, load_model, load_network
@@ -114,7 +117,7 @@ def test_a_row_has_the_same_bits_among_any_number_of_rows(shape):
 
 @pytest.mark.parametrize("n_threads", [2, 3])
 @pytest.mark.parametrize("shape", [(384, 1536), (1536, 384), (384, 384)])
-def test_a_row_has_the_same_bits_from_idle_threads(shape, n_threads):
+def test_a_row_has_the_same_bits_from_idle_threads(shape, n_threads, monkeypatch):
     torch.manual_seed(0)
     layer = torch.nn.Linear(*shape)
     pack(layer)
@@ -125,9 +128,21 @@ def test_a_row_has_the_same_bits_from_idle_threads(shape, n_threads):
             return layer(rows[:n].view(1, n, -1))[0]
 
     (whole,) = in_parallel(product, [300], 1)  # nobody is idle
+    parts = []
+    rows_of = _packing._product_of_rows
+
+    def noting(blocks, bias, some):
+        parts.append((threading.get_ident(), torch.is_inference_mode_enabled()))
+        return rows_of(blocks, bias, some)
+
+    monkeypatch.setattr(_packing, "_product_of_rows", noting)
     for n in (2, 31, 64, 65, 127, 300):
+        parts.clear()
         (found,) = in_parallel(product, [n], n_threads)
         assert torch.equal(found, whole[:n]), n
+    assert len(parts) == n_threads
+    assert len({thread for thread, _ in parts}) > 1
+    assert all(in_mode for _, in_mode in parts)
 
 
 def test_a_network_that_computes_with_weights_itself_stays_plain(tmp_path, monkeypatch):

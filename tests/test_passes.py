@@ -1,19 +1,31 @@
 """Passes: padded rows, memory that runs out, several devices."""
 
 import dataclasses
+import gc
 import threading
+import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import transformers as t
 from conftest import llama_config, save_model
 from test_attention import ALL
 
-from sklearn_llm2vec import LLMEmbeddingTransformer, _passes
+from sklearn_llm2vec import LLMEmbeddingTransformer, _memory, _models, _passes
 from sklearn_llm2vec._encoder import Encoder
 from sklearn_llm2vec._folders import read_model
 from sklearn_llm2vec._models import forget_models, load_model
 
+SMALL = {
+    "vocab_size": 79,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 70,
+}
 POOLINGS = ("mean", "weighted_mean", "last", "first", "max")
 
 
@@ -91,17 +103,80 @@ def test_padded_rows_behind_a_prefix(llama, texts):
     assert_padding_changes_nothing([load(llama)], texts, **params)
 
 
-def test_padding_would_be_seen_without_a_mask(bert, texts):
+ENCODERS = {
+    "roberta": t.RobertaConfig(**SMALL, pad_token_id=1),
+    "modernbert": t.ModernBertConfig(
+        **SMALL, pad_token_id=0, global_attn_every_n_layers=2, local_attention=4
+    ),
+    "deberta": t.DebertaV2Config(**SMALL, relative_attention=True),
+    "t5": t.T5Config(
+        vocab_size=79, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_padded_rows_of_more_encoders(name, tmp_path, texts):
+    loaded = load(save_model(tmp_path, ENCODERS[name], "bert"))
+    assert _passes.hides_padding(loaded, causal=False)
+    assert_padding_changes_nothing([loaded], texts[:40], max_length=60)
+
+
+READS_PADDING = {
+    "fnet": t.FNetConfig(**{k: v for k, v in SMALL.items() if "heads" not in k}),
+    "convbert": t.ConvBertConfig(**SMALL, embedding_size=32),
+}
+
+
+@pytest.mark.parametrize("name", READS_PADDING)
+def test_models_that_read_padding_are_found_out(name, tmp_path):
+    loaded = load(save_model(tmp_path, READS_PADDING[name], "bert"))
+    assert not _passes.hides_padding(loaded, causal=False)
+
+
+def test_padding_needs_a_mask_where_attention_looks_ahead(bert, llama, texts):
+    assert not _passes.hides_padding(load(bert), causal=True)
+    assert not _passes.hides_padding(load(llama, "bidirectional"), causal=True)
+    assert _passes.hides_padding(load(llama), causal=True)
     with pytest.raises(AssertionError):
         assert_padding_changes_nothing([load(bert)], texts, causal=True)
+
+
+def on_cuda(loaded, **changes):
+    """A copy that says it is on a GPU; its passes can't run here."""
+    return dataclasses.replace(loaded, device=torch.device("cuda:0"), **changes)
+
+
+def test_who_pads(bert, llama, monkeypatch):
+    monkeypatch.setattr(_memory, "free_memory", lambda device: None)
+    monkeypatch.setattr(_passes, "in_parallel", lambda f, models, n: map(f, models))
+    known = {"hides_padding": {True: True, False: True}}
+
+    def pads(loaded, **params):
+        params = {"max_length": 64, "batch_tokens": "auto", "causal": True, **params}
+        return _passes.Passes([loaded], **params).pads
+
+    assert not pads(load(llama))
+    assert pads(on_cuda(load(llama), **known))
+    assert not pads(on_cuda(load(llama), **known), token_prepending=(1, 2))
+    assert not pads(on_cuda(load(llama), hides_padding={True: False}))
+
+
+def test_padding_is_no_token_that_a_model_lacks(llama, texts):
+    loaded = load(llama)
+    loaded.tokenizer.add_tokens([f"[MORE{i}]" for i in range(60)])
+    loaded.tokenizer.add_special_tokens({"pad_token": "[MORE59]"})
+    rows = loaded.states.network.get_input_embeddings().weight.shape[0]
+    assert loaded.tokenizer.pad_token_id >= rows
+    assert_padding_changes_nothing([loaded], texts, causal=True)
 
 
 def test_few_lengths_are_left(llama, texts):
     texts = [*texts, "card " * 70]
     encoder = encoder_of(load(llama), causal=True, max_length=60, batch_tokens=10_000)
-    exact = {len(batch.rows[0].ids) for batch in encoder._batches(texts)}
+    exact = {len(batch.rows[0].ids) for batch in encoder._batches(texts, 1)}
     encoder.passes.pads = True
-    batches = list(encoder._batches(texts))
+    batches = list(encoder._batches(texts, 1))
     lengths = {encoder.passes.length(batch.rows[0], False) for batch in batches}
     assert len(lengths) == len(batches) < len(exact)
     # Whole eights, but no longer than the longest row may be.
@@ -126,7 +201,7 @@ class Small:
     def __call__(self, ids, *args, **more):
         if ids.numel() > self._room:
             self.n_failed += 1
-            raise self._error
+            raise type(self._error)(*self._error.args)
         self.n_rows += len(ids)
         self.n_passes += 1
         return self._states(ids, *args, **more)
@@ -150,17 +225,13 @@ def test_passes_are_halved_and_no_finished_row_runs_twice(llama, error):
     want = encode(encoder_of(loaded), texts)
     small = with_room(loaded, 100, error)
     encoder = encoder_of(small, batch_tokens=1024)
-    with pytest.warns(
-        UserWarning, match="too small for a pass of .* batch_tokens="
-    ) as w:
-        got = encode(encoder, texts)
-    assert same(got, want)
+    assert same(encode(encoder, texts), want)
     # This model's widths want a row more behind each pass.
     assert small.states.n_rows - small.states.n_passes == len(texts)
     # Halved until it fits; with two passes at once each may have tried.
     assert 100 // 4 <= encoder.passes.batch_tokens <= 100
     assert small.states.n_failed <= 2 * 5 * 2
-    assert f"at most {encoder.passes.batch_tokens}." in str(w[0].message)
+    assert encoder.ran_out[1] == encoder.passes.batch_tokens < encoder.ran_out[0]
     # The model remembers: the next encoder begins where this one ended.
     n_failed = small.states.n_failed
     assert same(encode(encoder_of(small), texts), want)
@@ -191,9 +262,11 @@ def test_a_transformer_whose_memory_runs_out(llama, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr("sklearn_llm2vec._models.load_model", load_small)
         texts_at_once = texts * 3 + [f"{text} small" for text in texts]
-        with pytest.warns(UserWarning, match="too small") as warned:
+        with pytest.warns(UserWarning, match="too small for a pass of") as warned:
             encoder.set_params(batch_tokens=1024).transform(texts_at_once)
     assert len(warned) == 1
+    assert "batch_tokens=" in str(warned[0].message)
+    assert Path(warned[0].filename).name == "_transformer.py"
     assert encoder.last_report_.encoded == 2 * len(texts)
     np.testing.assert_array_equal(encoder.transform(texts), want)
     assert encoder.last_report_.encoded == 0
@@ -201,9 +274,9 @@ def test_a_transformer_whose_memory_runs_out(llama, tmp_path, monkeypatch):
 
 def test_tokens_of_a_pass_follow_from_the_memory(llama, monkeypatch):
     loaded = load(llama)
-    on_gpu = dataclasses.replace(loaded, device=torch.device("cuda:0"))
-    assert _passes.most_tokens(loaded) == 1024
-    a_token = _passes.bytes_of_a_token(loaded.states)
+    on_gpu = on_cuda(loaded)
+    assert _memory.most_tokens(loaded) == 1024
+    a_token = _memory.bytes_of_a_token(loaded.states)
     config = loaded.states.network.config
     hidden, middle = config.hidden_size, config.intermediate_size
     # Each matrix by its longer side, in float32, twice; float32 states in the pooling.
@@ -211,12 +284,77 @@ def test_tokens_of_a_pass_follow_from_the_memory(llama, monkeypatch):
     assert kv <= hidden
     assert a_token == 2 * 4 * (4 * hidden + 3 * max(hidden, middle)) + 16 * hidden
     for free, want in ((4 * 10_000 * a_token, 10_000), (0, 2048), (2**50, 65536)):
-        monkeypatch.setattr(_passes, "free_memory", lambda device, free=free: free)
-        assert _passes.most_tokens(on_gpu) == want
-    monkeypatch.setattr(_passes, "free_memory", lambda device: None)
-    assert _passes.most_tokens(on_gpu) == 8 * 2048
+        monkeypatch.setattr(_memory, "free_memory", lambda device, free=free: free)
+        assert _memory.most_tokens(on_gpu) == want
+    monkeypatch.setattr(_memory, "free_memory", lambda device: None)
+    assert _memory.most_tokens(on_gpu) == 8 * 2048
     on_gpu.most_tokens = 3000
-    assert _passes.most_tokens(on_gpu) == 3000
+    assert _memory.most_tokens(on_gpu) == 3000
+
+
+def test_rows_cost_what_they_keep_in_memory(llama, monkeypatch):
+    loaded = load(llama)
+    monkeypatch.setattr(_memory, "free_memory", lambda device: None)
+    monkeypatch.setattr(_passes, "in_parallel", lambda f, models, n: map(f, models))
+    params = {"max_length": 64, "causal": True, "prefix_ids": (1, 5, 9)}
+    on_gpu = on_cuda(loaded, hides_padding={True: True}, prefixes={(1, 5, 9): object()})
+    passes = _passes.Passes([on_gpu], batch_tokens="auto", **params)
+    a_token = _memory.bytes_of_a_token(loaded.states)
+    # Keys and values of 4 layers of 32 numbers each; cells twice: one by one, together.
+    keys = 13 * 2 * 4 * 32 * 4
+    assert passes.cost(10, False, 1) == 10 + 2 * 32 * 4 // a_token
+    assert passes.cost(10, True, 400) == 10 + (keys + 400 * 2 * 32 * 4) // a_token
+    assert passes.cost(10, True, 400) > 20
+    # Tokens are tokens where the user said how many.
+    for model, batch_tokens in ((on_gpu, 500), (loaded, "auto")):
+        passes = _passes.Passes([model], batch_tokens=batch_tokens, **params)
+        assert passes.cost(10, True, 400) == 10
+
+
+def test_memory_that_runs_out_says_nothing_of_a_prefix(llama):
+    small = with_room(load(llama), 20)
+    ids = tuple(range(30))
+    with pytest.raises(torch.OutOfMemoryError):
+        small.prefix(ids)
+    assert ids not in small.prefixes
+    assert dataclasses.replace(small, states=small.states._states).prefix(ids)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_one"),
+    [
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), True),
+        (RuntimeError("Invalid buffer size: 12 GB"), True),
+        (RuntimeError("level_zero: UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY"), True),
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_what_says_that_memory_ran_out(error, is_one):
+    assert _memory.is_out_of_memory(error) is is_one
+
+
+def test_what_a_failed_pass_held_is_free_at_the_next_attempt(llama):
+    held = []
+
+    class Holding(Small):
+        def __call__(self, ids, *args, **more):
+            assert all(one() is None for one in held)
+            tensor = torch.zeros(8)
+            held.append(weakref.ref(tensor))
+            return super().__call__(ids, *args, **more)
+
+    loaded = load(llama)
+    small = dataclasses.replace(loaded, states=Holding(loaded.states, 100))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    gc.disable()
+    try:
+        encode(encoder_of(small, batch_tokens=512), ["card cash bank dog"] * 80)
+    finally:
+        gc.enable()
+        torch.set_num_threads(before)
+    assert small.states.n_failed > 1
 
 
 # --- several devices ------------------------------------------------------------------
@@ -257,11 +395,46 @@ def test_devices_share_the_passes(llama, texts):
     assert all(model.states.n_passes > 1 for model in models)
 
 
+def test_threads_share_one_copy(llama, texts):
+    loaded, barrier = load(llama), threading.Barrier(2)
+
+    class Together(Meeting):
+        def __call__(self, ids, *args, **more):
+            self.n_passes += 1
+            if self.n_passes <= 2:
+                self._barrier.wait(20)
+            return self._states(ids, *args, **more)
+
+    model = dataclasses.replace(loaded, states=Together(loaded.states, barrier))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        encode(encoder_of(model, batch_tokens=64), texts)
+    finally:
+        torch.set_num_threads(before)
+    assert model.states.n_passes > 2
+
+
+def test_copies_on_several_devices_dont_push_each_other_out(monkeypatch):
+    def model_on(device, n_bytes=40):
+        return _models.LoadedModel(None, None, 1, n_bytes, torch.device(device))
+
+    monkeypatch.setattr(_models, "_memory_bytes", lambda device: 200)
+    for i in range(4):
+        _models.make_room(40, f"cuda:{i}")
+        _models._registry[i] = model_on(f"cuda:{i}")
+    assert list(_models._registry) == [0, 1, 2, 3]
+    _models.make_room(60, "cuda:2")
+    assert len(_models._registry) == 4
+    _models.make_room(61, "cuda:2")
+    assert list(_models._registry) == [0, 1, 3]
+
+
 def test_devices_of_a_transformer(llama, texts):
     want = LLMEmbeddingTransformer(llama, cache=None).transform(texts)
     several = LLMEmbeddingTransformer(llama, cache=None, device=("cpu", "cpu"))
     np.testing.assert_array_equal(several.fit_transform(texts), want)
-    for wrong in ((), ("cpu", "cuda:0"), 3, ""):
+    for wrong in ((), ("cpu", "cuda:0"), 3, "", [["cpu"]]):
         several.set_params(device=wrong)
         with pytest.raises(ValueError, match="'device'.*one kind.*Got"):
             several.fit(texts)
