@@ -174,7 +174,7 @@ def test_a_block_waits_no_longer_than_its_seconds(llama, monkeypatch):
     encoder = Encoder(load(llama), special_tokens=True, max_length=9, batch_tokens=16)
     texts = WORDS[:40]
     blocks = list(encoder.encode(texts, [4], ["mean"]))
-    assert len(blocks) == sum(1 for _ in encoder._batches(texts))
+    assert len(blocks) == sum(1 for _ in encoder._batches(texts, 1))
 
 
 @pytest.mark.parametrize("kind", ["llama", "bert"])
