@@ -10,7 +10,7 @@ import warnings
 
 import torch
 
-from sklearn_llm2vec._layers import loaded_layers
+from sklearn_llm2vec._layers import loaded_layers, some_ids
 
 __all__ = ["check_bidirectional", "make_bidirectional", "sees_future"]
 
@@ -221,14 +221,12 @@ def causal_layers(network, layers, *, padded):
 
 def _probe(network, padded, rows=1):
     """Equal rows of tokens, their mask, and the place of the last one."""
-    vocabulary = network.get_input_embeddings().weight.shape[0]
-    device = next(network.parameters()).device
     # As short as a sliding window of a few tokens allows; at least two tokens differ.
-    ids = (torch.arange(4, device=device) * 7 + 5).remainder(vocabulary)[None]
+    ids = some_ids(network, 1, 4)
     mask = None
     if padded:
-        ids = torch.cat([ids, torch.full((1, 3), 1, device=device)], 1)
-        mask = torch.tensor([[1, 1, 1, 1, 0, 0, 0]], device=device).repeat(rows, 1)
+        ids = torch.cat([ids, ids.new_ones(1, 3)], 1)
+        mask = ids.new_tensor([[1, 1, 1, 1, 0, 0, 0]]).repeat(rows, 1)
     return ids.repeat(rows, 1), mask, 3
 
 

@@ -161,9 +161,8 @@ class Encoder:
 
     @property
     def ran_out(self):
-        """(tokens of a pass that found no room, most tokens since), or None."""
-        tokens = self.passes.ran_out
-        return None if tokens is None else (tokens, self.passes.batch_tokens)
+        """Tokens of a pass that found no room, and of the largest since; or None."""
+        return self.passes.ran_out
 
     def _batches(self, texts, n_cells):
         """Yield batches of one length each."""

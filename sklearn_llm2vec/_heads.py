@@ -8,6 +8,8 @@ pass. This file knows networks; it doesn't know texts.
 import torch
 from torch import nn
 
+from sklearn_llm2vec._layers import some_ids
+
 __all__ = ["split_head"]
 
 
@@ -50,9 +52,7 @@ def split_head(network, name):
         raise ValueError(
             _refusal(name, f"{type(network).__name__} has no part {prefix!r}")
         )
-    vocabulary = network.get_input_embeddings().weight.shape[0]
-    device = next(network.parameters()).device
-    ids = (torch.arange(16, device=device) * 7 + 5).remainder(vocabulary)[None]
+    ids = some_ids(network)
     with torch.no_grad():
         whole = network(input_ids=ids).logits[0].float()  # (tokens, vocabulary)
         output = layers(input_ids=ids)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["HiddenStates", "find_layers", "loaded_layers"]
+__all__ = ["HiddenStates", "agree", "find_layers", "loaded_layers", "some_ids"]
 
 # The k of an edit for the token embeddings, before the network scales or norms them.
 EMBEDDINGS = -1
@@ -180,7 +180,7 @@ class HiddenStates:
         list of tensors of shape (1, 16, hidden)
         """
         wanted = range(self.depth + 1)
-        found = self(_some_ids(self.network), wanted, lambda states: states.clone())
+        found = self(some_ids(self.network), wanted, lambda states: states.clone())
         return [found[k] for k in wanted]
 
     def cut(self, depth):
@@ -266,7 +266,7 @@ class HiddenStates:
 @torch.inference_mode()
 def _reference(network):
     """Some tokens and the hidden states that transformers returns for them, or None."""
-    ids = _some_ids(network)
+    ids = some_ids(network)
     try:
         output = network(input_ids=ids, output_hidden_states=True)
         return ids, output.hidden_states
@@ -274,8 +274,22 @@ def _reference(network):
         return ids, None
 
 
-def _some_ids(network):
+def some_ids(network, n_rows=1, n_tokens=16):
+    """Different tokens of a network's vocabulary, to try something on.
+
+    16 by default: fewer would be computed by another kernel, and compare worse.
+
+    Returns
+    -------
+    int tensor of shape (n_rows, n_tokens), on the network's device
+    """
     vocabulary = network.get_input_embeddings().weight.shape[0]
     device = next(network.parameters()).device
-    # 16 tokens: fewer would be computed by another kernel, and compare worse.
-    return (torch.arange(16, device=device) * 7 + 5).remainder(vocabulary)[None]
+    ids = torch.arange(n_rows * n_tokens, device=device) * 7 + 5
+    return ids.remainder(vocabulary).reshape(n_rows, n_tokens)
+
+
+def agree(one, other, tolerance):
+    """Whether states are equal but for so much of the largest number in the first."""
+    one, other = one.float(), other.float()
+    return bool((one - other).abs().max() <= tolerance * one.abs().max())

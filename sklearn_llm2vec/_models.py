@@ -235,6 +235,7 @@ def _load(model, depth, dtype, device, attention, adapters):
 
 def _pack(states, device, dtype):
     """Pack the weights where that is faster, and prove that the states stay the same."""
+    from sklearn_llm2vec._layers import agree
     from sklearn_llm2vec._packing import can_pack, pack, unpack
 
     if not can_pack(device, dtype):
@@ -245,16 +246,12 @@ def _pack(states, device, dtype):
         now = states.of_some_tokens()
     except (AttributeError, NotImplementedError, RuntimeError, TypeError):
         now = []  # something computes with a layer's weight itself
-    if not _are_close(before, now):
-        unpack(packed)
-
-
-def _are_close(before, now):
-    """Whether two lists of states differ by no more than other sums' rounding does."""
-    return len(before) == len(now) and all(
-        (a - b).abs().max() <= 1e-4 * a.abs().max()
+    same = len(before) == len(now) and all(
+        agree(a, b, 1e-4)  # what the rounding of other sums does
         for a, b in zip(before, now, strict=True)
     )
+    if not same:
+        unpack(packed)
 
 
 def _set_attention(network, model, attention):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from sklearn_llm2vec._batching import canonical_length, fill_rows
+from sklearn_llm2vec._layers import agree, some_ids
 from sklearn_llm2vec._memory import (
     bytes_of_a_token,
     bytes_of_keys_and_values,
@@ -47,7 +48,7 @@ class Passes:
     Parameters
     ----------
     models : list of LoadedModel
-        The same model on each device. Several passes run side by side: one a device, on
+        The same model on each device. Several passes run side by side: two a device, on
         a CPU one a torch thread.
     max_length : int
         Tokens of the longest row.
@@ -62,8 +63,9 @@ class Passes:
     Attributes
     ----------
     batch_tokens : int
-    ran_out : int or None
-        Tokens of the last pass that the memory was too small for.
+    ran_out : tuple of (int, int) or None
+        Tokens of the last pass that the memory was too small for, and the most that a
+        pass of such rows has had since.
     prefix_ids : tuple of int
         Empty where the model can't go on from a prefix.
     """
@@ -165,7 +167,7 @@ class Passes:
                 if n_rows == 1 or n_rows * cost <= self.batch_tokens:
                     cells = self._attempt(replica, part, behind, layers, poolings)
                     if cells is None:
-                        self._shrink(replica.model, n_rows, cost)
+                        self._shrink(replica.model, n_rows, length, cost)
                 if cells is None:
                     halves = zip(*(np.array_split(one, 2) for one in part), strict=True)
                     waiting.extendleft(reversed(list(halves)))
@@ -188,12 +190,14 @@ class Passes:
                     "'max_length', or choose a smaller model, a lower layer or another "
                     "device."
                 ) from error
-            self.ran_out = n_rows * n_tokens
         return None
 
-    def _shrink(self, model, n_rows, cost):
+    def _shrink(self, model, n_rows, length, cost):
         # Out of the handler: there the error still held the tensors of the pass.
-        self.batch_tokens = min(self.batch_tokens, max(1, n_rows // 2) * cost)
+        fewer = max(1, n_rows // 2)
+        if self.ran_out is None or fewer * length < self.ran_out[1]:
+            self.ran_out = n_rows * length, fewer * length
+        self.batch_tokens = min(self.batch_tokens, fewer * cost)
         model.most_tokens = self.batch_tokens
         if not self.on_cpu:
             getattr(torch, model.device.type).empty_cache()
@@ -271,13 +275,12 @@ def hides_padding(model, causal):
     decoders aren't as causal as their configuration has it.
     """
     if causal not in model.hides_padding:
-        states, device = model.states, model.device
-        vocabulary = states.network.get_input_embeddings().weight.shape[0]
-        ids = (torch.arange(48, device=device) * 7 + 5).remainder(vocabulary)
-        ids = ids.reshape(2, 24)
+        states = model.states
+        ids = some_ids(states.network, 2, 24)
         mask = torch.ones_like(ids, dtype=torch.bool)
         mask[:, 16:] = False
         layers = range(states.depth + 1)
+        tolerance = 1e-4 if states.network.dtype == torch.float32 else 5e-2
 
         def before(hidden):
             return hidden[:, :16].float()
@@ -286,16 +289,11 @@ def hides_padding(model, causal):
             exact = states(ids[:, :16], layers, before)
             padded = states(ids, layers, before, mask=None if causal else mask)
             model.hides_padding[causal] = all(
-                _are_close(exact[k], padded[k], states.network.dtype) for k in layers
+                agree(exact[k], padded[k], tolerance) for k in layers
             )
         except (IndexError, TypeError, ValueError):  # no mask, no positions for 24
             model.hides_padding[causal] = False
     return model.hides_padding[causal]
-
-
-def _are_close(one, other, dtype):
-    tolerance = 1e-4 if dtype == torch.float32 else 5e-2
-    return bool((one - other).abs().max() <= tolerance * one.abs().max())
 
 
 def _replica(model, token_prepending, prefix_ids):

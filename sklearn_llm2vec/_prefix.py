@@ -10,6 +10,7 @@ import copy
 import torch
 from transformers import DynamicCache
 
+from sklearn_llm2vec._layers import agree, some_ids
 from sklearn_llm2vec._memory import is_out_of_memory
 
 __all__ = ["Prefix"]
@@ -70,9 +71,7 @@ class Prefix:
     @torch.inference_mode()
     def _proved(self):
         """Whether the states behind the prefix are those of a pass over everything."""
-        vocabulary = self.states.network.get_input_embeddings().weight.shape[0]
-        rest = (torch.arange(32) * 7 + 5).remainder(vocabulary).reshape(2, 16)
-        rest = rest.to(self.first[0].device)  # (2, 16)
+        rest = some_ids(self.states.network, 2, 16)
         before = torch.tensor([self.ids], device=rest.device).repeat(2, 1)
 
         def behind(hidden):
@@ -83,8 +82,4 @@ class Prefix:
         mine = self.states(rest, layers, behind, past=self.cache(2))
         exact = self.states.network.dtype == torch.float32
         tolerance = 1e-5 if exact else 5e-2  # of the largest number in a state
-        return all(
-            float((whole[k] - mine[k]).abs().max())
-            <= tolerance * float(whole[k].abs().max())
-            for k in layers
-        )
+        return all(agree(whole[k], mine[k], tolerance) for k in layers)

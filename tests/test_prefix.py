@@ -71,6 +71,7 @@ def test_with_and_without_a_prefix_on_every_architecture(name, tmp_path, texts):
 def test_a_window_shorter_than_the_prefix(tmp_path, texts):
     config = t.MistralConfig(**GROUPED, sliding_window=4)
     shared, whole = encoders(save_model(tmp_path, config, "llama"))
+    assert shared.passes.prefix_ids and not whole.passes.prefix_ids
     one, two = (encode(e, texts[:20], 4)[0] for e in (shared, whole))
     close(one, two)
 
@@ -121,6 +122,7 @@ def test_a_text_that_changes_the_heads_last_token(shared_models):
     template = "The following sentence is about the new{text}"
     texts = ["s", "spaper", " York", "est", "", "\n", "comer from Britain"]
     shared, whole = encoders(folder, template=template)
+    assert shared.passes.prefix_ids and not whole.passes.prefix_ids
     one, two = (encode(e, texts, 6)[0] for e in (shared, whole))
     close(one, two)
 
