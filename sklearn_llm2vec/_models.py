@@ -134,9 +134,10 @@ def load_model(model, *, depth, dtype, device, attention="auto", adapters=()):
     Raises
     ------
     ValueError
-        When the weights in the folder don't fill the layers that are needed, or a causal
-        model can't be made bidirectional.
+        When the weights in the folder don't fill the layers that are needed, a causal
+        model can't be made bidirectional, or there is no such device.
     """
+    _check_device(device)
     with loading:
         key = _registry_key(model, dtype, device, attention, adapters)
         found = _registry.pop(key, None)
@@ -147,6 +148,29 @@ def load_model(model, *, depth, dtype, device, attention="auto", adapters=()):
             found = _load(model, depth, dtype, device, attention, adapters)
         _registry[key] = found
         return found
+
+
+def _check_device(device):
+    """Refuse what is no device of torch, and one that this machine hasn't got."""
+    import torch
+
+    name = "The 'device' parameter of LLMEmbeddingTransformer must be"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ValueError(
+            f"{name} the name of a torch device, such as 'cpu', 'cuda' or 'mps'. Got "
+            f"{device!r} instead."
+        ) from error
+    here = {"cpu"}
+    if torch.accelerator.is_available():
+        here.add(torch.accelerator.current_accelerator().type)
+    if kind not in here:
+        raise ValueError(
+            f"{name} among the devices of this machine that torch {torch.__version__} "
+            f"can use, {here}. Got {device!r} instead. Install another build of torch, "
+            "or leave 'device' out."
+        )
 
 
 def forget_models():

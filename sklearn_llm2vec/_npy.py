@@ -100,6 +100,11 @@ def transform_to_npy(transformer, X, path, *, block_rows=10_000, verbose="auto")
             "The 'path' parameter of transform_to_npy must be a file. Got the folder "
             f"{str(path)!r}: add a name, such as 'features.npy'."
         )
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            "The 'path' parameter of transform_to_npy must be a file in a folder that "
+            f"exists. Got {str(path)!r}: make {str(path.parent)!r} first."
+        )
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         # Not through a memory map, whose pages would count as memory of this process; and

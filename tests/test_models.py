@@ -208,3 +208,14 @@ def test_a_damaged_memo_is_no_error(bert, tmp_path, monkeypatch):
 def test_a_memo_that_cant_be_written_is_no_error(bert, tmp_path):
     tmp_path.chmod(0o500)
     assert read_model(bert, memo_directory=tmp_path / "x").n_layers == 3
+
+
+def test_devices_that_arent_there_are_named(llama):
+    model = read_model(llama)
+    settings = {"depth": 1, "dtype": "float32"}
+    with pytest.raises(ValueError, match=r"name of a torch device.* Got 'gpu'"):
+        load_model(model, device="gpu", **settings)
+    with pytest.raises(
+        ValueError, match=r"devices of this machine.*'cpu'.*Got 'hpu:0'"
+    ):
+        load_model(model, device="hpu:0", **settings)

@@ -90,6 +90,13 @@ def test_any_collection_of_texts(llama, tmp_path, texts):
         same_bits(got, want)
 
 
+def test_a_folder_that_isnt_there_is_named(tmp_path):
+    path = tmp_path / "absent" / "made.npy"
+    with pytest.raises(FileNotFoundError, match=r"folder that exists.*make '.*absent'"):
+        transform_to_npy(by_calls(lambda n, part: part), [[1.0]], path)
+    assert not path.parent.exists()
+
+
 def test_only_a_block_is_taken_from_the_input(tmp_path):
     X = np.arange(40.0).reshape(20, 2)
     seen = []
