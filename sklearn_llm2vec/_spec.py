@@ -122,8 +122,18 @@ def file_digest(path, memo_directory):
     The files of a hub snapshot are links to blobs that are named by their digest; any
     other file is read once and remembered by path, size and time of change.
     """
-    path = Path(path)
-    target = path.resolve()
+    state = os.stat(path)  # of what a link leads to
+    seen = os.fspath(path), state.st_size, state.st_mtime_ns, state.st_ino
+    # Asked for a dozen files in every transform, where resolving links costs more.
+    if seen not in _digests:
+        _digests[seen] = _digest_of(Path(path).resolve(), memo_directory)
+    return _digests[seen]
+
+
+_digests: dict[tuple, str] = {}
+
+
+def _digest_of(target, memo_directory):
     if target.parent.name == "blobs" and len(target.name) == 64:
         return target.name
     state = target.stat()
