@@ -742,8 +742,8 @@ class EmbeddingCache:
             db.execute("PRAGMA journal_mode = DELETE")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA mmap_size = 1073741824")
-        # Keys are hashes, so their index is written all over. Pages that are only read come
-        # from the memory map: more than 16 MB of copies made nothing faster.
+        # Keys are hashes, so their index is written all over. Pages that are only read
+        # come from the memory map: more than 16 MB of copies made nothing faster.
         db.execute("PRAGMA cache_size = -16384")
         # The same pages are written again and again: fewer checkpoints write them less.
         db.execute("PRAGMA wal_autocheckpoint = 16384")

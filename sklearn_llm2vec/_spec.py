@@ -123,22 +123,15 @@ def file_digest(path, memo_directory):
     other file is read once and remembered by path, size and time of change.
     """
     state = os.stat(path)  # of what a link leads to
-    seen = os.fspath(path), state.st_size, state.st_mtime_ns, state.st_ino
-    # Asked for a dozen files in every transform, where resolving links costs more.
-    if seen not in _digests:
-        _digests[seen] = _digest_of(Path(path).resolve(), memo_directory)
-    return _digests[seen]
+    # Asked for a dozen files in every transform: links are resolved only once, too.
+    place = os.path.abspath(path)
+    key = f"sha256:{place}:{state.st_size}:{state.st_mtime_ns}:{state.st_ino}"
+    return remember(key, lambda: _digest(Path(path).resolve()), memo_directory)
 
 
-_digests: dict[tuple, str] = {}
-
-
-def _digest_of(target, memo_directory):
-    if target.parent.name == "blobs" and len(target.name) == 64:
-        return target.name
-    state = target.stat()
-    key = f"sha256:{target}:{state.st_size}:{state.st_mtime_ns}:{state.st_ino}"
-    return remember(key, lambda: _sha256(target), memo_directory)
+def _digest(target):
+    is_blob = target.parent.name == "blobs" and len(target.name) == 64
+    return target.name if is_blob else _sha256(target)
 
 
 def _sha256(path):
