@@ -32,6 +32,7 @@ ORDER = [
     "_handover",
     "_inputs",
     "_rows",
+    "_whole_files",
     "_npy",
     "_cache",
     "_spec",
@@ -61,6 +62,17 @@ ORDER = [
     "_tables",
     "_parquet",
     "distributed",
+    "_console",
+    "_argument_types",
+    "_model_arguments",
+    "_table_files",
+    "_text_columns",
+    "_feature_files",
+    "_command_embed",
+    "_command_cache",
+    "_arguments",
+    "cli",
+    "__main__",
 ]
 
 
