@@ -11,6 +11,7 @@ import sklearn_llm2vec
 from sklearn_llm2vec._argument_types import (
     bytes_from,
     count_from,
+    counts_from,
     duration_from,
     file_ending_in,
     layers_from,
@@ -82,6 +83,16 @@ examples:
         --set supervised_steps=200 -o adapted --merge reviews-model
 """
 
+EVALUATE_EXAMPLES = f"""\
+examples:
+  {PROGRAM} evaluate classification train.csv test.csv --text review --target stars
+  {PROGRAM} evaluate classification train.csv test.csv --text review --target stars \\
+      --n-per-class 8,16 --model Qwen/Qwen3-0.6B --layer 17
+  {PROGRAM} evaluate sts pairs.csv --text first --text second --score similarity
+  {PROGRAM} evaluate retrieval queries.csv documents.csv relevance.csv --text text
+  {PROGRAM} evaluate clustering news.csv --text text --target topic
+"""
+
 CACHE_EXAMPLES = f"""\
 examples:
   {PROGRAM} cache info
@@ -107,6 +118,7 @@ def make_parser():
     _add_embed(commands)
     _add_search(commands)
     _add_adapt(commands)
+    _add_evaluate(commands)
     _add_cache(commands)
     return parser
 
@@ -125,7 +137,7 @@ def _parser(make, *args, about, ends, **kwargs):
 
 def _command(commands, name, summary, about, ends, usage=None):
     # argparse's own usage would name all the options, which are listed below it.
-    usage = usage and f"{PROGRAM} {name} {usage} [options]"
+    usage = usage and f"{PROGRAM} {usage} [options]"
     command = _parser(
         commands.add_parser, name, usage=usage, help=summary, about=about, ends=ends
     )
@@ -154,14 +166,26 @@ def _add_reading(command):
     )
 
 
+class _AppendOnce(argparse.Action):
+    """Append a value, unless it was given before."""
+
+    def __call__(self, parser, namespace, value, option_string=None):
+        values = getattr(namespace, self.dest) or []
+        setattr(namespace, self.dest, list(dict.fromkeys([*values, value])))
+
+
 def _add_texts(command):
     command.add_argument(
         "--text",
-        action="append",
+        action=_AppendOnce,
         required=True,
         metavar="COL",
         help="column of texts; again for more, each with features of its own",
     )
+
+
+def _add_target(command, required=True, about="column to predict"):
+    command.add_argument("--target", required=required, metavar="COL", help=about)
 
 
 def _add_embed(commands):
@@ -172,7 +196,7 @@ def _add_embed(commands):
         "Write the features of a table's text columns into a file. Rows are read and\n"
         "written in chunks, so that the file may be larger than memory.",
         EMBED_EXAMPLES,
-        usage="FILE --text COL -o OUTPUT",
+        usage="embed FILE --text COL -o OUTPUT",
     )
     _add_table(command)
     _add_texts(command)
@@ -187,7 +211,7 @@ def _add_embed(commands):
     )
     command.add_argument(
         "--keep",
-        action="append",
+        action=_AppendOnce,
         default=[],
         metavar="COL",
         help="column to take over into .parquet or .csv; again for more",
@@ -211,13 +235,15 @@ def _add_search(commands):
         "the layer and pooling that predict a column best",
         "Cross-validate every layer with every pooling: texts go through the model once.",
         SEARCH_EXAMPLES,
-        usage="FILE --text COL --target COL",
+        usage="search FILE --text COL --target COL",
     )
     _add_table(command)
     _add_texts(command)
     add = command.add_argument
-    add("--target", required=True, metavar="COL", help="column to predict")
-    add("--numeric", action="append", default=[], metavar="COL", help="number to add")
+    _add_target(command)
+    add(
+        "--numeric", action=_AppendOnce, default=[], metavar="COL", help="number to add"
+    )
     add(
         "--task",
         choices=("auto", "classes", "numbers"),
@@ -272,7 +298,7 @@ def _add_search(commands):
         metavar="FILE",
         help="score of each layer, pooling and fold",
     )
-    add_model_arguments(command, searched=True)
+    add_model_arguments(command, searched=True, served=False)
     command.set_defaults(resumes=True)
 
 
@@ -283,13 +309,13 @@ def _add_adapt(commands):
         "train LLM2Vec adapters on a table's texts",
         "Make a model bidirectional and train adapters on the texts, as LLM2Vec does.",
         ADAPT_EXAMPLES,
-        usage="FILE --text COL -o FOLDER",
+        usage="adapt FILE --text COL -o FOLDER",
     )
     _add_table(command)
     _add_texts(command)
     add = command.add_argument
     add("--recipe", choices=RECIPES, default="mntp+simcse", help="default: mntp+simcse")
-    add("--target", metavar="COL", help="classes, for a supervised recipe")
+    _add_target(command, required=False, about="classes, for a supervised recipe")
     add("--positive", metavar="COL", help="or what belongs to each text, instead")
     add("--negative", metavar="COL", help="and what doesn't")
     add(
@@ -304,8 +330,96 @@ def _add_adapt(commands):
     add("--merge", metavar="FOLDER", help="gets the whole adapted model")
     add("--png", type=file_ending_in(".png"), metavar="FILE", help="the loss by step")
     add("--seed", type=int, default=0, metavar="N", help="default: 0")
-    add_model_arguments(command, adapted=True)
+    add_model_arguments(command, served=False)
     command.set_defaults(resumes=True)
+
+
+def _add_evaluate(commands):
+    command = _parser(
+        commands.add_parser,
+        "evaluate",
+        help="measure what the features of a model are worth",
+        about="Measure what the features of a model are worth, on your own data.",
+        ends=EVALUATE_EXAMPLES,
+    )
+    tasks = command.add_subparsers(dest="task", metavar="TASK", required=True)
+
+    def task(name, summary, usage, files):
+        added = _command(
+            tasks, name, summary, summary, EVALUATE_EXAMPLES, f"evaluate {name} {usage}"
+        )
+        for file, about in files.items():
+            added.add_argument(file, metavar=file.upper(), help=about)
+        _add_reading(added)
+        _add_texts(added)
+        added.add_argument(
+            "-o",
+            "--output",
+            type=file_ending_in(".csv"),
+            metavar="FILE",
+            help="all values, one a row",
+        )
+        add_model_arguments(added)
+        added.set_defaults(resumes=True)
+        return added.add_argument, added
+
+    table = "a table: .csv, .tsv, .jsonl or .parquet"
+    add, added = task(
+        "classification",
+        "Accuracy and macro F1 of a logistic regression.",
+        "TRAIN TEST --text COL --target COL",
+        {"train": table, "test": "another one with the same columns"},
+    )
+    _add_target(added)
+    add(
+        "--n-per-class",
+        type=counts_from,
+        metavar="LIST",
+        help="train on so many texts of each class, such as 8,16 (default: on all)",
+    )
+    add(
+        "--draws",
+        type=count_from,
+        default=10,
+        metavar="N",
+        help="of these; default: 10",
+    )
+    add("--seed", type=int, default=0, metavar="N", help="of the draws (default: 0)")
+    add, _ = task(
+        "sts",
+        "Correlation of cosines with people's scores of similarity.",
+        "FILE --text COL --text COL --score COL",
+        {"file": f"{table}; each row has two texts"},
+    )
+    add("--score", required=True, metavar="COL", help="column of the scores")
+    add, _ = task(
+        "retrieval",
+        "nDCG, mean average precision and recall of an exact search.",
+        "QUERIES DOCUMENTS RELEVANCE --text COL",
+        {
+            "queries": f"{table}, with ids and texts",
+            "documents": "another one",
+            "relevance": "a third one: query, document, relevance",
+        },
+    )
+    add("--query-id", default="query_id", metavar="COL", help="default: query_id")
+    add("--doc-id", default="doc_id", metavar="COL", help="default: doc_id")
+    add("--relevant", default="relevance", metavar="COL", help="default: relevance")
+    add("--query-template", metavar="TEXT", help="prompt of the queries alone")
+    add("--document-template", metavar="TEXT", help="prompt of the documents alone")
+    add("--k", type=count_from, default=10, metavar="N", help="of nDCG (default: 10)")
+    add, added = task(
+        "clustering",
+        "V-measure of a k-means.",
+        "FILE --text COL --target COL",
+        {"file": table},
+    )
+    _add_target(added, about="column of the true classes")
+    add(
+        "--n-clusters", type=count_from, metavar="N", help="default: as many as classes"
+    )
+    add("--draws", type=count_from, default=10, metavar="N", help="starts; default: 10")
+    add("--seed", type=int, default=0, metavar="N", help="of the starts (default: 0)")
 
 
 def _add_cache(commands):

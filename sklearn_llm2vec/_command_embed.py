@@ -11,15 +11,13 @@ from sklearn_llm2vec._console import make_bar, note
 from sklearn_llm2vec._feature_files import CSVFeatures, NPYFeatures, ParquetFeatures
 from sklearn_llm2vec._model_arguments import make_transformer
 from sklearn_llm2vec._text_columns import open_named_table, survey_texts
-from sklearn_llm2vec._whole_files import whole_file
+from sklearn_llm2vec._whole_files import check_parent, whole_file
 
 __all__ = ["run"]
 
 
 def run(args):
     """Run ``embed``."""
-    args.text = list(dict.fromkeys(args.text))
-    args.keep = list(dict.fromkeys(args.keep))
     _check_output(args)
     started = time.perf_counter()
     table = open_named_table(args)
@@ -60,11 +58,7 @@ def _check_output(args):
     output = args.output
     if args.keep and _ending(args) == ".npy":
         args.parser.error("a .npy file can't --keep columns: write .parquet or .csv")
-    if not output.parent.is_dir():
-        raise FileNotFoundError(
-            f"The output {str(output)!r} must be in a folder that exists. Make "
-            f"{str(output.parent)!r} first."
-        )
+    check_parent(output)
     if output.is_dir() or (output.exists() and not args.overwrite):
         what = "is a folder" if output.is_dir() else "is there already"
         raise FileExistsError(

@@ -18,7 +18,6 @@ from sklearn_llm2vec._argument_types import (
 
 __all__ = [
     "POOLINGS",
-    "add_cache_arguments",
     "add_model_arguments",
     "make_transformer",
     "open_named_cache",
@@ -36,8 +35,17 @@ PLAIN = (
 ).split()
 
 
-def add_model_arguments(parser, *, searched=False, adapted=False):
-    """Add the options; without layer and pooling where these are searched."""
+def add_model_arguments(parser, *, searched=False, served=True):
+    """Add the options.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+    searched : bool, default=False
+        Whether layer and pooling are for the command to choose; it needs a cache then.
+    served : bool, default=True
+        Whether a server may have the model.
+    """
     group = parser.add_argument_group(
         "model",
         "parameters of LLMEmbeddingTransformer, with its defaults; the API page has more "
@@ -59,13 +67,12 @@ def add_model_arguments(parser, *, searched=False, adapted=False):
     add("--attention", choices=("auto", "causal", "bidirectional"))
     add("--special-tokens", type=_auto_or_flag, metavar="auto|yes|no")
     add("--token-prepending", type=_depth, metavar="K", help="layer, or start,exit")
-    if not adapted:
-        add(
-            "--adapters",
-            action="append",
-            metavar="NAME",
-            help="PEFT adapter to merge; again for the next",
-        )
+    add(
+        "--adapters",
+        action="append",
+        metavar="NAME",
+        help="PEFT adapter to merge; again for the next",
+    )
     add("--max-length", type=count_from, metavar="N", help="tokens of a text")
     add("--long-texts", choices=("truncate", "chunk", "error"))
     add("--chunk-overlap", type=int, metavar="N", help="tokens, with chunk")
@@ -80,18 +87,19 @@ def add_model_arguments(parser, *, searched=False, adapted=False):
         action="store_true",
         help="run code of the model's folder",
     )
-    if not (searched or adapted):
+    if served:
         add(
             "--endpoint",
             metavar="URL",
             help="an OpenAI-compatible server has the model",
         )
         add("--api-key-env", metavar="NAME", help="variable that holds its key")
-    add_cache_arguments(parser)
+    _add_cache_arguments(parser, needed=searched)
 
 
-def add_cache_arguments(parser):
-    """Add what says which cache is used."""
+def _add_cache_arguments(parser, *, needed):
+    """Add what says which cache is used; "none" can't be chosen where it is needed."""
+    parser.set_defaults(no_cache=False)
     group = parser.add_argument_group("cache")
     either = group.add_mutually_exclusive_group()
     either.add_argument(
@@ -99,9 +107,12 @@ def add_cache_arguments(parser):
         metavar="FOLDER",
         help="default: $SKLEARN_LLM2VEC_CACHE, else the platform's folder for caches",
     )
-    either.add_argument(
-        "--no-cache", action="store_true", help="keep nothing; nothing can be resumed"
-    )
+    if not needed:
+        either.add_argument(
+            "--no-cache",
+            action="store_true",
+            help="keep nothing; nothing can be resumed",
+        )
     group.add_argument(
         "--cache-limit",
         type=bytes_from,

@@ -1,12 +1,13 @@
-"""The text columns of a table that a command was given, found and checked.
+"""The columns of a table that a command was given: texts and a target, checked.
 
 Knows the names of the options and what a template makes of columns; it doesn't know what
-is done with the texts.
+is done with them.
 """
 
+from sklearn_llm2vec._console import note
 from sklearn_llm2vec._table_files import check_kinds, open_table
 
-__all__ = ["open_named_table", "survey_texts"]
+__all__ = ["as_classes", "open_named_table", "split_target", "survey_texts"]
 
 
 def open_named_table(args, path=None):
@@ -51,3 +52,46 @@ def _writes_rows(template):
     from sklearn_llm2vec._parameters import template_columns
 
     return template == "row" or template_columns(template) is not None
+
+
+def split_target(frame, table, args):
+    """Take the target out of a frame; rows without one are left out.
+
+    Returns
+    -------
+    frame : pandas frame
+        The other columns.
+    target : ndarray of shape (n_rows,)
+        Of numbers, bools or str.
+    """
+    known = frame[args.target].notna()
+    if not known.any():
+        raise ValueError(
+            f"The column {args.target!r} of {str(table.path)!r} has no value. Name "
+            "another one with --target."
+        )
+    if not known.all():
+        n = int((~known).sum())
+        note(f"{n:,} rows without {args.target!r} are left out", args)
+        frame = frame[known].reset_index(drop=True)
+    values = frame[args.target].to_numpy()
+    # Whole numbers and bools, which missing ones had made objects or floats.
+    values = values if values.dtype.kind in "iufb" else _plain(values)
+    return frame.drop(columns=args.target), values
+
+
+def _plain(values):
+    import numpy as np
+
+    kinds = {type(value) for value in values}
+    if kinds <= {bool} or kinds <= {int, float}:
+        return np.array(values.tolist())
+    return values.astype(str)
+
+
+def as_classes(values):
+    """Values as classifiers take them: whole numbers as int, fractions as str."""
+    if values.dtype.kind != "f":
+        return values
+    whole = (values == values.round()).all()
+    return values.astype(int) if whole else values.astype(str)

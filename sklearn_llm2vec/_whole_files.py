@@ -9,7 +9,22 @@ import secrets
 import shutil
 from contextlib import contextmanager
 
-__all__ = ["whole_file", "whole_folder"]
+__all__ = ["check_parent", "whole_file", "whole_folder"]
+
+
+def check_parent(path):
+    """Raise, before any work is done, when `path` has no folder to be in.
+
+    Parameters
+    ----------
+    path : Path or None
+        None is no file to write.
+    """
+    if path is not None and not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"The output {str(path)!r} must be in a folder that exists. Make "
+            f"{str(path.parent)!r} first."
+        )
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from sklearn_llm2vec._recipe import CHAINS
 from sklearn_llm2vec._vectors import ALL_POOLINGS
 from sklearn_llm2vec.cli import main
 
-COMMANDS = ["embed", "search", "adapt"]
+COMMANDS = ["embed", "search", "adapt", "evaluate classification"]
 COMMANDS += ["cache info", "cache verify", "cache prune", "cache clear"]
 # For processes of their own, in other folders.
 ENVIRONMENT = os.environ | {
