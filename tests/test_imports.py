@@ -61,6 +61,12 @@ ORDER = [
     "_tables",
     "_parquet",
     "distributed",
+    "_features",
+    "_ranking",
+    "_relevance",
+    "_bm25",
+    "_mteb",
+    "evaluation",
 ]
 
 
