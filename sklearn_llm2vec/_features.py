@@ -4,6 +4,8 @@ Any transformer of scikit-learn will do. This file doesn't know models or scores
 functions of ``evaluation`` share it.
 """
 
+import copy
+
 import narwhals as nw
 import numpy as np
 from scipy.sparse import issparse
@@ -24,7 +26,9 @@ __all__ = [
     "fit_features",
     "learns",
     "take_rows",
+    "template_parameter",
     "unit_rows",
+    "with_template",
 ]
 
 
@@ -109,6 +113,8 @@ def features_of(transformer, X):
     if learns(transformer):
         try:
             check_is_fitted(transformer)
+            # A pipeline's answer is that of its last step, which may learn nothing.
+            transformer.transform(take_rows(X, [0]))
         except NotFittedError:
             return fit_features(transformer, X)
     return transformer, transformer.transform(X)
@@ -171,6 +177,45 @@ def unit_rows(vectors):
            [0. , 0. ]])
     """
     return normalize(vectors)
+
+
+# ---------------------------------------------------------------------------------
+# Templates
+
+
+def with_template(transformer, template, caller):
+    """A copy with another template, fitted if it was; the same one for None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is no template, or a transformer without one.
+    """
+    if template is None:
+        return transformer
+    if not isinstance(template, str):
+        raise TypeError(
+            f"The templates of {caller} must be str or None. Got {template!r} instead."
+        )
+    name = template_parameter(transformer, caller)
+    # No clone: what a PCA or an adaptation learned must serve both sides.
+    return copy.deepcopy(transformer).set_params(**{name: template})
+
+
+def template_parameter(transformer, caller):
+    """Name of the one parameter, of a step too, that is the template."""
+    names = [
+        name
+        for name in transformer.get_params()
+        if name == "template" or name.endswith("__template")
+    ]
+    if len(names) != 1:
+        raise ValueError(
+            f"{caller} expects a transformer with one 'template' parameter to set. Got "
+            f"{type(transformer).__name__} with {len(names)} of them: leave "
+            "'query_template' and 'document_template' out."
+        )
+    return names[0]
 
 
 # ---------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, v_measure_score
 
+from sklearn_llm2vec._bm25 import BM25
 from sklearn_llm2vec._features import (
     as_list,
     check_transformer,
@@ -25,8 +26,11 @@ from sklearn_llm2vec._features import (
     fit_features,
     learns,
     take_rows,
+    template_parameter,
     unit_rows,
+    with_template,
 )
+from sklearn_llm2vec._mteb import as_mteb_encoder
 from sklearn_llm2vec._ranking import (
     average_precision,
     ndcg,
@@ -37,6 +41,8 @@ from sklearn_llm2vec._ranking import (
 from sklearn_llm2vec._relevance import read_collection, read_relevance
 
 __all__ = [
+    "BM25",
+    "as_mteb_encoder",
     "evaluate_classification",
     "evaluate_clustering",
     "evaluate_retrieval",
@@ -496,44 +502,16 @@ def _vector_search(transformer, queries, documents, templates, depth, caller):
     """Blocks of ranked documents by the cosine of their vectors with the queries'."""
     check_transformer(transformer, caller)
     query_template, document_template = templates
-    documents_side = _with_template(transformer, document_template, caller)
+    documents_side = with_template(transformer, document_template, caller)
     fitted, features = features_of(documents_side, documents)
     found = unit_rows(finite_vectors(features, caller))
     if query_template is None and document_template is not None:
-        name = _template_parameter(transformer, caller)
+        name = template_parameter(transformer, caller)
         fitted = copy.deepcopy(fitted).set_params(
             **{name: transformer.get_params()[name]}
         )
-    asked = _with_template(fitted, query_template, caller).transform(queries)
+    asked = with_template(fitted, query_template, caller).transform(queries)
     return search_vectors(unit_rows(finite_vectors(asked, caller)), found, depth)
-
-
-def _with_template(transformer, template, caller):
-    """A copy with another template, fitted if it was; the same one for None."""
-    if template is None:
-        return transformer
-    if not isinstance(template, str):
-        raise TypeError(
-            f"The templates of {caller} must be str or None. Got {template!r} instead."
-        )
-    name = _template_parameter(transformer, caller)
-    # No clone: what a PCA or an adaptation learned must serve both sides.
-    return copy.deepcopy(transformer).set_params(**{name: template})
-
-
-def _template_parameter(transformer, caller):
-    names = [
-        name
-        for name in transformer.get_params()
-        if name == "template" or name.endswith("__template")
-    ]
-    if len(names) != 1:
-        raise ValueError(
-            f"{caller} expects a transformer with one 'template' parameter to set. Got "
-            f"{type(transformer).__name__} with {len(names)} of them: leave "
-            "'query_template' and 'document_template' out."
-        )
-    return names[0]
 
 
 def _measure(blocks, judged, n_documents, k):

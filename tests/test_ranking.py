@@ -1,4 +1,4 @@
-"""Measures against hand-made examples and other implementations; search against sorting."""
+"""Measures against hand-made examples and other code; search against sorting."""
 
 import math
 import tracemalloc
