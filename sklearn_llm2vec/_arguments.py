@@ -89,7 +89,7 @@ examples:
   {PROGRAM} evaluate classification train.csv test.csv --text review --target stars \\
       --n-per-class 8,16 --model Qwen/Qwen3-0.6B --layer 17
   {PROGRAM} evaluate sts pairs.csv --text first --text second --score similarity
-  {PROGRAM} evaluate retrieval queries.csv documents.csv relevance.csv --text text
+  {PROGRAM} evaluate retrieval queries.csv documents.csv relevance.csv --text text --bm25
   {PROGRAM} evaluate clustering news.csv --text text --target topic
 """
 
@@ -408,6 +408,7 @@ def _add_evaluate(commands):
     add("--query-template", metavar="TEXT", help="prompt of the queries alone")
     add("--document-template", metavar="TEXT", help="prompt of the documents alone")
     add("--k", type=count_from, default=10, metavar="N", help="of nDCG (default: 10)")
+    add("--bm25", action="store_true", help="the baseline by words, beside the model")
     add, added = task(
         "clustering",
         "V-measure of a k-means.",

@@ -18,7 +18,7 @@ from sklearn_llm2vec._whole_files import check_parent, whole_file
 __all__ = ["run"]
 
 # What tells rows of a result apart that aren't draws of the same.
-GROUPS = ("n_per_class", "metric")
+GROUPS = ("ranker", "n_per_class", "metric")
 
 
 def run(args):
@@ -92,6 +92,10 @@ def _sts(args):
 
 
 def _retrieval(args):
+    import pandas as pd
+
+    if args.bm25 and len(args.text) > 1:
+        args.parser.error("with --bm25 there is one --text")
     sides = []
     for path, name, id_name in (
         (args.queries, "query_id", args.query_id),
@@ -107,7 +111,7 @@ def _retrieval(args):
     check_kinds(table, survey, [args.relevant], ["int", "float"], advice)
     judged = read_frame(table, survey)
     judged.columns = ["query_id", "doc_id", "relevance"]
-    return evaluation.evaluate_retrieval(
+    values = evaluation.evaluate_retrieval(
         make_transformer(args),
         *sides,
         judged,
@@ -115,6 +119,18 @@ def _retrieval(args):
         document_template=args.document_template,
         k=args.k,
     )
+    if not args.bm25:
+        return values
+    queries, documents = (
+        frame.set_index(name)[args.text[0]]
+        for frame, name in zip(sides, ("query_id", "doc_id"), strict=True)
+    )
+    words = evaluation.evaluate_retrieval(
+        evaluation.BM25(), queries, documents, judged, k=args.k
+    )
+    values.insert(0, "ranker", "model")
+    words.insert(0, "ranker", "bm25")
+    return pd.concat([values, words], ignore_index=True)
 
 
 def _clustering(args):

@@ -41,10 +41,10 @@ def main(argv=None):
     0
     """
     args = make_parser().parse_args(argv)
-    command = import_module(f"sklearn_llm2vec._command_{args.command}")
     try:
         with plain_warnings():
-            command.run(args)
+            # Here, and not above: imports take seconds, in which one may press Ctrl-C.
+            import_module(f"sklearn_llm2vec._command_{args.command}").run(args)
             sys.stdout.flush()
         return OK
     except KeyboardInterrupt:

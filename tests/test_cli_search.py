@@ -440,7 +440,24 @@ def test_evaluate_retrieval(run, reviews, bert):
         k=3,
     )
     pd.testing.assert_frame_equal(read_values("values.csv", want), want)
-    assert "ndcg_at_3" in out
+    assert [line.split()[0] for line in out.splitlines()[2:]] == want["metric"].tolist()
+
+
+def test_evaluate_retrieval_beside_the_baseline_by_words(run, reviews, bert):
+    pytest.importorskip("bm25s")
+    # Words that two texts share are all that BM25 sees: here the answer has them all.
+    rows = reviews[["id", "review"]].set_axis(["doc_id", "text"], axis=1)
+    rows.to_csv("d.csv", index=False)
+    rows[:5].set_axis(["query_id", "text"], axis=1).to_csv("q.csv", index=False)
+    judged = pd.DataFrame({"query_id": range(5), "doc_id": range(5), "relevance": 1})
+    judged.to_csv("r.csv", index=False)
+    command = "evaluate retrieval q.csv d.csv r.csv --text text --bm25 --cache cache"
+    code, out, err = run(*command.split(), "--model", bert)
+    assert code == 0, err
+    found = {tuple(line.split()[:2]): line.split()[2] for line in out.splitlines()[2:]}
+    assert found["model", "ndcg_at_10"] == "1.0000"  # the very text
+    assert float(found["bm25", "recall_at_10"]) == 1
+    assert len(found) == 8
 
 
 def test_evaluate_clustering(run, reviews, bert):
