@@ -55,6 +55,7 @@ ORDER = [
     "_parameters",
     "_transformer",
     "_search",
+    "_score_tables",
     "_display",
     "_adaptation_display",
     "_unembedding",
