@@ -32,6 +32,7 @@ ORDER = [
     "_handover",
     "_inputs",
     "_rows",
+    "_whole_file",
     "_npy",
     "_cache",
     "_spec",
