@@ -72,6 +72,12 @@ class SourceWriter:
         """Source of ``name = value``."""
         return _layout(f"{name} = ", self._node(value, name), "")
 
+    def call(self, head, function, names, values):
+        """Source of `head` and a call: positional names, then values by keyword."""
+        parts = [("", name) for name in names]
+        parts += [(f"{key}=", self._node(value, key)) for key, value in values.items()]
+        return _layout(head, _Call(f"{function}(", parts, ")"), "")
+
     def expression(self, value, name):
         """Source of a value on one line; `name` is what a blank would be called."""
         return _flat(self._node(value, name))
@@ -331,7 +337,15 @@ def _layout(head, node, tail, indent="", plain=False):
     line = f"{indent}{head}{flat}{tail}"
     if isinstance(node, str) or not node.parts or len(line) <= WIDTH:
         return line
-    inner = [_layout(prefix, part, ",", indent + "    ") for prefix, part in node.parts]
-    return "\n".join(
-        [f"{indent}{head}{node.opening}", *inner, f"{indent}{node.closing}{tail}"]
-    )
+    if len(node.parts) == 1 and not isinstance(node.parts[0][1], str):
+        # Pipeline([ ... ]): two brackets open and close together.
+        ((prefix, part),) = node.parts
+        return _layout(head + node.opening + prefix, part, node.closing + tail, indent)
+    deeper = f"{indent}    "
+    together = deeper + ", ".join(prefix + _flat(part) for prefix, part in node.parts)
+    if node.opening[:-1].isidentifier() and len(together) <= WIDTH:
+        inner = [together]
+    else:
+        inner = [_layout(prefix, part, ",", deeper) for prefix, part in node.parts]
+    lines = [f"{indent}{head}{node.opening}", *inner, f"{indent}{node.closing}{tail}"]
+    return "\n".join(lines)
