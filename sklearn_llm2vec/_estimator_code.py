@@ -147,7 +147,10 @@ class SourceWriter:
             return _Call(brackets[0], parts, brackets[1])
         if type(value) is dict:
             parts = [
-                (self.expression(key, name) + ": ", self._node(one, name))
+                (
+                    self.expression(key, name) + ": ",
+                    self._node(one, key if isinstance(key, str) else name),
+                )
                 for key, one in value.items()
             ]
             return _Call("{", parts, "}")

@@ -26,7 +26,7 @@ class Scale:
     --------
     >>> from sklearn_llm2vec._report_colors import SCALES
     >>> SCALES["light"].color(0.0), SCALES["light"].text(0.0)
-    ('#f9f6dd', '#111418')
+    ('#f9f6dd', '#000000')
     """
 
     def __init__(self, low, high):
@@ -39,7 +39,7 @@ class Scale:
     def text(self, place):
         """The ink that is easier to read on that colour."""
         background = luminance(self._rgb(place))
-        inks = {"#111418": 0.007, "#ffffff": 1.0}
+        inks = {"#000000": 0.0, "#ffffff": 1.0}
         return max(inks, key=lambda ink: contrast(inks[ink], background))
 
     def gradient(self, n_stops=9):

@@ -97,6 +97,13 @@
     }
   }
 
+  // --- long tables begin at their best row ---------------------------------------------
+
+  for (const box of document.querySelectorAll(".tall")) {
+    const best = box.querySelector("tr.best");
+    if (best) box.scrollTop = best.offsetTop - box.clientHeight / 2;
+  }
+
   // --- copy ---------------------------------------------------------------------------
 
   // Pages from files and frames of notebooks may not have the clipboard; an old way may

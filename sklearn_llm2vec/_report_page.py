@@ -93,8 +93,8 @@ def _header(facts):
     part = share(best, best.best[0])
     rows = [
         ("Model", best.model, layers),
-        ("Task", facts.task, f"scored by {best.metric}"),
         ("Cross-validation", f"{facts.n_splits} folds", facts.cv),
+        ("Task", facts.task, f"scored by {best.metric}"),
         ("Candidates", f"{facts.n_candidates:,}", f"{n_fits:,} fits"),
     ]
     if part is not None:
