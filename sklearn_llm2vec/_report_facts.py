@@ -12,6 +12,7 @@ from datetime import date
 import numpy as np
 from sklearn.base import clone, is_classifier, is_regressor
 
+import sklearn_llm2vec
 from sklearn_llm2vec._estimator_code import SourceWriter
 from sklearn_llm2vec._folders import read_model
 from sklearn_llm2vec._parameters import resolve_layer
@@ -145,8 +146,6 @@ def read_facts(search, metric, prefix):
     NotFittedError, ValueError
         As `LayerPoolingReport.from_search`.
     """
-    from sklearn_llm2vec import __version__
-
     tables = list(read_search(search, metric, prefix, CALLER))
     refit = search.refit if search.multimetric_ else None
     tables.sort(key=lambda pair: pair[1].metric != refit)
@@ -173,7 +172,7 @@ def read_facts(search, metric, prefix):
         code=code,
         blanks=blanks,
         cache=_read_cache(search, start, notes),
-        version=__version__,
+        version=sklearn_llm2vec.__version__,
         day=date.today().isoformat(),
         notes=list(dict.fromkeys(notes)),
     )
