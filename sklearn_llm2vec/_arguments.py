@@ -65,7 +65,7 @@ SEARCH_EXAMPLES = f"""\
 examples:
   a table on stdout, a heat map, and the best pipeline:
     {PROGRAM} search reviews.csv --text title --text review --target stars \\
-        --png search.png --save stars.joblib
+        --html search.html --png search.png --save stars.joblib
   some layers, numbers beside the text, trees as the head:
     {PROGRAM} search houses.csv --text description --numeric rooms --target price \\
         --layers 2,4,6 --poolings mean,last --head hist-gradient-boosting
@@ -285,6 +285,12 @@ def _add_search(commands):
         type=file_ending_in(".png"),
         metavar="FILE",
         help="heat map of layers and poolings",
+    )
+    add(
+        "--html",
+        type=file_ending_in(".html"),
+        metavar="FILE",
+        help="a page to share: scores, costs, and the Python of the best",
     )
     add(
         "--save",

@@ -105,6 +105,7 @@ class EmbeddingCache:
         self.path = host_folder(self._place)
         self._local = threading.local()
         self._warned = set()
+        self._n_uncounted = 0  # misses from before there was a database
         self.takes_turns = True
         _living[id(self)] = self
 
@@ -203,7 +204,9 @@ class EmbeddingCache:
                 UserWarning,
                 stacklevel=2,
             )
-        if count and db is not None:
+        if count and db is None:
+            self._n_uncounted += len(keys)
+        elif count:
             self._count(db, space, int(found.sum()), int(len(keys) - found.sum()))
         return found
 
@@ -281,7 +284,9 @@ class EmbeddingCache:
                 use = "UPDATE spaces SET bytes = bytes + ?, last_used = ? WHERE id = ?"
                 db.execute(use, (n_bytes, time.time(), space_id))
                 bump = "UPDATE counters SET value = value + ? WHERE name = ?"
-                db.execute(bump, (len(keys), "texts_encoded"))
+                n_missed, self._n_uncounted = self._n_uncounted, 0
+                counts = [(len(keys), "texts_encoded"), (n_missed, "misses")]
+                db.executemany(bump, counts)
                 n_freed = self._make_room(db, block)
         except sqlite3.Error as error:
             self._warn_once("write", f"The cache {self.path} can't be written", error)

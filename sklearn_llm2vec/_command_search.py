@@ -27,6 +27,7 @@ from sklearn_llm2vec._console import format_table, make_bar, note
 from sklearn_llm2vec._display import LayerPoolingDisplay
 from sklearn_llm2vec._model_arguments import make_transformer
 from sklearn_llm2vec._pictures import find_pyplot, save_figure
+from sklearn_llm2vec._report import LayerPoolingReport
 from sklearn_llm2vec._saved_pipelines import (
     check_format,
     loading_lines,
@@ -70,6 +71,8 @@ def run(args):
         _write_results(search, args.results)
     if args.png:
         save_figure(lambda: LayerPoolingDisplay.from_search(search), args.png)
+    if args.html:
+        LayerPoolingReport.from_search(search).save(args.html)
     if args.save:
         save_pipeline(ready_to_use(search.best_estimator_), args.save)
         print(f"\n{loading_lines(args.save, args.table_path, args.separator)}")
@@ -77,7 +80,7 @@ def run(args):
 
 def _check_outputs(args):
     """Refuse, before anything is read, outputs that can't be written."""
-    for path in (args.png, args.save, args.results):
+    for path in (args.png, args.html, args.save, args.results):
         check_parent(path)
     if args.save:
         check_format(args.save)

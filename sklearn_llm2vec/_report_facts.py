@@ -163,7 +163,7 @@ def read_facts(search, metric, prefix):
     code, blanks = _code(search, best, start, first)
     return Facts(
         panels=panels,
-        search=type(search).__name__,
+        search=_kind_of(search),
         task=_task(search),
         cv=_name_of_splitter(search.cv),
         n_splits=search.n_splits_,
@@ -405,3 +405,9 @@ def _distinct_spaces(candidates, start):
         ]
         found.setdefault(tuple(about), params)
     return list(found.values())[:MOST_SPACES]
+
+
+def _kind_of(search):
+    """Name of the search's class; of scikit-learn's, where it derives from one."""
+    kinds = [kind for kind in type(search).__mro__ if kind.__module__[:8] == "sklearn."]
+    return (kinds or [type(search)])[0].__name__

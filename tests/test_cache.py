@@ -228,6 +228,15 @@ print(json.dumps(cache.info()))
     assert cache.info()["hits"] == 11
 
 
+def test_misses_of_an_empty_cache_count_too(cache):
+    get(cache, range(5))
+    assert not cache.path.exists()  # nothing is written to look something up
+    put(cache, range(5))
+    get(cache, range(6))
+    info = cache.info()
+    assert (info["hits"], info["misses"], info["texts_encoded"]) == (5, 6, 5)
+
+
 def test_notes(cache):
     put(cache, [1])
     cache.describe("s", {"model": "m", "torch": "1"})

@@ -235,6 +235,17 @@ def test_the_heat_map_is_a_picture(run, reviews, bert):
     assert not pyplot.get_fignums()
 
 
+def test_the_report_is_a_page(run, reviews, bert):
+    command = f"search reviews.csv --text review --target stars --model {bert} --cv 2"
+    code, out, err = run(*command.split(), "--cache", "cache", "--html", "search.html")
+    assert code == 0, err
+    page = Path("search.html").read_text()
+    best = re.search(r"best: layer (\d), pooling (\w+): (\d\.\d{3})", out)
+    assert page.startswith("<!DOCTYPE html>")
+    assert best[3] in page
+    assert "GridSearchCV" in page and "SearchWithBar" not in page
+
+
 def test_rows_without_a_target_are_left_out(run, reviews, bert):
     reviews.loc[:9, "grade"] = None
     reviews.to_json("t.jsonl", orient="records", lines=True)
