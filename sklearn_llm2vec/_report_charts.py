@@ -50,7 +50,7 @@ def seconds(value):
     --------
     >>> from sklearn_llm2vec._report_charts import seconds
     >>> [seconds(value) for value in (0.0312, 2.5, 75.0, 7300.0)]
-    ['31 ms', '2.5 s', '1 min 15 s', '2 h 2 min']
+    ['31 ms', '2.5 s', '1 min 15 s', '2 h 1 min']
     """
     if not math.isfinite(value):
         return NOTHING

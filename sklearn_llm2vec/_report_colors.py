@@ -26,7 +26,7 @@ class Scale:
     --------
     >>> from sklearn_llm2vec._report_colors import SCALES
     >>> SCALES["light"].color(0.0), SCALES["light"].text(0.0)
-    ('#f9f6dd', '#000000')
+    ('#f8f7dc', '#000000')
     """
 
     def __init__(self, low, high):
