@@ -10,7 +10,7 @@ import numpy as np
 
 from sklearn_llm2vec._adaptation_display import AdaptationDisplay
 from sklearn_llm2vec._console import format_table, note
-from sklearn_llm2vec._model_arguments import make_transformer
+from sklearn_llm2vec._model_arguments import make_transformer, transformer_parameters
 from sklearn_llm2vec._pictures import find_pyplot, save_figure
 from sklearn_llm2vec._recipe import LLM2VecRecipe
 from sklearn_llm2vec._table_files import read_frame
@@ -42,18 +42,27 @@ def run(args):
         transformer.save_adapters(folder)
     print(losses_table(transformer.adaptation_history_))
     adapters = [str(path.absolute()) for path in sorted(folders[0].iterdir())]
-    before = [*transformer.adapters] if transformer.adapters else []
-    print(
-        "\nfrom sklearn_llm2vec import LLMEmbeddingTransformer\n"
-        f"LLMEmbeddingTransformer({transformer.model!r}, adapters={before + adapters})"
-    )
+    before = list(transformer.adapters or [])
+    print("\nfrom sklearn_llm2vec import LLMEmbeddingTransformer")
+    print(expression(args, transformer.model, adapters=before + adapters))
     if args.merge:
         with whole_folder(folders[1]) as folder:
             transformer.merge_and_save(folder)
         merged = str(folders[1].absolute())
-        print(f"LLMEmbeddingTransformer({merged!r})  # the same, merged")
+        print(f"{expression(args, merged, adapters=None)}  # the same, merged")
     if args.png:
         save_figure(lambda: AdaptationDisplay.from_estimator(transformer), args.png)
+
+
+def expression(args, model, adapters):
+    """Python for the adapted transformer, with the other options that were given."""
+    given = {**transformer_parameters(args), "adapters": adapters}
+    more = "".join(
+        f", {name}={value!r}"
+        for name, value in given.items()
+        if value is not None and name not in ("model", "cache", "device")
+    )
+    return f"LLMEmbeddingTransformer({model!r}{more})"
 
 
 def make_recipe(args):

@@ -192,21 +192,21 @@ def make_search_pipeline(classes, args):
 
 
 def encode_once(pipeline, grid, frame, args):
-    """Put what all candidates need into the cache, in one pass with one progress bar."""
+    """Put what all candidates need into the cache: one pass, with one progress bar.
+
+    Each cell is asked for, because an earlier command may have left some of them only;
+    the first that is missing makes a pass that keeps them all.
+    """
     (keep,) = grid[f"{TRANSFORMER}__keep"]
-    transformer = clone(pipeline.get_params()[TRANSFORMER])
-    transformer.set_params(
-        keep=keep,
-        layer=grid[f"{TRANSFORMER}__layer"][-1],
-        pooling=grid[f"{TRANSFORMER}__pooling"][0],
-    )
-    transformer.fit_transform(frame[args.text])
-    report = transformer.last_report_
-    note(
-        f"{report.encoded:,} texts went through the model, {report.cached:,} were found "
-        "in the cache",
-        args,
-    )
+    transformer = clone(pipeline.get_params()[TRANSFORMER]).set_params(keep=keep)
+    n_encoded = 0
+    for layer in grid[f"{TRANSFORMER}__layer"]:
+        for pooling in grid[f"{TRANSFORMER}__pooling"]:
+            transformer.set_params(layer=layer, pooling=pooling)
+            transformer.fit_transform(frame[args.text])
+            n_encoded += transformer.last_report_.encoded
+    n_texts = transformer.last_report_.unique
+    note(f"{n_encoded:,} of {n_texts:,} texts went through the model", args)
 
 
 def ready_to_use(pipeline):

@@ -130,8 +130,18 @@ def test_search_encodes_each_text_once(run, reviews, bert):
     info = EmbeddingCache("cache").info()
     assert info["texts_encoded"] == len(texts)
     assert info["vectors"] == len(texts) * 4 * 5  # layers 0 to 3, all poolings
-    assert f"{len(texts)} texts went through the model, 0 were found" in err
+    assert f"{len(texts)} of {len(texts)} texts went through the model" in err
     assert "2 fits each: 100%" in err and "20/20" in err
+
+
+def test_search_encodes_before_the_first_fit_what_an_embed_left_out(run, reviews, bert):
+    command = f"reviews.csv --text review --model {bert} --cache cache".split()
+    assert run("embed", *command, "-o", "a.npy")[0] == 0
+    n_texts = EmbeddingCache("cache").info()["texts_encoded"]
+    code, _, err = run("search", *command, "--target", "stars", "--cv", 2)
+    assert code == 0, err
+    assert f"{n_texts} of {n_texts} texts went through the model" in err
+    assert EmbeddingCache("cache").info()["texts_encoded"] == 2 * n_texts
 
 
 def test_search_of_numbers_with_numbers(run, reviews, bert):
@@ -306,24 +316,30 @@ def test_adapt_saves_what_fit_trains(run, reviews, llama_lm):
     code, out, err = run(
         *("adapt", "reviews.csv", "--text", "review", "--model", llama_lm),
         *(*TRAINING, "-o", "adapted", "--merge", "merged", "--cache", "cache"),
-        *("--seed", 3, "--png", "loss.png"),
+        *("--seed", 3, "--png", "loss.png", "--template", "the {text}"),
     )
     assert code == 0, err
     assert sorted(os.listdir("adapted")) == ["1-mntp", "2-simcse"]
     assert re.search(r"^mntp +2 .*\nsimcse +3 ", out, re.M)
     recipe = LLM2VecRecipe(mntp_steps=2, simcse_steps=3, lora_rank=2)
     encoder = LLMEmbeddingTransformer(
-        llama_lm, adapt=recipe, cache="cache", random_state=3
+        llama_lm,
+        adapt=recipe,
+        cache="cache",
+        random_state=3,
+        template="the {text}",
     )
     X = reviews[["review"]]
     want = encoder.fit_transform(X)
     assert len(os.listdir("cache/adapters")) >= 2
-    imports, expression, _ = out.splitlines()[-3:]
+    imports, *expressions = out.splitlines()[-3:]
     namespace = {}
     exec(imports, namespace)
-    loaded = eval(expression, namespace).set_params(cache=False)
+    loaded, merged = (
+        eval(expression, namespace).set_params(cache=False)
+        for expression in expressions
+    )
     same_bits(loaded.fit_transform(X), want)
-    merged = LLMEmbeddingTransformer("merged", cache=False)
     np.testing.assert_allclose(merged.fit_transform(X), want, rtol=1e-3, atol=1e-4)
     assert Path("loss.png").read_bytes().startswith(b"\x89PNG")
 
