@@ -21,10 +21,26 @@ autosummary_generate = True
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 exclude_patterns = ["_build"]
+# Links to headings of Markdown pages, as GitHub names them.
+myst_heading_anchors = 3
+nitpicky = True
+templates_path = ["_templates"]
 html_theme = "pydata_sphinx_theme"
-html_theme_options = {"show_prev_next": False, "navigation_with_keys": False}
+html_theme_options = {
+    "show_prev_next": False,
+    "navigation_with_keys": False,
+    # All parts are in the sidebar, which phones have behind the menu button.
+    "navbar_center": [],
+}
+html_sidebars = {"**": ["contents"]}
 html_title = "sklearn-llm2vec"
-suppress_warnings = ["config.cache"]
+suppress_warnings = ["config.cache", "toctree.empty_glob"]
+# For those who have the network: sphinx-build -b linkcheck docs docs/_build/linkcheck
+linkcheck_timeout = 20
+linkcheck_retries = 2
+linkcheck_workers = 4
+# Fragments of GitHub are made by scripts, which linkcheck doesn't run.
+linkcheck_anchors_ignore_for_url = [r"https://github\.com/.*"]
 sphinx_gallery_conf = {
     "examples_dirs": ["../examples"],
     "gallery_dirs": ["gallery"],
