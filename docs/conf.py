@@ -20,7 +20,9 @@ extensions = [
 autosummary_generate = True
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_templates"]
+# Pages of the reference are named by the class alone.
+add_module_names = False
 # Links to headings of Markdown pages, as GitHub names them.
 myst_heading_anchors = 3
 nitpicky = True
