@@ -36,7 +36,7 @@ html_theme_options = {
 }
 html_sidebars = {"**": ["contents"]}
 html_title = "sklearn-llm2vec"
-suppress_warnings = ["config.cache", "toctree.empty_glob"]
+suppress_warnings = ["config.cache"]
 # For those who have the network: sphinx-build -b linkcheck docs docs/_build/linkcheck
 linkcheck_timeout = 20
 linkcheck_retries = 2
