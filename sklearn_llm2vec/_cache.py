@@ -1,121 +1,53 @@
 """``EmbeddingCache``: vectors on disk, shared by processes and sessions.
 
-One SQLite file in WAL mode. A block is what one put brought: the rows' keys, and for
-each cell (layer, pooling) all its vectors as raw little-endian floats with a checksum a
-row. So 35 cells of 500 texts are 35 values and not 17,500. Texts are never stored, only
-16-byte keys. This file doesn't know models: a space is a name, a cell two values.
+One SQLite file in WAL mode (``_database``), which holds blocks of vectors
+(``_cache_blocks``). Texts are never stored, only 16-byte keys. This file doesn't know
+models: a space is a name, a cell two values.
 """
 
 import hashlib
 import json
 import numbers
 import os
-import platform
-import re
 import shutil
 import sqlite3
 import threading
 import time
 import warnings
 import weakref
-import zlib
-from contextlib import closing, contextmanager, nullcontext
-from datetime import datetime, timedelta, timezone
+from contextlib import closing, nullcontext
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 
-__all__ = ["EmbeddingCache", "default_directory"]
+from sklearn_llm2vec._cache_blocks import (
+    as_stored,
+    copy_blocks,
+    find_places,
+    insert_block,
+    read_places,
+    remove_block,
+    space_id_of,
+    space_info,
+    verify_cell,
+    wanted,
+)
+from sklearn_llm2vec._cache_place import default_directory, host_folder
+from sklearn_llm2vec._database import (
+    check_format,
+    connect,
+    identity,
+    prepare,
+    transaction,
+)
 
-FORMAT = 1
+__all__ = ["EmbeddingCache"]
+
 FILE = "embeddings.sqlite3"
 ADAPTERS = "adapters"
 KEYS_AT_A_TIME = 20_000
-BUSY_SECONDS = 60
-HOSTS = "hosts"
-# File systems that several hosts can mount at once; FUSE may be any of them. SQLite's
-# write-ahead log is shared memory, so two hosts that open one file destroy it.
-NETWORKED = (
-    "9p afs beegfs ceph cifs coda fuse gfs2 glusterfs gpfs lustre ncpfs nfs nfs4 ocfs2 "
-    "orangefs panfs pvfs2 smb3 smbfs virtiofs wekafs"
-).split()
 STORAGES = {"float32": "<f4", "float16": "<f2"}
-
-SCHEMA = """
-CREATE TABLE spaces (
-    id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, note TEXT NOT NULL,
-    bytes INTEGER NOT NULL, created REAL NOT NULL, last_used REAL NOT NULL);
-CREATE TABLE blocks (
-    id INTEGER PRIMARY KEY, space_id INTEGER NOT NULL, n_rows INTEGER NOT NULL,
-    digest BLOB NOT NULL, created REAL NOT NULL);
-CREATE INDEX blocks_of_space ON blocks (space_id);
-CREATE TABLE rows (
-    space_id INTEGER NOT NULL, key BLOB NOT NULL, block_id INTEGER NOT NULL,
-    row INTEGER NOT NULL, PRIMARY KEY (space_id, key, block_id)) WITHOUT ROWID;
-CREATE INDEX rows_of_block ON rows (block_id);
-CREATE TABLE cells (
-    id INTEGER PRIMARY KEY, block_id INTEGER NOT NULL, layer INTEGER NOT NULL,
-    pooling TEXT NOT NULL, dtype TEXT NOT NULL, dim INTEGER NOT NULL,
-    checksums BLOB NOT NULL, data BLOB NOT NULL, UNIQUE (block_id, layer, pooling));
-CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO counters VALUES ('hits', 0), ('misses', 0), ('texts_encoded', 0);
-"""
-
-
-def default_directory():
-    """``$SKLEARN_LLM2VEC_CACHE``, else the platform's folder for caches."""
-    if place := os.environ.get("SKLEARN_LLM2VEC_CACHE"):
-        return Path(place).expanduser()
-    if os.name == "nt" and (local := os.environ.get("LOCALAPPDATA")):
-        return Path(local) / "sklearn-llm2vec" / "Cache"
-    if os.uname().sysname == "Darwin":
-        return Path.home() / "Library" / "Caches" / "sklearn-llm2vec"
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "sklearn-llm2vec"
-
-
-def host_folder(place):
-    """The folder in which this host keeps what belongs to the cache at `place`.
-
-    `place` itself, but where other hosts may have the same one, a folder in it that is
-    named by the host: no host opens the database of another.
-    """
-    return place / HOSTS / host_name() if _is_networked(place) else place
-
-
-def host_name():
-    """What tells this host from others: its name, and the id of its installation."""
-    name = platform.node() or "nameless"
-    try:
-        machine = Path("/etc/machine-id").read_text().strip()
-    except OSError:  # not Linux, or a container
-        machine = ""
-    # Nodes of a cluster that were made from one image may share either.
-    digest = hashlib.sha256(f"{name} {machine}".encode()).hexdigest()[:8]
-    return "".join(c if c.isalnum() else "-" for c in name)[:40] + f"-{digest}"
-
-
-def _is_networked(place):
-    """Whether other hosts may see the files at `place`; False where nobody says."""
-    try:
-        mounts = Path("/proc/self/mounts").read_text(errors="surrogateescape")
-    except OSError:  # not Linux
-        return False
-    return _file_system(os.path.realpath(place), mounts).split(".")[0] in NETWORKED
-
-
-def _file_system(path, mounts):
-    """Type of the file system of an absolute path, by a table like /proc/mounts."""
-    deepest, kind = "", ""
-    for line in mounts.splitlines():
-        _, point, its_kind = line.split(" ")[:3]
-        # Spaces and the like are written as octal numbers.
-        point = re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), point).rstrip("/")
-        inside = f"{path}/".startswith(f"{point}/")
-        # Of two mounts at one place the later covers the earlier.
-        if inside and len(point) >= len(deepest):
-            deepest, kind = point, its_kind
-    return kind
 
 
 class EmbeddingCache:
@@ -253,9 +185,9 @@ class EmbeddingCache:
             for start in range(0, len(keys), KEYS_AT_A_TIME):
                 part = slice(start, start + KEYS_AT_A_TIME)
                 try:
-                    with _wanted(db, keys[part]):
-                        places = self._places(db, space, layer, pooling)
-                        n_damaged += _read_places(
+                    with wanted(db, keys[part]):
+                        places = find_places(db, space, layer, pooling)
+                        n_damaged += read_places(
                             db,
                             places,
                             keys[part],
@@ -305,7 +237,7 @@ class EmbeddingCache:
                 " AND r.key = w.key"
             )
             try:
-                with _wanted(db, part):
+                with wanted(db, part):
                     found = db.execute(query, (space,)).fetchall()
             except sqlite3.DatabaseError as error:
                 self._warn_once("read", f"The cache {self.path} can't be read", error)
@@ -313,24 +245,9 @@ class EmbeddingCache:
             there[[start + position for (position,) in found]] = True
         return there
 
-    def _places(self, db, space, layer, pooling):
-        """(n, 3) ints: position of a wanted key, id of the cell, row in its block."""
-        # CROSS JOIN keeps this order: SQLite's planner knows no sizes, and would scan the
-        # cells for each key.
-        query = (
-            "SELECT w.position, c.id, r.row FROM temp.wanted w"
-            " CROSS JOIN rows r ON"
-            "  r.space_id = (SELECT id FROM spaces WHERE fingerprint = ?)"
-            "  AND r.key = w.key"
-            " CROSS JOIN cells c ON c.block_id = r.block_id"
-            "  AND c.layer = ? AND c.pooling = ?"
-        )
-        found = db.execute(query, (space, layer, pooling)).fetchall()
-        return np.array(found, dtype=np.int64).reshape(-1, 3)
-
     def _count(self, db, space, hits, misses):
         try:
-            with _transaction(db):
+            with transaction(db):
                 bump = "UPDATE counters SET value = value + ? WHERE name = ?"
                 db.executemany(bump, [(hits, "hits"), (misses, "misses")])
                 use = "UPDATE spaces SET last_used = ? WHERE fingerprint = ?"
@@ -360,12 +277,15 @@ class EmbeddingCache:
         db = self._connection(create=True)
         if db is None or not len(keys):
             return 0
-        stored = [self._stored(keys, *cell, vectors) for cell, vectors in cells.items()]
+        stored = [
+            as_stored(keys, *cell, vectors, STORAGES[self.storage])
+            for cell, vectors in cells.items()
+        ]
         n_bytes = sum(len(row[-1]) + len(row[-2]) for row in stored)
         try:
-            with _transaction(db):
-                space_id = _space_id(db, space)
-                block = _insert_block(db, space_id, keys, stored)
+            with transaction(db):
+                space_id = space_id_of(db, space)
+                block = insert_block(db, space_id, keys, stored)
                 use = "UPDATE spaces SET bytes = bytes + ?, last_used = ? WHERE id = ?"
                 db.execute(use, (n_bytes, time.time(), space_id))
                 bump = "UPDATE counters SET value = value + ? WHERE name = ?"
@@ -384,25 +304,6 @@ class EmbeddingCache:
             )
         return n_bytes
 
-    def _stored(self, keys, layer, pooling, vectors):
-        vectors = np.ascontiguousarray(vectors, dtype="<f4")
-        if len(vectors) != len(keys):
-            raise ValueError(
-                f"EmbeddingCache.put_many must get one vector for each of {len(keys)} "
-                f"keys. Got {len(vectors)} for layer {layer}, {pooling!r}."
-            )
-        layer = int(layer)
-        dtype = STORAGES[self.storage]
-        if dtype != "<f4":
-            with np.errstate(over="ignore"):
-                half = vectors.astype(dtype)
-            if (np.isinf(half) == np.isinf(vectors)).all():
-                vectors = half
-            else:
-                dtype = "<f4"
-        checksums = _checksums(vectors, keys, layer, pooling).tobytes()
-        return layer, pooling, dtype, vectors.shape[1], checksums, vectors.tobytes()
-
     def _make_room(self, db, block):
         """Remove old blocks until the limit is kept; never the one just written."""
         (total,) = db.execute("SELECT coalesce(sum(bytes), 0) FROM spaces").fetchone()
@@ -417,7 +318,7 @@ class EmbeddingCache:
         for (block_id,) in oldest:
             if total - freed <= self.size_limit:
                 break
-            freed += _remove_block(db, block_id)
+            freed += remove_block(db, block_id)
         return freed
 
     def room(self):
@@ -448,8 +349,8 @@ class EmbeddingCache:
         if db is None:
             return
         try:
-            with _transaction(db):
-                space_id = _space_id(db, space)
+            with transaction(db):
+                space_id = space_id_of(db, space)
                 query = "SELECT note FROM spaces WHERE id = ?"
                 (old,) = db.execute(query, (space_id,)).fetchone()
                 merged = json.dumps({**json.loads(old), **note}, sort_keys=True)
@@ -513,7 +414,7 @@ class EmbeddingCache:
         if db is not None:
             counters = dict(db.execute("SELECT name, value FROM counters"))
             query = "SELECT * FROM spaces ORDER BY id"
-            spaces = [_space_info(db, *row) for row in db.execute(query).fetchall()]
+            spaces = [space_info(db, *row) for row in db.execute(query).fetchall()]
         return {
             "path": str(self.path),
             **{
@@ -562,7 +463,7 @@ class EmbeddingCache:
             ids = rng.choice(ids, sample, replace=False).tolist()
         checked = damaged = 0
         for cell_id in ids:
-            n_rows, n_good = _verify_cell(db, cell_id)
+            n_rows, n_good = verify_cell(db, cell_id)
             checked += n_rows
             damaged += n_rows - n_good
         try:
@@ -596,8 +497,8 @@ class EmbeddingCache:
         chosen = self._blocks_to_prune(db, max_bytes, older_than, space)
         if older_than is not None and not space:
             self._prune_adapters(time.time() - older_than.total_seconds())
-        with _transaction(db):
-            freed = sum(_remove_block(db, block) for block in chosen)
+        with transaction(db):
+            freed = sum(remove_block(db, block) for block in chosen)
             db.execute(
                 "DELETE FROM spaces WHERE id NOT IN (SELECT space_id FROM blocks)"
             )
@@ -649,7 +550,7 @@ class EmbeddingCache:
         shutil.rmtree(self.adapters_path, ignore_errors=True)
         db = self._connection()
         if db is not None:
-            with _transaction(db):
+            with transaction(db):
                 for table in ("cells", "rows", "blocks", "spaces"):
                     db.execute(f"DELETE FROM {table}")
             self._shrink(db)
@@ -710,9 +611,9 @@ class EmbeddingCache:
         if db is None:
             raise OSError(f"The cache {self.path} can't be written.")
         with closing(sqlite3.connect(path)) as other:
-            _check_format(other, path)
-            with _transaction(db):
-                return _copy_blocks(other, db)
+            check_format(other, path)
+            with transaction(db):
+                return copy_blocks(other, db)
 
     # --- connections -----------------------------------------------------------------
 
@@ -723,7 +624,7 @@ class EmbeddingCache:
         if current is not None and local.pid != os.getpid():
             # Made before a fork. SQLite forbids to close it here, so it is kept for good.
             _inherited.append(local.__dict__.pop("connection"))
-        elif current is not None and local.file == _identity(self.path / FILE):
+        elif current is not None and local.file == identity(self.path / FILE):
             return current
         elif current is not None:  # somebody removed the folder: start anew
             self.close()
@@ -734,7 +635,7 @@ class EmbeddingCache:
             return None
         local.pid, local.read_only = os.getpid(), False
         local.connection = self._open(create)
-        local.file = _identity(self.path / FILE)
+        local.file = identity(self.path / FILE)
         return local.connection
 
     def _check_settings(self):
@@ -756,9 +657,9 @@ class EmbeddingCache:
         try:
             if create:
                 self.path.mkdir(parents=True, exist_ok=True)
-            db = _connect(file)
-            _check_format(db, file)
-            self._prepare(db)
+            db = connect(file)
+            check_format(db, file)
+            prepare(db, self.path)
             return db
         except (FileExistsError, NotADirectoryError) as error:
             raise ValueError(_not_a_folder(self.path)) from error
@@ -770,31 +671,6 @@ class EmbeddingCache:
                 db.close()
             return self._open_read_only(file, error)
 
-    def _prepare(self, db):
-        mode = _write_ahead(db)
-        if mode != "wal":
-            warnings.warn(
-                f"The file system of the cache {self.path} can't do SQLite's "
-                "write-ahead log (network file systems can't); the slower rollback "
-                "journal is used.",
-                UserWarning,
-                stacklevel=2,
-            )
-            db.execute("PRAGMA journal_mode = DELETE")
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.execute("PRAGMA mmap_size = 1073741824")
-        # Keys are hashes, so their index is written all over. Pages that are only read
-        # come from the memory map: more than 16 MB of copies made nothing faster.
-        db.execute("PRAGMA cache_size = -16384")
-        # The same pages are written again and again: fewer checkpoints write them less.
-        db.execute("PRAGMA wal_autocheckpoint = 16384")
-        db.execute("PRAGMA temp_store = MEMORY")
-        with _transaction(db):
-            if db.execute("PRAGMA user_version").fetchone() == (0,):
-                for statement in SCHEMA.split(";"):
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {FORMAT}")
-
     def _open_read_only(self, file, error):
         self._warn_once("write", f"The cache {self.path} can't be written", error)
         if not os.path.isfile(file):
@@ -802,7 +678,7 @@ class EmbeddingCache:
         self._local.read_only = True
         try:
             # immutable: a WAL database in a folder where no file can be made.
-            db = _connect(f"{file.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+            db = connect(f"{file.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
             db.execute("SELECT count(*) FROM spaces").fetchone()
             return db
         except sqlite3.Error:
@@ -836,271 +712,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_close_before_fork)
 
 
-# --- SQLite --------------------------------------------------------------------------
-
-
-def _connect(place, **kwargs):
-    # No implicit transactions: they are opened by _transaction, and nowhere else.
-    return sqlite3.connect(place, timeout=BUSY_SECONDS, isolation_level=None, **kwargs)
-
-
-@contextmanager
-def _transaction(db):
-    # IMMEDIATE: a reader that turned writer in the middle could not wait its turn.
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")  # a full disk may be noticed only here
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-
-
-def _write_ahead(db):
-    """Ask for the write-ahead log; return the mode that the database is in."""
-    # SQLite's own timeout doesn't cover two processes that switch a new file at once.
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            return db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-        time.sleep(0.01)
-
-
-def _check_format(db, file):
-    try:
-        db.execute("BEGIN")  # both of one moment: another process may be making them
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
-        db.execute("COMMIT")
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError as error:
-        db.close()
-        raise ValueError(
-            f"The file {file} must be the database of an EmbeddingCache. It holds "
-            "something else; nothing was changed. Move it away, or choose another path."
-        ) from error
-    if version > FORMAT:
-        db.close()
-        raise ValueError(
-            f"The cache {file} must have format {FORMAT} or older. Got format {version}, "
-            "of a newer sklearn-llm2vec: upgrade, or choose another path."
-        )
-    ours = {"spaces", "blocks", "rows", "cells", "counters"} <= tables
-    if not ours if version else tables:
-        db.close()
-        raise ValueError(
-            f"The file {file} must be the database of an EmbeddingCache. It is another "
-            "program's SQLite database: choose another path."
-        )
-
-
-def _identity(file):
-    """Device and inode of a file; None when it isn't there."""
-    try:
-        state = os.stat(file)
-    except OSError:
-        return None
-    return state.st_dev, state.st_ino
-
-
 def _not_a_folder(path):
     return (
         f"The path of an EmbeddingCache must be a folder (directory). Got {str(path)!r}, "
         "which is or lies in a file: choose another path."
     )
-
-
-@contextmanager
-def _wanted(db, keys):
-    """Put keys into the temporary table ``wanted``; what is read is of one moment."""
-    db.execute(
-        "CREATE TEMP TABLE IF NOT EXISTS wanted (position INTEGER PRIMARY KEY, key BLOB)"
-    )
-    db.execute("BEGIN")
-    try:
-        db.execute("DELETE FROM temp.wanted")
-        db.executemany("INSERT INTO temp.wanted VALUES (?, ?)", enumerate(keys))
-        yield
-    finally:  # also after Ctrl-C: an open transaction would block this thread's next
-        if db.in_transaction:
-            db.execute("COMMIT")
-
-
-def _space_id(db, fingerprint):
-    now = time.time()
-    db.execute(
-        "INSERT INTO spaces (fingerprint, note, bytes, created, last_used)"
-        " VALUES (?, '{}', 0, ?, ?) ON CONFLICT DO NOTHING",
-        (fingerprint, now, now),
-    )
-    query = "SELECT id FROM spaces WHERE fingerprint = ?"
-    return db.execute(query, (fingerprint,)).fetchone()[0]
-
-
-def _insert_block(db, space_id, keys, stored):
-    digest = hashlib.sha256(b"".join(keys) + repr([c[:4] for c in stored]).encode())
-    block = db.execute(
-        "INSERT INTO blocks (space_id, n_rows, digest, created) VALUES (?, ?, ?, ?)",
-        (space_id, len(keys), digest.digest(), time.time()),
-    ).lastrowid
-    rows = ((space_id, key, block, row) for row, key in enumerate(keys))
-    db.executemany("INSERT INTO rows VALUES (?, ?, ?, ?)", rows)
-    db.executemany(
-        "INSERT INTO cells (block_id, layer, pooling, dtype, dim, checksums, data)"
-        f" VALUES ({block}, ?, ?, ?, ?, ?, ?)",
-        stored,
-    )
-    return block
-
-
-def _remove_block(db, block):
-    """Remove one block; return the bytes of its vectors."""
-    query = "SELECT sum(length(data) + length(checksums)) FROM cells WHERE block_id = ?"
-    n_bytes = db.execute(query, (block,)).fetchone()[0] or 0
-    db.execute(
-        "UPDATE spaces SET bytes = bytes - ?"
-        " WHERE id = (SELECT space_id FROM blocks WHERE id = ?)",
-        (n_bytes, block),
-    )
-    db.execute("DELETE FROM rows WHERE block_id = ?", (block,))
-    db.execute("DELETE FROM cells WHERE block_id = ?", (block,))
-    db.execute("DELETE FROM blocks WHERE id = ?", (block,))
-    return n_bytes
-
-
-def _copy_blocks(other, db):
-    """Copy the blocks of another database that aren't here; return their rows."""
-    n_copied = 0
-    spaces = other.execute("SELECT id, fingerprint, note FROM spaces").fetchall()
-    for their_id, fingerprint, note in spaces:
-        space_id = _space_id(db, fingerprint)
-        query = "UPDATE spaces SET note = ? WHERE id = ? AND note = '{}'"
-        db.execute(query, (note, space_id))
-        query = "SELECT digest FROM blocks WHERE space_id = ?"
-        here = {digest for (digest,) in db.execute(query, (space_id,))}
-        query = "SELECT id, digest FROM blocks WHERE space_id = ?"
-        for block, digest in other.execute(query, (their_id,)).fetchall():
-            if digest in here:
-                continue
-            query = "SELECT key FROM rows WHERE block_id = ? ORDER BY row"
-            keys = [key for (key,) in other.execute(query, (block,))]
-            cells = other.execute(
-                "SELECT layer, pooling, dtype, dim, checksums, data FROM cells"
-                " WHERE block_id = ? ORDER BY id",
-                (block,),
-            ).fetchall()
-            _insert_block(db, space_id, keys, cells)
-            n_bytes = sum(len(cell[-1]) + len(cell[-2]) for cell in cells)
-            query = "UPDATE spaces SET bytes = bytes + ? WHERE id = ?"
-            db.execute(query, (n_bytes, space_id))
-            n_copied += len(keys)
-    return n_copied
-
-
-def _space_info(db, space_id, fingerprint, note, n_bytes, created, last_used):
-    query = "SELECT count(DISTINCT key) FROM rows WHERE space_id = ?"
-    (n_texts,) = db.execute(query, (space_id,)).fetchone()
-    cells = db.execute(
-        "SELECT c.layer, c.pooling, count(DISTINCT r.key) FROM blocks b"
-        " JOIN cells c ON c.block_id = b.id JOIN rows r ON r.block_id = b.id"
-        " WHERE b.space_id = ? GROUP BY c.layer, c.pooling",
-        (space_id,),
-    ).fetchall()
-    return {
-        "fingerprint": fingerprint,
-        "texts": n_texts,
-        "vectors": sum(n for _, _, n in cells),
-        "bytes": n_bytes,
-        "cells": sorted((layer, pooling) for layer, pooling, _ in cells),
-        "created": _when(created),
-        "last_used": _when(last_used),
-        "note": json.loads(note),
-    }
-
-
-def _when(seconds):
-    moment = datetime.fromtimestamp(seconds, tz=timezone.utc)
-    return moment.isoformat(timespec="seconds")
-
-
-# --- rows ----------------------------------------------------------------------------
-
-
-def _checksums(vectors, keys, layer, pooling):
-    """CRC-32 of each row, its key and its cell, as uint32.
-
-    With key and cell in it, a row that a damaged index leads to is found out too.
-    """
-    rows = memoryview(np.ascontiguousarray(vectors)).cast("B")
-    step = vectors.shape[1] * vectors.itemsize
-    crc32 = zlib.crc32
-    cell = crc32(f"{layer} {pooling} {vectors.dtype.str} {vectors.shape[1]}".encode())
-    return np.array(
-        [
-            crc32(rows[i * step : (i + 1) * step], crc32(key, cell))
-            for i, key in enumerate(keys)
-        ],
-        "<u4",
-    )
-
-
-def _verify_cell(db, cell_id):
-    """Rows of one cell of one block, and how many of them are sound."""
-    try:
-        cell = db.execute(
-            "SELECT b.n_rows, b.id, c.layer, c.pooling, c.dtype, c.dim, c.checksums,"
-            " c.data FROM cells c JOIN blocks b ON b.id = c.block_id WHERE c.id = ?",
-            (cell_id,),
-        ).fetchone()
-        if cell is None:
-            return 0, 0  # pruned by another process
-        n_rows, block, layer, pooling, *stored = cell
-        query = "SELECT key FROM rows WHERE block_id = ? ORDER BY row"
-        keys = [key for (key,) in db.execute(query, (block,))]
-        vectors, checksums = _cell_arrays(*stored)
-        if not len(keys) == len(vectors) == len(checksums) == n_rows:
-            return n_rows, 0
-        good = _checksums(vectors, keys, layer, pooling) == checksums
-        return n_rows, int(good.sum())
-    except (sqlite3.DatabaseError, ValueError, TypeError):
-        return 1, 0
-
-
-def _cell_arrays(dtype, dim, checksums, data):
-    vectors = np.frombuffer(data, dtype).reshape(-1, dim)
-    return vectors, np.frombuffer(checksums, "<u4")
-
-
-def _read_places(db, places, keys, layer, pooling, out, found):
-    """Fill `out` and `found` from blocks, each read once; return the damaged rows."""
-    n_damaged = 0
-    order = np.argsort(places[:, 1], kind="stable")
-    places = places[order]
-    for part in np.split(places, np.flatnonzero(np.diff(places[:, 1])) + 1):
-        if not len(part):
-            continue
-        positions, rows = part[:, 0], part[:, 2]
-        query = "SELECT dtype, dim, checksums, data FROM cells WHERE id = ?"
-        try:
-            cell = db.execute(query, (int(part[0, 1]),)).fetchone()
-            if cell is None:
-                continue  # pruned by another process since the look-up
-            vectors, checksums = _cell_arrays(*cell)
-            chosen = vectors[rows]
-            asked = [keys[position] for position in positions]
-            good = _checksums(chosen, asked, layer, pooling) == checksums[rows]
-        except (sqlite3.DatabaseError, ValueError, TypeError, IndexError):
-            n_damaged += len(part)
-            continue
-        if vectors.shape[1] != out.shape[1]:
-            n_damaged += len(part)
-            continue
-        n_damaged += int(len(good) - good.sum())
-        out[positions[good]] = chosen[good]
-        found[positions[good]] = True
-    return n_damaged

@@ -176,7 +176,7 @@ def read_model(model, *, revision=None, trust_remote_code=False, memo_directory=
     ModelNotFoundError
         When no place holds the model, or its folder lacks a file that is needed.
     """
-    from sklearn_llm2vec._cache import default_directory
+    from sklearn_llm2vec._cache_place import default_directory
 
     memo = Path(memo_directory) if memo_directory is not None else default_directory()
     folder = find_folder(model, revision, memo)

@@ -131,7 +131,7 @@ def read_served_model(name, endpoint, *, revision, api_key_env, memo_directory):
     ValueError
         When it refuses, or answers what can't be a vector.
     """
-    from sklearn_llm2vec._cache import default_directory
+    from sklearn_llm2vec._cache_place import default_directory
 
     memo = Path(memo_directory) if memo_directory is not None else default_directory()
     model = ServedModel(name, normal_url(endpoint), revision, api_key_env)

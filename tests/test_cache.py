@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from sklearn_llm2vec import EmbeddingCache, LLMEmbeddingTransformer
 from sklearn_llm2vec import _cache as module
+from sklearn_llm2vec import _cache_place as place_module
 from sklearn_llm2vec._cache import FILE
 
 MEAN = (3, "mean")
@@ -512,7 +513,7 @@ def test_ctrl_c_while_reading_leaves_the_connection_usable(cache, call):
 
 def test_a_block_replaced_while_it_is_read(cache, monkeypatch):
     put(cache, range(10))
-    original = module._read_places
+    original = module.read_places
 
     def replaced(*args):
         # Another process clears and writes others, which get the same ids.
@@ -526,7 +527,7 @@ def test_a_block_replaced_while_it_is_read(cache, monkeypatch):
         return original(*args)
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "_read_places", replaced)
+        patched.setattr(module, "read_places", replaced)
         get(cache, range(10))  # compares what was found
     assert get(cache, range(50, 60)).all()
     assert not get(cache, range(10)).any()
@@ -537,7 +538,7 @@ def test_a_place_that_cant_be_written(cache, monkeypatch):
     def refuse(*args, **kwargs):
         raise sqlite3.OperationalError("unable to open database file")
 
-    monkeypatch.setattr(module, "_connect", refuse)
+    monkeypatch.setattr(module, "connect", refuse)
     with pytest.warns(UserWarning, match="can't be written"):
         assert put(cache, [1]) == 0
     with cache.encode_lock("s", "cpu"):
@@ -824,12 +825,12 @@ bucket /mnt/b fuse.s3fs rw 0 0
     ],
 )
 def test_the_file_system_of_a_path(path, kind):
-    assert module._file_system(path, MOUNTS) == kind
+    assert place_module._file_system(path, MOUNTS) == kind
 
 
 def on_host(monkeypatch, name, networked=True):
-    monkeypatch.setattr(module, "host_name", lambda: name)
-    monkeypatch.setattr(module, "_is_networked", lambda place: networked)
+    monkeypatch.setattr(place_module, "host_name", lambda: name)
+    monkeypatch.setattr(place_module, "_is_networked", lambda place: networked)
 
 
 def contents(folder):
@@ -901,9 +902,9 @@ def test_a_transformer_that_arrives_on_another_host(llama, tmp_path):
     # By any way that a cache can be given; each process is a host.
     code = """
 import pickle, sys
-from sklearn_llm2vec import _cache
-_cache.host_name = lambda: sys.argv[1]
-_cache._is_networked = lambda place: True
+from sklearn_llm2vec import _cache_place
+_cache_place.host_name = lambda: sys.argv[1]
+_cache_place._is_networked = lambda place: True
 encoder = pickle.load(open(sys.argv[2], "rb"))
 print(encoder.transform(["card", "bank"]).sum(), encoder.last_report_.encoded)
 """

@@ -33,6 +33,9 @@ ORDER = [
     "_inputs",
     "_rows",
     "_npy",
+    "_cache_place",
+    "_database",
+    "_cache_blocks",
     "_cache",
     "_spec",
     "_layers",
@@ -89,9 +92,17 @@ def test_every_file_is_in_the_order():
     assert files == set(ORDER)
 
 
-@pytest.mark.parametrize("leaf", ["_pooling", "_batching", "_inputs", "_cache"])
+@pytest.mark.parametrize(
+    "leaf",
+    ["_pooling", "_batching", "_inputs", "_cache_place", "_database", "_cache_blocks"],
+)
 def test_leaves_import_no_sibling(leaf):
     assert not set(siblings(PACKAGE / f"{leaf}.py"))
+
+
+def test_the_cache_knows_its_own_parts_only():
+    parts = {"_cache_place", "_database", "_cache_blocks"}
+    assert set(siblings(PACKAGE / "_cache.py")) == parts
 
 
 def test_the_cache_and_the_encoder_dont_know_each_other():

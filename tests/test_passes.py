@@ -312,6 +312,42 @@ def test_rows_cost_what_they_keep_in_memory(llama, monkeypatch):
         assert passes.cost(10, True, 400) == 10
 
 
+def passes_of_stand_ins(monkeypatch, *models, **params):
+    monkeypatch.setattr(_memory, "free_memory", lambda device: None)
+    monkeypatch.setattr(_passes, "in_parallel", lambda f, models, n: map(f, models))
+    params = {"max_length": 64, "causal": True, "batch_tokens": "auto", **params}
+    return _passes.Passes(list(models), **params)
+
+
+def test_a_pass_fits_the_smallest_of_several_devices(llama, monkeypatch):
+    known = {"hides_padding": {True: True}}
+    models = [
+        on_cuda(load(llama), most_tokens=most, **known) for most in (5000, 3000, 4000)
+    ]
+    assert passes_of_stand_ins(monkeypatch, *models).batch_tokens == 3000
+
+
+def test_a_prefix_must_hold_on_each_of_several_devices(llama, monkeypatch):
+    ids, known = (1, 5, 9), {"hides_padding": {True: True}}
+    holds, fails = (
+        on_cuda(load(llama), prefixes={ids: prefix}, **known)
+        for prefix in (object(), None)
+    )
+    for models, want in (([holds], ids), ([holds, fails], ()), ([fails, holds], ())):
+        passes = passes_of_stand_ins(monkeypatch, *models, prefix_ids=ids)
+        assert passes.prefix_ids == want
+
+
+def test_memory_that_ran_out_on_a_device_is_given_back(llama, monkeypatch):
+    loaded, emptied = on_cuda(load(llama), hides_padding={True: True}), []
+    passes = passes_of_stand_ins(monkeypatch, loaded, batch_tokens=1000)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(1))
+    passes._shrink(loaded, n_rows=10, length=100, cost=100)
+    assert emptied == [1]
+    assert passes.batch_tokens == loaded.most_tokens == 500
+    assert passes.ran_out == (1000, 500)
+
+
 def test_memory_that_runs_out_says_nothing_of_a_prefix(llama):
     small = with_room(load(llama), 20)
     ids = tuple(range(30))
