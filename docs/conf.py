@@ -26,6 +26,8 @@ add_module_names = False
 # Links to headings of Markdown pages, as GitHub names them.
 myst_heading_anchors = 3
 nitpicky = True
+# A property that numpydoc lists among the attributes.
+nitpick_ignore = [("py:obj", "best_")]
 templates_path = ["_templates"]
 html_theme = "pydata_sphinx_theme"
 html_theme_options = {
