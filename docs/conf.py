@@ -5,6 +5,8 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from docutils import nodes
+
 import sklearn_llm2vec
 
 project = "sklearn-llm2vec"
@@ -26,6 +28,8 @@ add_module_names = False
 # Links to headings of Markdown pages, as GitHub names them.
 myst_heading_anchors = 3
 nitpicky = True
+# Quotation marks in types and defaults are code.
+smartquotes = False
 # A property that numpydoc lists among the attributes.
 nitpick_ignore = [("py:obj", "best_")]
 templates_path = ["_templates"]
@@ -55,3 +59,15 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "min_reported_time": 60,
 }
+
+
+def setup(app):
+    # A doctest in Markdown ends in an empty line, which readers needn't see.
+    app.connect("doctree-read", strip_code)
+
+
+def strip_code(app, doctree):
+    for block in doctree.findall(nodes.literal_block):
+        if block.rawsource == block.astext():
+            block.rawsource = block.astext().rstrip()
+            block[:] = [nodes.Text(block.rawsource)]

@@ -1,4 +1,4 @@
-"""Each page's examples run in an empty folder, with an empty cache and without the hub."""
+"""Each page's examples run in an empty folder, with an empty cache, without the hub."""
 
 import os
 

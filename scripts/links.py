@@ -1,8 +1,8 @@
 """Checks the links of built HTML pages and of Markdown files, without the network.
 
-Inside: every relative ``href`` and ``src`` must be a file, and every ``#fragment`` an id of
-its page. Outside: an address must be https and no placeholder. Whether it answers is for
-``sphinx -b linkcheck`` to say, which needs the network.
+Inside: every relative ``href`` and ``src`` must be a file, and every ``#fragment`` an id
+of its page. Outside: an address must be https and no placeholder. Whether it answers is
+for ``sphinx -b linkcheck`` to say, which needs the network.
 
     python scripts/links.py docs/_build/html README.md CONTRIBUTING.md
 """

@@ -89,7 +89,9 @@ def test_every_parameter_has_its_meaning_and_its_default(name):
             continue
         _, _, said = described[one].type.partition("default=")
         assert said, f"{one} has no default"
-        assert said.startswith("all ") or ast.literal_eval(said) == parameter.default, one
+        assert said.startswith("all ") or ast.literal_eval(said) == parameter.default, (
+            one
+        )
 
 
 def returns_something(function):
