@@ -478,7 +478,8 @@ class EmbeddingCache:
         Parameters
         ----------
         max_bytes : int or None, default=None
-            Remove the blocks of the spaces used longest ago until no more is left.
+            Remove the blocks of the spaces used longest ago until no more bytes of
+            vectors are left.
         older_than : timedelta or None, default=None
             Remove blocks written longer ago than this; without `space` also trained
             adapters, and what interrupted trainings left.

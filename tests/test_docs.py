@@ -70,6 +70,14 @@ def test_the_reference_has_every_public_name():
     assert set(REFERENCE) == everywhere - {("sklearn_llm2vec", "__version__")}
 
 
+def test_the_reference_has_every_public_module():
+    package = Path(sklearn_llm2vec.__file__).parent
+    modules = {f"sklearn_llm2vec.{path.stem}" for path in package.glob("[!_]*.py")}
+    # What `adapt=`, `endpoint=` and the command line stand for has pages of its own.
+    inside = {f"sklearn_llm2vec.{name}" for name in ("adapt", "endpoint", "cli")}
+    assert modules - inside == {module for module, _ in REFERENCE} - {"sklearn_llm2vec"}
+
+
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_every_parameter_has_its_meaning_and_its_default(name):
     parameters = signature_of(DOCUMENTED[name])
@@ -188,6 +196,14 @@ def test_every_page_is_in_the_contents():
     for path in (ROOT / "docs").rglob("*"):
         if path in PAGES and path.stem != "index":
             assert re.search(rf"^ *{path.stem}$", contents, re.M), path.name
+
+
+def test_the_files_that_the_design_names_are_there():
+    page = (ROOT / "docs/contributing.md").read_text()
+    package = Path(sklearn_llm2vec.__file__).parent
+    named = set(re.findall(r"(?<![\w.])(_[a-z]\w*)", page))
+    assert len(named) > 25
+    assert named <= {path.stem for path in package.glob("*.py")}
 
 
 # --- files beside the pages ----------------------------------------------------------
