@@ -41,6 +41,8 @@ html_theme_options = {
     "navbar_center": [],
 }
 html_sidebars = {"**": ["contents"]}
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 html_title = "sklearn-llm2vec"
 suppress_warnings = ["config.cache"]
 # For those who have the network: sphinx-build -b linkcheck docs docs/_build/linkcheck
