@@ -5,8 +5,6 @@ there. Any transformer of scikit-learn will do: this file doesn't know models or
 """
 
 import numbers
-import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from numpy.lib import format as npy
 from scipy.sparse import issparse
 
 from sklearn_llm2vec._inputs import read_native
+from sklearn_llm2vec._whole_files import whole_file
 
 __all__ = ["transform_to_npy"]
 
@@ -105,21 +104,12 @@ def transform_to_npy(transformer, X, path, *, block_rows=10_000, verbose="auto")
             "The 'path' parameter of transform_to_npy must be a file in a folder that "
             f"exists. Got {str(path)!r}: make {str(path.parent)!r} first."
         )
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        # Not through a memory map, whose pages would count as memory of this process; and
-        # a full disk is an error here, where it would kill the process there.
-        with open(beside, "xb") as file:
-            blocks = _blocks(transformer, n_rows, take, block_rows)
-            with _progress(path, n_rows, verbose) as bar:
-                _write(file, blocks, n_rows, bar)
-            file.flush()
-            # Or a power cut could leave the name without the rows.
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    # Not through a memory map, whose pages would count as memory of this process; and a
+    # full disk is an error here, where it would kill the process there.
+    with whole_file(path) as file:
+        blocks = _blocks(transformer, n_rows, take, block_rows)
+        with _progress(path, n_rows, verbose) as bar:
+            _write(file, blocks, n_rows, bar)
     return npy.open_memmap(path, mode="r")
 
 

@@ -1,0 +1,73 @@
+"""Files and folders that are whole or absent: written beside their name, then renamed.
+
+Whatever is raised while one is written, Ctrl-C too, what was begun is removed and what
+had the name before stays. This file doesn't know what is written.
+"""
+
+import os
+import secrets
+import shutil
+from contextlib import contextmanager
+
+__all__ = ["check_parent", "whole_file", "whole_folder"]
+
+
+def check_parent(path):
+    """Raise, before any work is done, when `path` has no folder to be in.
+
+    Parameters
+    ----------
+    path : Path or None
+        None is no file to write.
+    """
+    if path is not None and not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"The output {str(path)!r} must be in a folder that exists. Make "
+            f"{str(path.parent)!r} first."
+        )
+
+
+@contextmanager
+def whole_file(path):
+    """Yield a binary file that gets its name when the block ends without an error.
+
+    Parameters
+    ----------
+    path : Path
+        In a folder that is there. A process that is killed may leave
+        ``.{name}.xxxxxxxx.part`` beside it.
+    """
+    beside = _beside(path)
+    try:
+        with open(beside, "xb") as file:
+            yield file
+            file.flush()
+            # Or a power cut could leave the name without the content.
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def whole_folder(path):
+    """Yield the path of a new folder, which is renamed when the block ends.
+
+    Parameters
+    ----------
+    path : Path
+        In a folder that is there; must not be there itself, or be empty.
+    """
+    beside = _beside(path)
+    beside.mkdir()
+    try:
+        yield beside
+        os.replace(beside, path)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def _beside(path):
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
