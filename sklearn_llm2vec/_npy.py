@@ -14,7 +14,7 @@ from numpy.lib import format as npy
 from scipy.sparse import issparse
 
 from sklearn_llm2vec._inputs import read_native
-from sklearn_llm2vec._whole_files import whole_file
+from sklearn_llm2vec._whole_files import check_file, whole_file
 
 __all__ = ["transform_to_npy"]
 
@@ -94,16 +94,7 @@ def transform_to_npy(transformer, X, path, *, block_rows=10_000, verbose="auto")
         )
     n_rows, take = _sliceable(X)
     path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(
-            "The 'path' parameter of transform_to_npy must be a file. Got the folder "
-            f"{str(path)!r}: add a name, such as 'features.npy'."
-        )
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            "The 'path' parameter of transform_to_npy must be a file in a folder that "
-            f"exists. Got {str(path)!r}: make {str(path.parent)!r} first."
-        )
+    check_file(path, "transform_to_npy", "features.npy")
     # Not through a memory map, whose pages would count as memory of this process; and a
     # full disk is an error here, where it would kill the process there.
     with whole_file(path) as file:

@@ -9,7 +9,7 @@ import secrets
 import shutil
 from contextlib import contextmanager
 
-__all__ = ["check_parent", "whole_file", "whole_folder"]
+__all__ = ["check_file", "check_parent", "whole_file", "whole_folder"]
 
 
 def check_parent(path):
@@ -24,6 +24,33 @@ def check_parent(path):
         raise FileNotFoundError(
             f"The output {str(path)!r} must be in a folder that exists. Make "
             f"{str(path.parent)!r} first."
+        )
+
+
+def check_file(path, caller, example):
+    """Raise when a function's `path` can't be the name of a new file.
+
+    Parameters
+    ----------
+    path : Path
+    caller : str
+        Who the error messages speak of.
+    example : str
+        A name for the file, where `path` is a folder.
+
+    Raises
+    ------
+    IsADirectoryError, FileNotFoundError
+    """
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"The 'path' parameter of {caller} must be a file. Got the folder "
+            f"{str(path)!r}: add a name, such as {example!r}."
+        )
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"The 'path' parameter of {caller} must be a file in a folder that "
+            f"exists. Got {str(path)!r}: make {str(path.parent)!r} first."
         )
 
 

@@ -59,7 +59,14 @@ ORDER = [
     "_parameters",
     "_transformer",
     "_search",
+    "_score_tables",
     "_display",
+    "_estimator_code",
+    "_report_facts",
+    "_report_colors",
+    "_report_charts",
+    "_report_page",
+    "_report",
     "_adaptation_display",
     "_unembedding",
     "_tables",
@@ -169,7 +176,7 @@ def test_importing_the_package_imports_nothing_heavy():
 def test_importing_the_estimator_imports_nothing_heavy():
     code = (
         "import sys; from sklearn_llm2vec import LLMEmbeddingTransformer, EmbeddingCache,"
-        " layer_pooling_grid, LayerPoolingDisplay;"
+        " layer_pooling_grid, LayerPoolingDisplay, LayerPoolingReport;"
         f"print([m for m in {HEAVY} if m in sys.modules])"
     )
     assert run(code).strip() == "[]"
