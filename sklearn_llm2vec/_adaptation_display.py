@@ -84,6 +84,7 @@ class AdaptationDisplay:
         Parameters
         ----------
         history : dict of str to list
+            ``stage``, ``step`` and ``loss``, one entry for each step.
         ax : Axes, array of Axes or None, default=None
             One for each stage; None makes a figure.
         **kwargs : dict

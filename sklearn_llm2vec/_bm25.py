@@ -77,8 +77,7 @@ class BM25(BaseEstimator):
         ----------
         X : list, array or Series of str, of shape (n_documents,)
             A missing one has no words.
-        y : None
-            Ignored.
+        y : ignored
 
         Returns
         -------
@@ -106,6 +105,7 @@ class BM25(BaseEstimator):
         Parameters
         ----------
         X : list, array or Series of str, of shape (n_queries,)
+            The queries; one that is missing or empty has no words.
 
         Returns
         -------

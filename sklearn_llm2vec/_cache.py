@@ -158,9 +158,13 @@ class EmbeddingCache:
         Parameters
         ----------
         space : str
+            Fingerprint of all that changes a vector but layer and pooling.
         keys : sequence of bytes, shape (n_keys,)
+            16 bytes each.
         layer : int
+            Hidden state, counted from 0.
         pooling : str
+            Name of the pooling.
         out : float32 ndarray of shape (n_keys, dim)
             Rows of keys that are there are filled, others are left as they are.
         count : bool, default=True
@@ -216,7 +220,9 @@ class EmbeddingCache:
         Parameters
         ----------
         space : str
+            Fingerprint, as in `get_many`.
         keys : sequence of bytes, shape (n_keys,)
+            16 bytes each.
 
         Returns
         -------
@@ -260,9 +266,11 @@ class EmbeddingCache:
         Parameters
         ----------
         space : str
+            Fingerprint, as in `get_many`.
         keys : sequence of bytes, shape (n_rows,)
             16 bytes each, distinct.
         cells : dict of (int, str) to float32 ndarray of shape (n_rows, dim)
+            The vectors of each (layer, pooling).
 
         Returns
         -------
@@ -319,7 +327,13 @@ class EmbeddingCache:
         return freed
 
     def room(self):
-        """Bytes that can still be stored within `size_limit`."""
+        """Bytes that can still be stored within `size_limit`.
+
+        Returns
+        -------
+        int
+            0 when it is full; then the oldest blocks make room.
+        """
         db = self._connection()
         if db is None:
             return self.size_limit
@@ -332,6 +346,7 @@ class EmbeddingCache:
         Parameters
         ----------
         space : str
+            Fingerprint, as in `get_many`.
         note : dict
             What JSON can hold; merged into what is there.
         """
@@ -362,7 +377,15 @@ class EmbeddingCache:
 
         Parameters
         ----------
-        space, device : str
+        space : str
+            Fingerprint, as in `get_many`.
+        device : str
+            The torch device that encodes.
+
+        Returns
+        -------
+        context manager
+            Waits on entry until no other process encodes.
         """
         from filelock import FileLock
 
@@ -425,6 +448,7 @@ class EmbeddingCache:
         sample : int or None, default=None
             How many (cell, block) pairs to check, drawn at random; None checks all.
         random_state : int, default=0
+            Seed of the draw.
 
         Returns
         -------
@@ -459,7 +483,8 @@ class EmbeddingCache:
         Parameters
         ----------
         max_bytes : int or None, default=None
-            Remove the blocks of the spaces used longest ago until no more is left.
+            Remove the blocks of the spaces used longest ago until no more bytes of
+            vectors are left.
         older_than : timedelta or None, default=None
             Remove blocks written longer ago than this; without `space` also trained
             adapters, and what interrupted trainings left.
@@ -547,6 +572,13 @@ class EmbeddingCache:
         ----------
         path : path-like
             Must not exist.
+
+        Raises
+        ------
+        FileExistsError
+            When it exists.
+        OSError
+            When the cache can't be opened.
         """
         path = Path(path)
         if path.exists():
@@ -562,11 +594,21 @@ class EmbeddingCache:
         Parameters
         ----------
         path : path-like
+            The file.
 
         Returns
         -------
         int
             Rows taken over; what is here already isn't taken again.
+
+        Raises
+        ------
+        FileNotFoundError
+            When there is no such file.
+        ValueError
+            When it is no cache, or one of a newer format.
+        OSError
+            When the cache can't be written.
         """
         path = Path(path)
         if not path.is_file():

@@ -74,8 +74,12 @@ default="auto"
     dropout : float or "auto", default="auto"
         Of the attention while SimCSE makes its two views. "auto" is 0.3 for causal
         decoders and what the model was trained with for encoders.
-    lora_rank, lora_alpha : int, default=16, 32
+    lora_rank : int, default=16
+        Columns of the two matrices whose product is added to a layer's weights.
+    lora_alpha : int, default=32
+        That product is scaled by ``lora_alpha / lora_rank``.
     lora_dropout : float, default=0.05
+        Share of an adapter's inputs that are hidden in training.
     lora_targets : sequence of str or "auto", default="auto"
         Names of the linear layers that get an adapter; "auto" is all in the layers.
     layer : int, default=-1
@@ -217,6 +221,7 @@ default="auto"
         Parameters
         ----------
         name : {"mntp", "simcse", "supervised"}
+            Which of the stages.
         n_texts : int
             That this stage is trained on.
         n_layers : int

@@ -306,7 +306,22 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         return self
 
     def fit_transform(self, X, y=None):
-        """Fit, and transform the same texts; see `fit` and `transform`."""
+        """Fit, and transform the same texts.
+
+        Raises what `fit` and `transform` raise.
+
+        Parameters
+        ----------
+        X : list, array, Series or frame of str, of shape (n_rows,) or (n_rows, n_columns)
+            Texts, as in `fit`.
+        y : array-like of shape (n_rows,) or None, default=None
+            Classes, for a "supervised" stage of `adapt`; ignored otherwise.
+
+        Returns
+        -------
+        features : float32 ndarray of shape (n_rows, n_columns * n_features)
+            Or a frame, if `set_output` says so.
+        """
         columns, blocks = self._fit(X, y)
         if blocks is None:
             blocks = self._blocks(columns, self._source())
@@ -410,6 +425,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         folder : path-like
+            Gets ``config.json``, the weights as safetensors, and the tokenizer.
         """
         from sklearn_llm2vec._models import save_merged
 

@@ -124,6 +124,7 @@ class UnembeddingFilter(
         Parameters
         ----------
         X : array of shape (n_rows, n_columns * hidden)
+            Features of the model's hidden states, as in `fit`.
 
         Returns
         -------

@@ -440,21 +440,17 @@ def _begin(text):
 
 
 def space_note(source):
-    """What a space is made of, for people who look into the cache."""
+    """All that a space is made of, for people who compare two of them."""
     if source.is_served:
         return dataclasses.asdict(source.spec)
     import torch
     import transformers
 
-    spec = source.spec
     return {
+        **dataclasses.asdict(source.spec),
         "model": source.model.name,
-        "dtype": spec.dtype,
-        "attention": spec.attention,
-        "special_tokens": spec.special_tokens,
-        "max_length": spec.max_length,
-        "template": spec.template,
         "adapters": [adapter.name for adapter in source.adapters],
+        "adapter_digests": list(source.spec.adapters),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }

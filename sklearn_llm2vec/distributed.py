@@ -49,6 +49,7 @@ def embed_dataset(
     Parameters
     ----------
     dataset : ray.data.Dataset
+        With the text columns among its columns.
     transformer : LLMEmbeddingTransformer
         Fitted, where it learns something. Every host must find its model: by its hub id,
         or a folder at the same path.
@@ -180,8 +181,18 @@ def embed_parquet(
         pyarrow or fsspec opens, such as ``s3://bucket/reviews``.
     destination : str or path-like
         A folder, not in `source`.
-    transformer, columns, output_columns, concurrency, num_cpus, num_gpus
-        As in `embed_dataset`. An actor has one file at a time.
+    transformer : LLMEmbeddingTransformer
+        Fitted, where it learns something; as in `embed_dataset`.
+    columns : str, list of str or None, default=None
+        The text columns, as in `embed_dataset`.
+    output_columns : str, list of str or None, default=None
+        Names of the new columns, as in `embed_dataset`.
+    concurrency : int, tuple of (int, int) or None, default=None
+        Actors, as in `embed_dataset`. An actor has one file at a time.
+    num_cpus : float or None, default=None
+        CPUs of an actor, as in `embed_dataset`.
+    num_gpus : float or None, default=None
+        GPUs of an actor.
     batch_size : int, default=1024
         Rows that are read, embedded and written at a time; a row group of the output.
     overwrite : bool, default=False

@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_llm2vec import EmbeddingCache
+from sklearn_llm2vec import EmbeddingCache, LLMEmbeddingTransformer
 from sklearn_llm2vec import _cache as module
 from sklearn_llm2vec import _cache_place as place_module
 from sklearn_llm2vec._cache import FILE
@@ -933,3 +933,14 @@ print(encoder.transform(["card", "bank"]).sum(), encoder.last_report_.encoded)
         assert int(done.stdout.split()[1]) == n_encoded
     found = sorted(path.relative_to(folder) for path in folder.rglob(FILE))
     assert found == [Path("hosts") / host / FILE for host in "ab"]
+
+
+def test_the_notes_of_two_spaces_tell_what_is_different(bert, tmp_path):
+    differ = [{}, {"max_length": 8}, {"long_texts": "chunk"}, {"special_tokens": False}]
+    differ.append({"long_texts": "chunk", "chunk_overlap": 2})
+    for one in differ:
+        LLMEmbeddingTransformer(bert, cache=tmp_path, **one).transform(["a card"])
+    notes = [space["note"] for space in EmbeddingCache(tmp_path).info()["spaces"]]
+    assert len(notes) == len(differ)
+    for one, note in zip(differ[1:], notes[1:], strict=True):
+        assert {key for key in note if note[key] != notes[0][key]} == set(one)
