@@ -140,7 +140,8 @@ def finite_vectors(features, caller):
         For NaN and infinity, and features that aren't numbers.
     """
     if issparse(features):
-        vectors, numbers = features.tocsr(), features.data
+        vectors = features.tocsr()
+        numbers = vectors.data
     else:
         vectors = numbers = np.asarray(features)
     if vectors.ndim != 2 or numbers.dtype.kind not in "fiub":
@@ -148,7 +149,9 @@ def finite_vectors(features, caller):
             f"{caller} expects features that are numbers, one row a text. Got an array "
             f"of shape {vectors.shape} and dtype {numbers.dtype} from the transformer."
         )
-    if numbers.dtype.kind != "f":
+    if numbers.dtype == np.float16:
+        vectors = vectors.astype(np.float32)  # squares of 256 and more are infinite
+    elif numbers.dtype.kind != "f":
         vectors = vectors.astype(np.float64)
     finite = np.isfinite(numbers)
     if not finite.all():
@@ -252,6 +255,8 @@ def take_rows(X, rows):
     native = nw.from_native(X, allow_series=True, pass_through=True)
     if isinstance(native, (nw.DataFrame, nw.Series)):
         return native[list(map(int, rows))].to_native()
+    if issparse(X):
+        X = X.tocsr()  # not all kinds have rows to take
     if hasattr(X, "shape"):
         return X[np.asarray(rows, dtype=np.intp)]
     return [X[int(row)] for row in rows]

@@ -491,9 +491,9 @@ def _ranker(ranker, queries, documents, templates, depth, caller):
     fitted = clone(ranker).fit(documents)
 
     def score(rows):
-        return fitted.score_documents(
-            take_rows(queries, range(*rows.indices(len(queries))))
-        )
+        asked = take_rows(queries, range(*rows.indices(len(queries))))
+        scores = fitted.score_documents(asked)
+        return _check_document_scores(scores, (len(asked), len(documents)), caller)
 
     return search_scores(score, len(queries), len(documents), depth)
 
@@ -555,6 +555,8 @@ def _check_y(y, n_rows, part, caller):
             f"The {name!r} parameter of {caller} must be an array-like of classes. "
             f"Got {y!r} instead."
         )
+    # As objects: among strings numpy would make NaN the word "nan".
+    missing = _import_pandas(caller).isna(np.asarray(y, dtype=object)).ravel()
     y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y.ravel()
@@ -568,7 +570,6 @@ def _check_y(y, n_rows, part, caller):
             f"{caller} expects {X_name!r} and {name!r} of one length. Got {n_rows} and "
             f"{len(y)}."
         )
-    missing = _import_pandas(caller).isna(y)
     if missing.any():
         raise ValueError(
             f"The {name!r} parameter of {caller} must have a class for every row. "
@@ -621,6 +622,25 @@ def _is_int(value, least):
         and not isinstance(value, bool)
         and value >= least
     )
+
+
+def _check_document_scores(scores, shape, caller):
+    """A ranker's scores as floats, which can be sorted."""
+    scores = np.asarray(scores)
+    if scores.shape != shape or scores.dtype.kind not in "fiub":
+        raise ValueError(
+            f"{caller} expects an array of numbers of shape {shape}, queries by "
+            f"documents, from 'score_documents'. Got one of shape {scores.shape} and "
+            f"dtype {scores.dtype}."
+        )
+    if scores.dtype.kind != "f":
+        scores = scores.astype(np.float64)
+    if np.isnan(scores).any():
+        raise ValueError(
+            f"{caller} expects no NaN from 'score_documents'. Make documents that "
+            "aren't found minus infinity."
+        )
+    return scores
 
 
 def _check_int(name, value, least, caller):

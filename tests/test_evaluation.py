@@ -257,6 +257,7 @@ def test_features_may_be_frames(llama, data):
         ({"y_test": ["bank"]}, ValueError, "'X_test' and 'y_test' .* Got 60 and 1"),
         ({"y_train": ["bank"] * 120}, ValueError, "at least two classes"),
         ({"y_train": [None] * 2 + ["a"] * 118}, ValueError, "2 are missing, .* row 0"),
+        ({"y_test": ["a", np.nan] * 30}, ValueError, "30 are missing, .* row 1"),
         ({"y_train": np.zeros((120, 2))}, ValueError, r"shape \(120, 2\)"),
         ({"n_per_class": 0}, ValueError, "'n_per_class' parameter .* Got 0"),
         ({"n_per_class": [2, "all"]}, ValueError, "'n_per_class' parameter"),
@@ -318,6 +319,41 @@ def test_sparse_and_dense_vectors_have_the_same_similarity(data):
     )
     dense = evaluate_sts(densely, pd.Series(X[:60]), np.array(other), scores)
     assert values_of(sparse) == pytest.approx(values_of(dense), rel=1e-9)
+
+
+def test_half_precision_has_the_same_similarity():
+    rng = np.random.default_rng(0)
+    # Massive activations: their squares are beyond float16.
+    values = rng.standard_normal((12, 5)).astype(np.float16) * np.float16(500)
+    texts = list("abcdefghijkl")
+    got, wanted = (
+        evaluate_sts(
+            FunctionTransformer(
+                lambda X, t=dtype: values[[texts.index(x) for x in X]].astype(t)
+            ),
+            texts[:6],
+            texts[6:],
+            [1, 5, 2, 4, 4, 3],
+        )
+        for dtype in (np.float16, np.float64)
+    )
+    assert values_of(got) == pytest.approx(values_of(wanted), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["coo", "lil"])
+def test_all_kinds_of_sparse_features(data, kind):
+    def transformer(kind):
+        hashed = HashingVectorizer(n_features=64)
+        change = FunctionTransformer(lambda X: X.asformat(kind), accept_sparse=True)
+        return make_pipeline(hashed, change)
+
+    X, y, *_ = data
+    for evaluate, arguments in (
+        (evaluate_classification, data),
+        (evaluate_clustering, (X, y)),
+    ):
+        got, wanted = (evaluate(transformer(k), *arguments) for k in (kind, "csr"))
+        pd.testing.assert_frame_equal(got, wanted)
 
 
 def test_a_fitted_transformer_is_used_as_it_is():
@@ -591,6 +627,43 @@ def test_a_ranker_takes_the_place_of_a_transformer():
     with pytest.raises(ValueError, match="templates in transformers only"):
         evaluate_retrieval(
             Backwards(), {"q1": "x"}, documents, {"q1": {3: 1}}, query_template="{text}"
+        )
+
+
+class Scores(BaseEstimator):
+    """A ranker that gives the scores that it was made with."""
+
+    def __init__(self, scores):
+        self.scores = scores
+
+    def fit(self, documents):
+        return self
+
+    def score_documents(self, queries):
+        return self.scores
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.float16])
+def test_scores_of_any_number_type_are_ranked(dtype):
+    ranker = Scores(np.array([[0, 1, 2]], dtype))
+    scores = evaluate_retrieval(
+        ranker, {"q": "x"}, dict(enumerate("abc")), {"q": {2: 1}}
+    )
+    assert values_of(scores)["map"] == 1
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (np.zeros((1, 2)), r"shape \(1, 3\), queries by documents.* shape \(1, 2\)"),
+        ([["a", "b", "c"]], "array of numbers"),
+        (np.array([[1, np.nan, 0]]), "no NaN from 'score_documents'. Make .* infinity"),
+    ],
+)
+def test_scores_that_cannot_be_ranked(scores, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate_retrieval(
+            Scores(scores), {"q": "x"}, dict(enumerate("abc")), {"q": {2: 1}}
         )
 
 
