@@ -6,6 +6,7 @@ again and finds those vectors there; the output is written anew, from its first 
 """
 
 import time
+from contextlib import ExitStack, closing
 
 from sklearn_llm2vec._console import make_bar, note
 from sklearn_llm2vec._feature_files import CSVFeatures, NPYFeatures, ParquetFeatures
@@ -29,13 +30,15 @@ def run(args):
     with (
         make_bar(survey.n_rows, "row", f"Writing {args.output.name}", args) as bar,
         whole_file(args.output) as file,
+        ExitStack() as opened,
     ):
         writer = None
         for chunk in table.chunks(survey, args.chunk_rows):
             texts = chunk.select(args.text)
             if writer is None:
                 transformer.fit(texts)
-                writer = _open_writer(file, transformer, survey, args)
+                made = _open_writer(file, transformer, survey, args)
+                writer = opened.enter_context(closing(made))
             features = transformer.transform(texts)
             writer.write(chunk.select(args.keep), features)
             n_rows += len(chunk)
@@ -44,7 +47,6 @@ def run(args):
             bar.update(len(chunk))
         if n_rows != survey.n_rows:
             raise ValueError(f"The file {str(table.path)!r} changed while it was read.")
-        writer.close()
     print(f"{args.output}: {survey.n_rows:,} rows, {features.shape[1]:,} features")
     note(
         f"{n_encoded:,} texts went through the model, {n_cached:,} were found in the "

@@ -45,8 +45,18 @@ class ParquetFeatures:
         self._writer.write_table(table)
 
     def close(self):
-        """Write the end, without which it is no Parquet file."""
-        self._writer.close()
+        """Write the end, without which it is no Parquet file.
+
+        Also after an error: a writer that is left open would complain on stderr when it
+        finds the file closed.
+        """
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        try:
+            writer.close()
+        finally:
+            writer.is_open = False  # or it tries once more when it is collected
 
 
 class NPYFeatures:
@@ -89,7 +99,7 @@ class CSVFeatures:
 
     def __init__(self, file, names):
         self._text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
-        self._rows, self._names = csv.writer(self._text, lineterminator="\n"), names
+        self._rows, self._names = csv.writer(_UnixLines(self._text)), names
         self._began = False
 
     def write(self, kept, features):
@@ -108,6 +118,20 @@ class CSVFeatures:
     def close(self):
         """Hand the file back without closing it."""
         self._text.detach()
+
+
+class _UnixLines:
+    r"""Lines of a csv writer that ends them with \r\n, with \n alone.
+
+    Told to end them so itself, it would leave a field with \r without quotation marks,
+    and readers take that for the end of the row.
+    """
+
+    def __init__(self, text):
+        self._text = text
+
+    def write(self, line):
+        self._text.write(line.removesuffix("\r\n") + "\n")
 
 
 def _fields(values):

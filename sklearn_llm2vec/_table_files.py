@@ -13,9 +13,12 @@ import json
 import lzma
 import math
 import re
+import zlib
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
+
+from sklearn_llm2vec._inputs import repair
 
 __all__ = ["Survey", "check_kinds", "open_table", "read_frame"]
 
@@ -23,10 +26,11 @@ SEPARATORS = {".csv": ",", ".tsv": "\t"}
 OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 LARGEST_FIELD = 2**31 - 1  # Python's own limit of 128 kB is less than a book
 # As written, so that "007", which is a name, stays one.
-INT = re.compile(r"-?(0|[1-9]\d{0,17})")
+INT = re.compile(r"-?(0|[1-9]\d{0,18})")
 FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf)", re.I)
 LEADING_ZERO = re.compile(r"[-+]?0\d")
-
+# A float would round it, and who writes so many digits means an id.
+LONG_INT = re.compile(r"[-+]?\d{19,}")
 
 WORDS = {
     "int": "whole numbers",
@@ -137,13 +141,17 @@ def check_kinds(table, survey, wanted, kinds, advice):
 
 
 def read_frame(table, survey):
-    """All rows of the surveyed columns as a pandas frame."""
+    """All rows of the surveyed columns as a pandas frame, decimals as floats."""
     import pyarrow as pa
 
     if not survey.n_rows:
         raise ValueError(f"The file {str(table.path)!r} has no rows.")
     try:
-        return pa.concat_tables(table.chunks(survey, 10_000)).to_pandas()
+        rows = pa.concat_tables(table.chunks(survey, 10_000))
+        for i, field in enumerate(rows.schema):
+            if pa.types.is_decimal(field.type):
+                rows = rows.set_column(i, field.name, rows[i].cast(pa.float64()))
+        return rows.to_pandas()
     except ImportError as error:
         raise ImportError(
             "The command line makes frames with pandas: "
@@ -246,11 +254,11 @@ class CSVTable:
 
 
 def _kind_of_field(field):
-    if INT.fullmatch(field):
+    if INT.fullmatch(field) and abs(int(field)) < 2**63:
         return "int"
-    if FLOAT.fullmatch(field) and not LEADING_ZERO.match(field.split(".")[0]):
-        return "float"
-    return "text"
+    if LONG_INT.fullmatch(field) or LEADING_ZERO.match(field.split(".")[0]):
+        return "text"
+    return "float" if FLOAT.fullmatch(field) else "text"
 
 
 # --- jsonl ---------------------------------------------------------------------------
@@ -313,6 +321,9 @@ class JSONLinesTable:
                     values = [None if v is None else json.dumps(v) for v in values]
                 if kind == "float":
                     values = [None if v is None else float(v) for v in values]
+                if kind == "text":
+                    # JSON can write half of a character's pair, which no file can hold.
+                    values = [None if v is None else repair(v) for v in values]
                 arrays[name] = pa.array(values, _arrow_type(kind))
             yield pa.table(arrays)
 
@@ -428,13 +439,16 @@ class _Lines:
     def __next__(self):
         try:
             return next(self._file)
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
+            # A UTF-16 file without its mark raises an error without these attributes.
+            encoding = getattr(error, "encoding", self._file.encoding)
+            reason = getattr(error, "reason", error)
             raise ValueError(
                 f"The file {str(self._path)!r} isn't text in the encoding "
-                f"{error.encoding}: {error.reason}. Give the right one with --encoding, "
+                f"{encoding}: {reason}. Give the right one with --encoding, "
                 "such as latin-1 or utf-16."
             ) from error
-        except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
+        except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
             raise ValueError(
-                f"The file {str(self._path)!r} can't be unpacked: {error}."
+                f"The file {str(self._path)!r} can't be read: {error}."
             ) from error

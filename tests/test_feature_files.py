@@ -1,5 +1,6 @@
 """Features in files: what was written is what comes back, bit for bit."""
 
+import csv
 import io
 
 import numpy as np
@@ -42,6 +43,16 @@ def test_csv_gives_floats_back_bit_for_bit(features, monkeypatch):
     assert "0.1,0.33333334," in lines[1]
     read = np.array([line.split(",")[2:] for line in lines[1:]], np.float32)
     same_bits(read, features)
+
+
+def test_csv_with_all_kinds_of_line_breaks_comes_back(features):
+    words = ["a\rb", "a\nb", "a\r\nb", 'a"b', "a,b", " ", ""]
+    file = io.BytesIO()
+    write(CSVFeatures(file, list("abcdef")), features, pa.table({"word": words}))
+    text = file.getvalue().decode()
+    assert text.startswith("word,a,b,c,d,e,f\n") and text.endswith("\n")
+    read = list(csv.reader(io.StringIO(text, newline="")))
+    assert [row[0] for row in read[1:]] == words
 
 
 def test_parquet_has_a_column_of_lists_for_each_block(features):

@@ -1,5 +1,6 @@
 """Tables in files: what is read, with which types, and what is refused."""
 
+import decimal
 import gzip
 import json
 
@@ -76,6 +77,29 @@ def test_types_come_from_all_rows_and_not_from_a_chunk(tmp_path, n_rows):
     }
 
 
+@pytest.mark.parametrize(
+    ("fields", "want"),
+    [
+        # Ids of posts and of packages: as floats they would all be the same.
+        (["1790000000000000001", "-9"], [1790000000000000001, -9]),
+        (["9223372036854775807"], [2**63 - 1]),
+        (["9223372036854775808", "1"], ["9223372036854775808", "1"]),
+        (["1" * 5000], ["1" * 5000]),
+        (["0.12345678901234567890"], [0.12345678901234567890]),
+    ],
+)
+def test_digits_of_whole_numbers_are_never_rounded(tmp_path, fields, want):
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["id", *fields]))
+    assert read(path, ["id"], as_written=())["id"].to_pylist() == want
+
+
+def test_half_of_a_pair_of_surrogates_is_repaired(tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"a": "cut \\ud83d"}\n{"a": "\\ud83d\\ude00"}\n')
+    assert read(path, ["a"])["a"].to_pylist() == ["cut \ufffd", "\U0001f600"]
+
+
 def test_a_text_is_never_taken_for_a_missing_value_or_a_number(tmp_path):
     path = tmp_path / "t.csv"
     words = ["NA", "null", "None", "nan", "007", "1.50", " ", "-"]
@@ -131,7 +155,10 @@ def test_a_missing_column_is_named_beside_those_there_are(tmp_path, ending):
         ("t.csv", b"a,b\n1,\xe9\n", "isn't text in the encoding utf-8.*--encoding"),
         ("t.csv", b"", "is empty: it has no header"),
         ("t.csv", b"a,a\n1,2\n", "has several columns 'a'"),
-        ("t.csv.gz", b"a,b\n1,2\n", "can't be unpacked"),
+        ("t.csv.gz", b"a,b\n1,2\n", "can't be read: Not a gzipped file"),
+        ("t.csv.gz", gzip.compress(b"a\n")[:10] + b"\xff" * 9, "can't be read: Error"),
+        ("t.csv.bz2", b"BZh9" + bytes(20), "can't be read: Invalid data"),
+        ("t.csv.xz", b"a\n1\n", "can't be read: Input format"),
         ("t.jsonl", b'{"a": 1}\n{"a": \n', "Line 2 can't be read"),
         ("t.jsonl", b'{"a": 1}\n[1]\n', "Line 2 holds a list"),
         ("t.jsonl", b"\n", "is empty: it has no rows"),
@@ -157,6 +184,12 @@ def test_an_encoding_and_a_file_that_are_not_there(tmp_path):
         open_table(tmp_path / "t.csv", encoding="latin-99")
 
 
+def test_utf_16_without_its_mark(tmp_path):
+    (tmp_path / "t.csv").write_bytes("a\n1\n".encode("utf-16-le"))
+    with pytest.raises(ValueError, match=r"t.csv' isn't text in the .* utf-16: .* BOM"):
+        open_table(tmp_path / "t.csv", encoding="utf-16")
+
+
 def test_the_value_that_makes_a_column_another_kind_is_shown(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a\n1\n2.5\nmany\n3\n")
@@ -172,6 +205,11 @@ def test_a_frame_of_all_rows(tmp_path):
     frame = read_frame(table, table.survey(["price", "id"]))
     assert list(frame.columns) == ["price", "id"]
     assert frame["id"].tolist() == [7, 8, 9, -1]
+    prices = pa.array([decimal.Decimal("1.50"), None], pa.decimal128(9, 2))
+    pq.write_table(pa.table({"price": prices}), tmp_path / "d.parquet")
+    table = open_table(tmp_path / "d.parquet")
+    frame = read_frame(table, table.survey(["price"]))
+    assert frame["price"].dtype == float and frame["price"][0] == 1.5
     (tmp_path / "none.csv").write_text("a\n")
     table = open_table(tmp_path / "none.csv")
     with pytest.raises(ValueError, match=r"none.csv' has no rows"):
