@@ -34,8 +34,8 @@ HEADS = ("logistic-regression", "ridge", "hist-gradient-boosting")
 RECIPES = ("mntp", "simcse", "supervised", "mntp+simcse", "mntp+supervised")
 
 ABOUT = """\
-Hidden states of large language models as features: every text goes through the model
-once, ever. Results go to stdout, notes and progress bars to stderr.
+Hidden states of large language models as features: every text goes through the
+model once, ever. Results go to stdout, notes and progress bars to stderr.
 
 exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 130 Ctrl-C
 """
@@ -58,38 +58,44 @@ examples:
     {PROGRAM} embed reviews.parquet --text title --text review \\
         --template "Title: {{title}}. {{review}}" -o reviews.parquet.npy
 
-A run that was stopped is resumed by the same command: what it encoded is in the cache.
+A run that was stopped is resumed by the same command: what it encoded is in the
+cache.
 """
 
 SEARCH_EXAMPLES = f"""\
 examples:
   a table on stdout, a heat map, and the best pipeline:
-    {PROGRAM} search reviews.csv --text title --text review --target stars \\
-        --html search.html --png search.png --save stars.joblib
+    {PROGRAM} search reviews.csv --text title --text review \\
+        --target stars --html search.html --png search.png --save stars.joblib
   some layers, numbers beside the text, trees as the head:
-    {PROGRAM} search houses.csv --text description --numeric rooms --target price \\
-        --layers 2,4,6 --poolings mean,last --head hist-gradient-boosting
+    {PROGRAM} search houses.csv --text description --numeric rooms \\
+        --target price --layers 2,4,6 --poolings mean,last \\
+        --head hist-gradient-boosting
 """
 
 ADAPT_EXAMPLES = f"""\
 examples:
   without labels, then features of the adapted model:
-    {PROGRAM} adapt reviews.csv --text review --model ./llama --recipe mntp+simcse \\
-        -o adapted
+    {PROGRAM} adapt reviews.csv --text review --model ./llama \\
+        --recipe mntp+simcse -o adapted
     {PROGRAM} embed reviews.csv --text review --model ./llama \\
         --adapters adapted/1-mntp --adapters adapted/2-simcse -o reviews.npy
   with labels, a short training, and a model of its own for other servers:
-    {PROGRAM} adapt reviews.csv --text review --target stars --recipe supervised \\
-        --set supervised_steps=200 -o adapted --merge reviews-model
+    {PROGRAM} adapt reviews.csv --text review --target stars \\
+        --recipe supervised --set supervised_steps=200 -o adapted \\
+        --merge reviews-model
 """
 
 EVALUATE_EXAMPLES = f"""\
 examples:
-  {PROGRAM} evaluate classification train.csv test.csv --text review --target stars
-  {PROGRAM} evaluate classification train.csv test.csv --text review --target stars \\
-      --n-per-class 8,16 --model Qwen/Qwen3-0.6B --layer 17
-  {PROGRAM} evaluate sts pairs.csv --text first --text second --score similarity
-  {PROGRAM} evaluate retrieval queries.csv documents.csv relevance.csv --text text --bm25
+  {PROGRAM} evaluate classification train.csv test.csv --text review \\
+      --target stars
+  {PROGRAM} evaluate classification train.csv test.csv --text review \\
+      --target stars --n-per-class 8,16 --model Qwen/Qwen3-0.6B --layer 17
+  {PROGRAM} evaluate sts pairs.csv --text first --text second \\
+      --score similarity
+  {PROGRAM} evaluate retrieval queries.csv documents.csv relevance.csv \\
+      --text text --bm25
   {PROGRAM} evaluate clustering news.csv --text text --target topic
 """
 
@@ -373,7 +379,7 @@ def _add_evaluate(commands):
     add, added = task(
         "classification",
         "Accuracy and macro F1 of a logistic regression.",
-        "TRAIN TEST --text COL --target COL",
+        "TRAIN TEST --text COL\n           --target COL",
         {"train": table, "test": "another one with the same columns"},
     )
     _add_target(added)
@@ -394,14 +400,14 @@ def _add_evaluate(commands):
     add, _ = task(
         "sts",
         "Correlation of cosines with people's scores of similarity.",
-        "FILE --text COL --text COL --score COL",
+        "FILE --text COL --text COL\n           --score COL",
         {"file": f"{table}; each row has two texts"},
     )
     add("--score", required=True, metavar="COL", help="column of the scores")
     add, _ = task(
         "retrieval",
         "nDCG, mean average precision and recall of an exact search.",
-        "QUERIES DOCUMENTS RELEVANCE --text COL",
+        "QUERIES DOCUMENTS RELEVANCE\n           --text COL",
         {
             "queries": f"{table}, with ids and texts",
             "documents": "another one",
@@ -418,7 +424,7 @@ def _add_evaluate(commands):
     add, added = task(
         "clustering",
         "V-measure of a k-means.",
-        "FILE --text COL --target COL",
+        "FILE --text COL\n           --target COL",
         {"file": table},
     )
     _add_target(added, about="column of the true classes")

@@ -20,7 +20,7 @@ from sklearn_llm2vec._text_columns import (
     split_target,
     survey_texts,
 )
-from sklearn_llm2vec._whole_files import check_parent, whole_folder
+from sklearn_llm2vec._whole_files import check_output, check_parent, whole_folder
 
 __all__ = ["run"]
 
@@ -28,10 +28,12 @@ __all__ = ["run"]
 def run(args):
     """Run ``adapt``."""
     recipe = make_recipe(args)
+    check_output(args.png)
     if args.png:
-        check_parent(args.png)
         find_pyplot()
-    folders = [Path(f).expanduser() for f in (args.output, args.merge) if f is not None]
+    folders = [_folder(f) for f in (args.output, args.merge) if f is not None]
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        args.parser.error("-o and --merge need folders of their own")
     for folder in folders:
         _check_folder(folder)
     texts, target = read_training_rows(args)
@@ -48,8 +50,8 @@ def run(args):
     if args.merge:
         with whole_folder(folders[1]) as folder:
             transformer.merge_and_save(folder)
-        merged = str(folders[1].absolute())
-        print(f"{expression(args, merged, adapters=None)}  # the same, merged")
+        merged = expression(args, str(folders[1].absolute()), adapters=None)
+        print(f"{merged}  # the same, merged")
     if args.png:
         save_figure(lambda: AdaptationDisplay.from_estimator(transformer), args.png)
 
@@ -113,6 +115,12 @@ def losses_table(history):
         ends = losses[:tenth].mean(), losses[-tenth:].mean()
         rows.append([stage, f"{len(losses):,}", *(f"{loss:.4f}" for loss in ends)])
     return format_table(["stage", "steps", "loss, first tenth", "last tenth"], rows)
+
+
+def _folder(words):
+    folder = Path(words).expanduser()
+    # "." has no name that a new folder could get.
+    return folder if folder.name else folder.absolute()
 
 
 def _check_folder(folder):

@@ -12,7 +12,7 @@ from sklearn_llm2vec._console import make_bar, note
 from sklearn_llm2vec._feature_files import CSVFeatures, NPYFeatures, ParquetFeatures
 from sklearn_llm2vec._model_arguments import make_transformer
 from sklearn_llm2vec._text_columns import open_named_table, survey_texts
-from sklearn_llm2vec._whole_files import check_parent, whole_file
+from sklearn_llm2vec._whole_files import check_output, whole_file
 
 __all__ = ["run"]
 
@@ -60,12 +60,11 @@ def _check_output(args):
     output = args.output
     if args.keep and _ending(args) == ".npy":
         args.parser.error("a .npy file can't --keep columns: write .parquet or .csv")
-    check_parent(output)
-    if output.is_dir() or (output.exists() and not args.overwrite):
-        what = "is a folder" if output.is_dir() else "is there already"
+    check_output(output, [args.file])
+    if output.exists() and not args.overwrite:
         raise FileExistsError(
-            f"The output {str(output)!r} {what}. Choose another name, or replace a file "
-            "with --overwrite."
+            f"The output {str(output)!r} is there already. Choose another name, or "
+            "replace it with --overwrite."
         )
 
 

@@ -3,6 +3,8 @@
 Reads the tables and prints what ``evaluation`` measures; it knows no protocol itself.
 """
 
+import numpy as np
+
 from sklearn_llm2vec import evaluation
 from sklearn_llm2vec._console import format_table
 from sklearn_llm2vec._model_arguments import make_transformer
@@ -13,17 +15,20 @@ from sklearn_llm2vec._text_columns import (
     split_target,
     survey_texts,
 )
-from sklearn_llm2vec._whole_files import check_parent, whole_file
+from sklearn_llm2vec._whole_files import check_output, whole_file
 
 __all__ = ["run"]
 
 # What tells rows of a result apart that aren't draws of the same.
 GROUPS = ("ranker", "n_per_class", "metric")
+# Arguments that are tables.
+TABLES = ("file", "train", "test", "queries", "documents", "relevance")
 
 
 def run(args):
     """Run ``evaluate`` for a task."""
-    check_parent(args.output)
+    tables = [getattr(args, name) for name in TABLES if hasattr(args, name)]
+    check_output(args.output, tables)
     measure = {
         "classification": _classification,
         "sts": _sts,
@@ -65,13 +70,15 @@ def _name(value):
 
 
 def _classification(args):
-    parts = []
-    for path in (args.train, args.test):
-        frame, target = _texts_and_target(args, path)
-        parts += [frame, target]
+    X_train, y_train = _texts_and_target(args, args.train)
+    X_test, y_test = _texts_and_target(args, args.test)
+    y_train, y_test = _as_same_classes(y_train, y_test)
     return evaluation.evaluate_classification(
         make_transformer(args),
-        *parts,
+        X_train,
+        y_train,
+        X_test,
+        y_test,
         n_per_class=args.n_per_class,
         n_draws=args.draws,
         random_state=args.seed,
@@ -96,21 +103,26 @@ def _retrieval(args):
 
     if args.bm25 and len(args.text) > 1:
         args.parser.error("with --bm25 there is one --text")
+    ids = {"query_id": args.query_id, "doc_id": args.doc_id}
+    if args.query_id == args.doc_id:
+        args.parser.error("--query-id and --doc-id must differ: RELEVANCE has both")
     sides = []
-    for path, name, id_name in (
-        (args.queries, "query_id", args.query_id),
-        (args.documents, "doc_id", args.doc_id),
+    for path, (name, id_name) in zip(
+        (args.queries, args.documents), ids.items(), strict=True
     ):
         table = open_named_table(args, path)
         survey = survey_texts(table, args, [id_name], as_written=[id_name])
-        sides.append(read_frame(table, survey).rename(columns={id_name: name}))
+        frame = read_frame(table, survey)
+        frame[id_name] = _as_ids(frame[id_name], table)
+        sides.append(frame.rename(columns={id_name: name}))
     table = open_named_table(args, args.relevance)
-    ids = [args.query_id, args.doc_id]
-    survey = table.survey([*ids, args.relevant], as_written=ids)
+    survey = table.survey([*ids.values(), args.relevant], as_written=ids.values())
     advice = "Name another column with --relevant."
     check_kinds(table, survey, [args.relevant], ["int", "float"], advice)
-    judged = read_frame(table, survey)
-    judged.columns = ["query_id", "doc_id", "relevance"]
+    frame = read_frame(table, survey)
+    judged = pd.DataFrame(
+        {name: _as_ids(frame[id_name], table) for name, id_name in ids.items()}
+    ).assign(relevance=frame[args.relevant])
     values = evaluation.evaluate_retrieval(
         make_transformer(args),
         *sides,
@@ -138,7 +150,7 @@ def _clustering(args):
     return evaluation.evaluate_clustering(
         make_transformer(args),
         texts,
-        target,
+        as_classes(target),
         n_clusters=args.n_clusters,
         n_draws=args.draws,
         random_state=args.seed,
@@ -149,4 +161,26 @@ def _texts_and_target(args, path):
     table = open_named_table(args, path)
     survey = survey_texts(table, args, [args.target])
     frame, target = split_target(read_frame(table, survey), table, args)
-    return frame[args.text], as_classes(target)
+    return frame[args.text], target
+
+
+def _as_same_classes(one, other):
+    """Classes of two tables: a number is the same class as the word that names it."""
+    if one.dtype.kind in "iuf" and other.dtype.kind in "iuf":
+        both = as_classes(np.concatenate([one, other]))
+        return both[: len(one)], both[len(one) :]
+    one, other = as_classes(one), as_classes(other)
+    if one.dtype.kind == other.dtype.kind:
+        return one, other
+    return one.astype(str), other.astype(str)
+
+
+def _as_ids(column, table):
+    """Ids as words: those of a .csv file are, and others may be numbers."""
+    missing = column.isna()
+    if missing.any():
+        raise ValueError(
+            f"The column {column.name!r} of {str(table.path)!r} must have an id in every "
+            f"row. {missing.sum()} are missing, the first in row {missing.argmax() + 1}."
+        )
+    return column.astype(object).map(str)

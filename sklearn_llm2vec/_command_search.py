@@ -41,7 +41,7 @@ from sklearn_llm2vec._text_columns import (
     split_target,
     survey_texts,
 )
-from sklearn_llm2vec._whole_files import check_parent, whole_file
+from sklearn_llm2vec._whole_files import check_output, whole_file
 
 __all__ = ["HEADS", "run"]
 
@@ -66,7 +66,24 @@ def run(args):
     _check_outputs(args)
     frame, target, classes = read_rows(args)
     search = search_layers(frame, target, classes, args)
-    print(scores_table(search))
+    try:
+        # Files first: whoever reads stdout may stop reading, as `head` does.
+        write_outputs(search, args)
+    finally:
+        print(scores_table(search))
+    if args.save:
+        lines = loading_lines(
+            args.save,
+            args.table_path,
+            separator=args.separator,
+            encoding=args.encoding,
+            no_quotes=args.no_quotes,
+        )
+        print(f"\n{lines}")
+
+
+def write_outputs(search, args):
+    """Write the files that were asked for."""
     if args.results:
         _write_results(search, args.results)
     if args.png:
@@ -75,13 +92,12 @@ def run(args):
         LayerPoolingReport.from_search(search).save(args.html)
     if args.save:
         save_pipeline(ready_to_use(search.best_estimator_), args.save)
-        print(f"\n{loading_lines(args.save, args.table_path, args.separator)}")
 
 
 def _check_outputs(args):
     """Refuse, before anything is read, outputs that can't be written."""
     for path in (args.png, args.html, args.save, args.results):
-        check_parent(path)
+        check_output(path, [args.file])
     if args.save:
         check_format(args.save)
     if args.png:
@@ -147,6 +163,11 @@ def search_layers(frame, target, classes, args):
     GridSearchCV
         Fitted, the best pipeline on all rows.
     """
+    if classes and len(np.unique(target)) < 2:
+        raise ValueError(
+            f"The target {args.target!r} must have at least two classes. It has "
+            f"{str(target[0])!r} only. Name another column with --target."
+        )
     pipeline = make_search_pipeline(classes, args)
     grid = layer_pooling_grid(pipeline, layers=args.layers, poolings=args.poolings)
     scoring = args.scoring or ("accuracy" if classes else "r2")

@@ -48,8 +48,8 @@ def add_model_arguments(parser, *, searched=False, served=True):
     """
     group = parser.add_argument_group(
         "model",
-        "parameters of LLMEmbeddingTransformer, with its defaults; the API page has more "
-        "about each",
+        "parameters of LLMEmbeddingTransformer, with its defaults; the API page has\n"
+        "more about each",
         argument_default=argparse.SUPPRESS,
     )
     add = group.add_argument

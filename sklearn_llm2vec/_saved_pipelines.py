@@ -10,11 +10,14 @@ from sklearn_llm2vec._whole_files import whole_file
 
 __all__ = ["check_format", "loading_lines", "save_pipeline"]
 
+# An empty field is missing, and the text "None" isn't.
+CSV = {"keep_default_na": False, "na_values": ""}
 READERS = {
-    ".tsv": "pd.read_csv({}, sep='\\t')",
-    ".jsonl": "pd.read_json({}, lines=True)",
-    ".ndjson": "pd.read_json({}, lines=True)",
-    ".parquet": "pd.read_parquet({})",
+    ".csv": ("read_csv", CSV),
+    ".tsv": ("read_csv", CSV | {"sep": "\t"}),
+    ".jsonl": ("read_json", {"lines": True}),
+    ".ndjson": ("read_json", {"lines": True}),
+    ".parquet": ("read_parquet", {}),
 }
 
 
@@ -44,7 +47,9 @@ def save_pipeline(pipeline, path):
             joblib.dump(pipeline, file)
 
 
-def loading_lines(path, table_path, separator=None):
+def loading_lines(
+    path, table_path, *, separator=None, encoding="utf-8-sig", no_quotes=False
+):
     """Three lines of Python that load a saved pipeline, and predict for a table.
 
     Parameters
@@ -53,8 +58,8 @@ def loading_lines(path, table_path, separator=None):
         What `save_pipeline` wrote.
     table_path : Path
         A table like the one it was fitted on.
-    separator : str or None, default=None
-        Of a ``.csv`` file, where it is no comma.
+    separator, encoding, no_quotes
+        How it was read, as `open_table` takes them.
 
     Returns
     -------
@@ -68,14 +73,19 @@ def loading_lines(path, table_path, separator=None):
         # Names, so that the reader sees whose code would run.
         trusted = f", trusted={skops.io.get_untrusted_types(file=path)}"
     endings = [suffix.lower() for suffix in table_path.suffixes]
-    reader = next((READERS[e] for e in reversed(endings) if e in READERS), None)
-    if reader is None:
-        plain = separator in (None, ",")
-        reader = "pd.read_csv({})" if plain else f"pd.read_csv({{}}, sep={separator!r})"
+    reader, options = next(READERS[e] for e in reversed(endings) if e in READERS)
+    options = dict(options)
+    if reader == "read_csv" and separator not in (None, ","):
+        options["sep"] = separator
+    if reader == "read_csv" and no_quotes:
+        options["quoting"] = 3  # csv.QUOTE_NONE
+    if reader != "read_parquet" and encoding != "utf-8-sig":
+        options["encoding"] = encoding
+    more = "".join(f", {name}={value!r}" for name, value in options.items())
     return (
         f"import {module}, pandas as pd\n"
         f"pipeline = {module}.load({_quoted(path)}{trusted})\n"
-        f"pipeline.predict({reader.format(_quoted(table_path))})"
+        f"pipeline.predict(pd.{reader}({_quoted(table_path)}{more}))"
     )
 
 

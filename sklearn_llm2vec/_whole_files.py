@@ -8,23 +8,60 @@ import os
 import secrets
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 
-__all__ = ["check_file", "check_parent", "whole_file", "whole_folder"]
+__all__ = ["check_file", "check_output", "check_parent", "whole_file", "whole_folder"]
 
 
 def check_parent(path):
-    """Raise, before any work is done, when `path` has no folder to be in.
+    """Raise, before any work is done, when `path` has no folder to be made in.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    FileNotFoundError, PermissionError
+    """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"The output {str(path)!r} must be in a folder that exists. Make "
+            f"{str(path.parent)!r} first."
+        )
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(
+            f"The output {str(path)!r} must be in a folder that you may write to. Choose "
+            f"another one than {str(path.parent)!r}."
+        )
+
+
+def check_output(path, inputs=()):
+    """Raise, before any work is done, when the file `path` can't be written.
 
     Parameters
     ----------
     path : Path or None
         None is no file to write.
+    inputs : sequence of path-like, default=()
+        Files that are read: none of them is replaced.
+
+    Raises
+    ------
+    FileNotFoundError, PermissionError, IsADirectoryError, FileExistsError
     """
-    if path is not None and not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"The output {str(path)!r} must be in a folder that exists. Make "
-            f"{str(path.parent)!r} first."
+    if path is None:
+        return
+    check_parent(path)
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"The output {str(path)!r} is a folder. Choose another name."
         )
+    for other in map(Path, inputs):
+        if path.exists() and other.exists() and path.samefile(other):
+            raise FileExistsError(
+                f"The output {str(path)!r} is the file that is read. Choose another name."
+            )
 
 
 def check_file(path, caller, example):

@@ -28,7 +28,9 @@ from sklearn_llm2vec._recipe import CHAINS
 from sklearn_llm2vec._vectors import ALL_POOLINGS
 from sklearn_llm2vec.cli import main
 
-COMMANDS = ["embed", "search", "adapt", "evaluate classification"]
+COMMANDS = ["embed", "search", "adapt"]
+COMMANDS += [f"evaluate {t}" for t in ("classification", "sts", "retrieval")]
+COMMANDS += ["evaluate clustering"]
 COMMANDS += ["cache info", "cache verify", "cache prune", "cache clear"]
 # For processes of their own, in other folders.
 ENVIRONMENT = os.environ | {
@@ -72,9 +74,11 @@ def run(capsys, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_help_has_examples_that_parse(run, command):
+def test_help_has_examples_that_parse(run, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = run(*command.split(), "--help")
     assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
     assert "exit codes" in out or command
     examples = re.sub(r"\\\n\s+", "", out.partition("examples:")[2])
     lines = re.findall(r"sklearn-llm2vec (.*)", examples)
@@ -263,6 +267,8 @@ def test_an_output_that_is_there_is_only_replaced_on_request(run, table, bert):
         ("in.csv --text name -o o.npy", "no column 'name'.*'id', 'title', 'price'"),
         ("in.parquet --text price -o o.npy", "'price' of 'in.parquet' must hold texts"),
         ("in.csv --text title -o no/o.npy", "Make 'no' first"),
+        ("in.csv --text title -o in.csv --overwrite", "'in.csv' is the file that is"),
+        ("in.csv --text title -o a.npy --overwrite", "'a.npy' is a folder"),
         ("in.csv --text title -o o.npy --layer 9", "must be an int from -4 to 3"),
         ("in.csv --text title -o o.npy --model ./no", "'./no'"),
         ("in.csv --text title -o o.npy --max-length 10 --long-texts error", "10"),
@@ -275,6 +281,7 @@ def test_an_output_that_is_there_is_only_replaced_on_request(run, table, bert):
 def test_an_error_is_one_line_and_leaves_no_file(run, table, bert, argv, message):
     taken = table.append_column("title_embedding", table["id"])
     pq.write_table(taken, "in.parquet")
+    os.mkdir("a.npy")
     before = set(os.listdir())
     if "--model" not in argv:
         argv += f" --model {bert}"
@@ -304,6 +311,21 @@ def test_an_error_in_the_middle_leaves_no_file(run, table, bert, monkeypatch, ou
     assert code == 1
     assert "No space left" in err
     assert os.listdir() == ["in.csv"]
+
+
+def test_a_folder_that_one_may_not_write_to(run, table, monkeypatch):
+    # The user of a container may write to all of them.
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != "locked")
+    os.mkdir("locked")
+    for command in (
+        "embed in.csv --text title -o locked/a.npy",
+        "search in.csv --text title --target id --save locked/a.joblib",
+        "adapt in.csv --text title -o locked/a",
+        "evaluate clustering in.csv --text title --target id -o locked/a.csv",
+    ):
+        code, _, err = run(*command.split(), "--model", "no/model")
+        assert code == 1
+        assert "folder that you may write to" in err
 
 
 def test_traceback_on_request(run):

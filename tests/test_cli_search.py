@@ -19,7 +19,12 @@ from sklearn.preprocessing import StandardScaler
 from tables import same_bits
 
 import sklearn_llm2vec
-from sklearn_llm2vec import EmbeddingCache, LLM2VecRecipe, LLMEmbeddingTransformer
+from sklearn_llm2vec import (
+    EmbeddingCache,
+    LLM2VecRecipe,
+    LLMEmbeddingTransformer,
+    _command_search,
+)
 from sklearn_llm2vec._arguments import HEADS
 from sklearn_llm2vec._command_search import ALPHAS
 from sklearn_llm2vec._command_search import HEADS as REAL_HEADS
@@ -220,6 +225,36 @@ def test_the_three_lines_load_the_best_pipeline(run, reviews, bert, tmp_path, en
     assert about.split() == [layer, pooling, "requested", "0"]
 
 
+def test_the_lines_read_the_table_as_it_was_read(run, bert):
+    words = ["None", "NA", "kärte", '"cat'] * 6
+    rows = [f"{word};{'ab'[len(word) > 4]}\r\n" for word in words]
+    Path("t.csv").write_bytes("".join(["text;label\r\n", *rows]).encode("latin-1"))
+    code, out, err = run(
+        *"search t.csv --text text --target label --layers 1 --poolings mean".split(),
+        *"--separator ; --encoding latin-1 --no-quotes --cv 2 --save a.joblib".split(),
+        *("--model", bert, "--cache", "cache"),
+    )
+    assert code == 0, err
+    expression = out.splitlines()[-1].partition("predict(")[2].removesuffix(")")
+    frame = eval(expression, {"pd": pd})
+    assert frame["text"].tolist() == words
+
+
+def test_files_are_written_before_the_table_is_printed(run, reviews, bert, monkeypatch):
+    def nobody_reads(*args, **kwargs):
+        raise OSError("nobody reads")  # not a broken pipe: pytest's stdout is no file
+
+    monkeypatch.setattr(_command_search, "print", nobody_reads, raising=False)
+    code, _, err = run(
+        *"search reviews.csv --text review --target stars --layers 1".split(),
+        *"--poolings mean --cv 2 --save a.joblib --cache cache --model".split(),
+        bert,
+    )
+    assert code == 1
+    assert "nobody reads" in err
+    assert Path("a.joblib").exists()
+
+
 def test_a_model_in_a_relative_folder_is_found_from_elsewhere(run, reviews, bert):
     import joblib
 
@@ -277,10 +312,14 @@ def test_rows_without_a_target_are_left_out(run, reviews, bert):
         ("--target stars --png no/a.png", "Make 'no' first"),
         ("--target price --head logistic-regression", "Choose --head ridge"),
         ("--target empty", "'empty' of .* has no value"),
+        ("--target same", "at least two classes. It has 'x' only. Name another"),
+        ("--target stars --results reviews.csv", "'reviews.csv' is the file that is"),
+        ("--target stars --png folder.png", "'folder.png' is a folder"),
     ],
 )
 def test_a_search_that_cannot_be_done(run, reviews, bert, options, message):
-    reviews.assign(empty=None).to_csv("reviews.csv", index=False)
+    reviews.assign(empty=None, same="x").to_csv("reviews.csv", index=False)
+    os.mkdir("folder.png")
     command = f"search reviews.csv --text review --model {bert} --cache cache -q"
     code, out, err = run(*command.split(), *options.split())
     assert (code, out) == (1, "")
@@ -368,6 +407,7 @@ def test_adapt_with_labels_and_with_pairs(run, reviews, bert):
         ("--set simcse_steps=-1 -o a", 1, "'simcse_steps' parameter of LLM2VecRecipe"),
         ("-o full", 1, "'full' is there already and not empty"),
         ("-o no/a", 1, "Make 'no' first"),
+        ("-o a --merge ./a", 2, "need folders of their own"),
     ],
 )
 def test_an_adaptation_that_cannot_be_done(run, reviews, bert, options, code, message):
@@ -420,6 +460,35 @@ def test_evaluate_classification(run, reviews, bert):
     assert line == [f"{chosen.mean():.4f}", f"{chosen.std():.4f}", "3"]
 
 
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ([1, 2, 1], [2, "none", 1]),
+        (["1.0", "2.0", ""], [1, 2, 2]),  # as pandas writes whole numbers with gaps
+        ([1, 2.5, 1], [1, 1, 1]),
+    ],
+)
+def test_classes_of_two_tables_are_the_same(run, bert, train, test):
+    for name, labels in (("train", train), ("test", test)):
+        rows = [
+            (f"{'cat dog card'.split()[i]}", label) for i, label in enumerate(labels)
+        ]
+        with open(f"{name}.csv", "w") as file:
+            csv.writer(file).writerows([("text", "label"), *rows])
+    code, out, err = run(
+        *"evaluate classification train.csv test.csv --text text".split(),
+        *("--target", "label", "--model", bert, "--cache", "cache"),
+    )
+    assert code == 0, err
+    # The texts of training come back, and a linear model of 32 features knows them.
+    right = [
+        float(a) == float(b)
+        for a, b in zip(train, test, strict=True)
+        if a and b != "none"
+    ]
+    assert f"accuracy  {sum(right) / 3:.4f}" in out
+
+
 def test_evaluate_sts(run, reviews, bert):
     from sklearn_llm2vec.evaluation import evaluate_sts
 
@@ -468,6 +537,26 @@ def test_evaluate_retrieval(run, reviews, bert):
     )
     pd.testing.assert_frame_equal(read_values("values.csv", want), want)
     assert [line.split()[0] for line in out.splitlines()[2:]] == want["metric"].tolist()
+
+
+def test_ids_that_are_numbers_in_one_file_and_words_in_another(run, reviews, bert):
+    rows = reviews[["id", "review"]].set_axis(["doc_id", "text"], axis=1)
+    rows.to_json("d.jsonl", orient="records", lines=True)
+    queries = rows[:5].set_axis(["query_id", "text"], axis=1)
+    queries.to_parquet("q.parquet")
+    judged = pd.DataFrame({"query_id": range(5), "doc_id": range(5), "relevance": 1})
+    judged.to_csv("r.csv", index=False)
+    command = f"evaluate retrieval q.parquet d.jsonl r.csv --text text --model {bert}"
+    code, out, err = run(*command.split(), "--cache", "cache")
+    assert code == 0, err
+    assert re.search("^ndcg_at_10 +1.0000", out, re.M)  # the very text
+    queries.assign(query_id=[0, 1, None, 3, 4]).to_parquet("q.parquet")
+    code, _, err = run(*command.split(), "--cache", "cache")
+    assert code == 1
+    assert "'query_id' of 'q.parquet' must have an id in every row" in err
+    code, _, err = run(*command.split(), "--query-id", "doc_id")
+    assert code == 2
+    assert "must differ" in err
 
 
 def test_evaluate_retrieval_beside_the_baseline_by_words(run, reviews, bert):
