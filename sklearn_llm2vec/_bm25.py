@@ -52,7 +52,7 @@ class BM25(BaseEstimator):
     >>> from sklearn_llm2vec.evaluation import BM25
     >>> ranker = BM25().fit(["Cats sleep.", "A dog sleeps in the sun.", "It rains."])
     >>> ranker.score_documents(["sleeping dogs"]).round(2)
-    array([[0.22, 0.55, -inf]], dtype=float32)
+    array([[0.19, 0.47, -inf]], dtype=float32)
     """
 
     def __init__(

@@ -1,5 +1,8 @@
 """Evaluations: values against other code, who is fitted on what, and errors."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -693,6 +696,36 @@ def test_wrong_arguments_of_clustering(changes, error, message):
     transformer = arguments.pop("transformer", HashingVectorizer(n_features=64))
     with pytest.raises(error, match=message):
         evaluate_clustering(transformer, **arguments)
+
+
+# --- imports and packages ------------------------------------------------------------
+
+
+def test_importing_it_imports_nothing_heavy():
+    # Not pandas: scikit-learn 1.9 itself imports it where it is installed.
+    heavy = ("torch", "transformers", "bm25s", "mteb", "datasets", "matplotlib")
+    code = (
+        "import sys, sklearn_llm2vec.evaluation as evaluation;"
+        "assert all(hasattr(evaluation, name) for name in evaluation.__all__);"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_without_pandas_the_extra_is_named(monkeypatch, data):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    for evaluate, arguments in [
+        (evaluate_classification, data),
+        (evaluate_sts, (["a", "b"], ["b", "c"], [1, 2])),
+        (evaluate_retrieval, ({1: "a"}, {1: "b"}, {1: {1: 1}})),
+        (evaluate_clustering, (["a", "b"], ["x", "y"])),
+    ]:
+        with pytest.raises(ImportError, match=r"sklearn-llm2vec\[evaluation\]"):
+            evaluate(HashingVectorizer(n_features=64), *arguments)
 
 
 # --- published values ----------------------------------------------------------------
