@@ -219,7 +219,9 @@ for i in wrong[::2]:
 # differ in single words such as product names, counting words is hard to beat: keep
 # TF-IDF in the comparison.
 figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
-for (name, scores), color in zip(accuracy.items(), ("tab:orange", "tab:blue")):
+for (name, scores), color in zip(
+    accuracy.items(), ("tab:orange", "tab:blue"), strict=True
+):
     low, mean, high = (
         np.percentile(scores, 25, axis=1),
         scores.mean(axis=1),

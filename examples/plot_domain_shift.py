@@ -2,8 +2,8 @@
 Domain shift
 ============
 
-A classifier of opinions learns from reviews of hotels. Does it know what a bad review of a
-computer looks like? Features carry over as far as the two domains say good and bad in the
+A classifier of opinions learns from reviews of hotels. Does it know what a bad review of
+a computer looks like? Features carry over as far as both domains say good and bad in the
 same words, or in words that the model takes to be alike. That differs by layer.
 """
 
@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -179,7 +180,7 @@ def judge(pipeline):
 
 
 # %%
-# ``keep="all"`` makes the first pass store every layer; the other six come from the cache.
+# ``keep="all"`` makes the first pass store every layer; the rest comes from the cache.
 tfidf = judge(
     make_pipeline(TfidfVectorizer(stop_words="english"), LogisticRegression())
 )
@@ -197,18 +198,32 @@ for name, row in [("TF-IDF", tfidf), *((f"layer {k}", by_layer[k]) for k in laye
     print(f"{name:10} {row[0]:10.2f}  {row[1]:12.2f}  {row[2]:17.2f}")
 
 # %%
-# The picture. Two lines that lie on each other mean that nothing is lost abroad. The
-# domains are told apart almost perfectly, and the better the deeper the layer: that a
-# shift can be seen doesn't say that it harms. It says that it is time to label a few new
-# texts and look.
+# TF-IDF does better abroad than at home! A look at nearest neighbours says why. At home
+# the review with the most words in common is about the same thing, a bed or a battery,
+# and here most things are praised once and blamed once. Abroad only opinions are left
+# to have in common.
+vectors = TfidfVectorizer(stop_words="english").fit_transform(texts)
+similarity = cosine_similarity(vectors)
+np.fill_diagonal(similarity, 0)
+for name, same in (("own domain", True), ("other domain", False)):
+    allowed = similarity * ((domain[:, None] == domain) == same)
+    found = allowed.max(axis=1) > 0
+    agree = (opinion[allowed.argmax(axis=1)] == opinion)[found]
+    print(f"nearest review in the {name:12} has the same opinion: {agree.mean():.0%}")
+
+# %%
+# The picture. Where the two lines lie on each other, nothing is lost abroad: from the
+# middle layers on, hidden states put the opinion before the thing. The domains are told
+# apart almost perfectly, and better the deeper the layer: that a shift can be seen
+# doesn't say that it harms. It says that it is time to label a few new texts and look.
 #
 # Opinions are a kind case, as people praise hotels and headphones in like words. What
-# doesn't carry over are words that change sides: a *quiet* room is good and a quiet
-# speaker is not. With 60 reviews a domain, a difference of five points is within chance.
+# doesn't carry over are words that change sides: a *cold* breakfast is bad and a cold
+# beer is not. With 60 reviews a domain, a difference of five points is within chance.
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4), layout="constrained")
 names = ("own domain", "other domain")
 for i, (name, color, style) in enumerate(
-    zip(names, ("black", "tab:blue"), ("o-", "s-"))
+    zip(names, ("black", "tab:blue"), ("o-", "s-"), strict=True)
 ):
     left.plot(
         layers, by_layer[:, i], style, color=color, label=f"hidden states, {name}"
@@ -217,7 +232,10 @@ for i, (name, color, style) in enumerate(
         tfidf[i], color=color, linestyle=(0, (4 - 3 * i, 2)), label=f"TF-IDF, {name}"
     )
 left.set(
-    xlabel="layer", ylabel="accuracy", ylim=(0.5, 1), title="Is the review good or bad?"
+    xlabel="layer",
+    ylabel="accuracy",
+    ylim=(0.5, 1.01),
+    title="Is the review good or bad?",
 )
 right.plot(layers, by_layer[:, 2], "o-", color="tab:blue", label="hidden states")
 right.axhline(tfidf[2], color="tab:blue", linestyle="--", label="TF-IDF")

@@ -3,7 +3,7 @@ Semantic search over a small corpus
 ===================================
 
 People who search a help page rarely use its words. Here nearest neighbours are searched
-among hidden states of MiniLM and among TF-IDF vectors, for queries that share no word with
+among hidden states of MiniLM and TF-IDF vectors, for queries that share no word with
 the right article, for queries that share some, and for product codes.
 """
 
@@ -105,7 +105,7 @@ rows = [
     for kind, pairs in queries.items()
     for query, start in pairs.items()
 ]
-kinds, asked, answers = map(np.array, zip(*rows))
+kinds, asked, answers = map(np.array, zip(*rows, strict=True))
 print(len(articles), "articles,", len(asked), "queries")
 
 # %%
@@ -114,7 +114,9 @@ words = TfidfVectorizer(stop_words="english").build_analyzer()
 for kind in queries:
     shared = [
         len(set(words(query)) & set(words(articles[answer])))
-        for query, answer in zip(asked[kinds == kind], answers[kinds == kind])
+        for query, answer in zip(
+            asked[kinds == kind], answers[kinds == kind], strict=True
+        )
     ]
     print(f"{kind:22} words in common with the right article: {shared}")
 
@@ -126,7 +128,7 @@ neighbors = NearestNeighbors(metric="cosine").fit(encoder.fit_transform(articles
 
 question = ["my hard drive is full"]
 distances, found = neighbors.kneighbors(encoder.transform(question), n_neighbors=3)
-for distance, i in zip(distances[0], found[0]):
+for distance, i in zip(distances[0], found[0], strict=True):
     print(f"cosine {1 - distance:.2f}  {articles[i]}")
 
 # %%
@@ -172,16 +174,26 @@ for kind in queries:
 
 # %%
 # The picture: each query, and how far down the list its article stands. Hidden states
-# find what is meant; a code that the model has never read means little to it, while
-# TF-IDF looks it up. Adding the two cosines keeps most of both, which is why search
-# engines are hybrids.
+# find what is meant. Codes are what they can confuse: the model reads them in pieces, so
+# similar codes have similar states, while TF-IDF looks a code up. Adding the two cosines
+# mends that at the cost of a few queries in other words, where TF-IDF's chance hits count
+# as much; search engines weigh the two.
 figure, ax = plt.subplots(figsize=(8, 7.6), layout="constrained")
 order = {kind: i for i, kind in enumerate(queries)}
 places = np.arange(len(asked)) + 1.6 * np.array([order[kind] for kind in kinds])
 by_words, by_states = ranks(found_by["TF-IDF"]), ranks(found_by["hidden states"])
 ax.hlines(places, by_words, by_states, color="0.8", zorder=1)
-ax.scatter(by_words, places, marker="s", color="tab:orange", label="TF-IDF")
-ax.scatter(by_states, places, color="tab:blue", label="hidden states", zorder=3)
+ax.scatter(
+    by_words,
+    places,
+    75,
+    marker="s",
+    color="white",
+    edgecolor="tab:orange",
+    linewidth=2,
+    label="TF-IDF",
+)
+ax.scatter(by_states, places, 25, color="tab:blue", label="hidden states", zorder=3)
 for kind in queries:
     ax.annotate(
         kind,

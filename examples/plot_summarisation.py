@@ -21,12 +21,12 @@ from sklearn_llm2vec import LLMEmbeddingTransformer
 sentences = """
 The town of Brenmoor has removed the weir from its river after two hundred years.
 On Tuesday morning an excavator lifted the last stones of the weir out of the Arle.
-By the afternoon the water was running freely past the old mill for the first time since 1820.
-About three hundred people watched from the bridge, and the bakery ran out of rolls by ten.
+By the afternoon the water was running freely past the mill for the first time since 1820.
+Three hundred people watched from the bridge, and the bakery ran out of rolls by ten.
 The weir had been built to drive a paper mill.
 The mill closed in 1974, and its wheel has stood still ever since.
-Its owner, a retired engineer, meant to produce electricity there but never found the money.
-Without repairs the weir began to leak, and after the flood of 2019 it was declared a danger.
+Its owner, a retired engineer, meant to produce electricity but never found the money.
+Without repairs it began to leak, and after the flood of 2019 it was called a danger.
 For fish the weir was a dead end.
 Salmon and sea trout could not pass it to reach the gravel beds upstream where they spawn.
 Biologists counted four salmon below the weir last autumn, and none above it.
@@ -65,8 +65,8 @@ for name, cosine in cosines.items():
 
 # %%
 # Centrality: where the random walk is found in the long run. With probability 0.15 a
-# step goes to any sentence at all, so that the walk can't be caught; multiplying by the
-# matrix of steps until nothing moves finds the shares.
+# step goes to any sentence at all, so that the walk can't be caught. Multiplying by the
+# matrix of steps again and again finds the shares.
 
 
 def centrality(cosine, damping=0.85):
@@ -77,11 +77,9 @@ def centrality(cosine, damping=0.85):
     steps = damping * normalize(weights, norm="l1") + (1 - damping) / n
     steps = normalize(steps, norm="l1")  # a sentence without neighbours goes anywhere
     share = np.full(n, 1 / n)
-    while True:
-        moved = share @ steps
-        if np.abs(moved - share).max() < 1e-9:
-            return moved * n
-        share = moved
+    for _ in range(100):  # what is missing shrinks by the damping in each
+        share = share @ steps
+    return n * share
 
 
 # %%
@@ -108,7 +106,7 @@ for name, places in chosen.items():
         print(f"  {i + 1:2}  {sentences[i]}")
 
 # %%
-# The picture: how central each sentence is, and the chosen ones. The graph of TF-IDF falls
+# The picture: how central each sentence is, and the chosen ones. TF-IDF's graph falls
 # into small pieces, and a sentence is central there because of one neighbour; hidden
 # states spread the choice over the article's subjects.
 #
@@ -126,7 +124,7 @@ ax.plot(scores["TF-IDF"], place, "|", color="black", markersize=9)
 ax.axvline(1, color="0.4", linewidth=0.8, linestyle=":")
 shortened = [s if len(s) < 66 else s[:63].rsplit(" ", 1)[0] + " ..." for s in sentences]
 ax.set_yticks(place, [f"{s}  {i + 1:2}" for i, s in enumerate(shortened)])
-for label, bold in zip(ax.get_yticklabels(), is_chosen):
+for label, bold in zip(ax.get_yticklabels(), is_chosen, strict=True):
     label.set_weight("bold" if bold else "normal")
 ax.tick_params(axis="y", length=0, labelsize="small")
 ax.invert_yaxis()
