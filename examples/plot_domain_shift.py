@@ -212,14 +212,15 @@ for name, same in (("own domain", True), ("other domain", False)):
     print(f"nearest review in the {name:12} has the same opinion: {agree.mean():.0%}")
 
 # %%
-# The picture. Where the two lines lie on each other, nothing is lost abroad: from the
-# middle layers on, hidden states put the opinion before the thing. The domains are told
-# apart almost perfectly, and better the deeper the layer: that a shift can be seen
-# doesn't say that it harms. It says that it is time to label a few new texts and look.
+# The picture. From the middle layers on a classifier of hidden states finds the opinion
+# at home and abroad about equally well. The domains are told apart almost perfectly,
+# and better the deeper the layer: that a shift can be seen doesn't say that it harms.
+# It says that it is time to label a few new texts and look.
 #
 # Opinions are a kind case, as people praise hotels and headphones in like words. What
 # doesn't carry over are words that change sides: a *cold* breakfast is bad and a cold
-# beer is not. With 60 reviews a domain, a difference of five points is within chance.
+# beer is not. With 60 reviews a domain, differences of five to ten points can be
+# chance.
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4), layout="constrained")
 names = ("own domain", "other domain")
 for i, (name, color, style) in enumerate(
