@@ -103,15 +103,18 @@ def read_search(search, metric, prefix, caller):
 def searched_prefix(candidates, prefix, caller):
     """Find what stands before ``layer`` and ``pooling``: "" or "...__"."""
     names = {name for params in candidates for name in params}
-    found = [
-        name.removesuffix("layer").removesuffix("__")
-        for name in sorted(names)
+    # In one candidate: of a list of grids, one may search layers and another poolings.
+    both = {
+        name
+        for params in candidates
+        for name in params
         if name.rpartition("__")[2] == "layer"
-        and name.removesuffix("layer") + "pooling" in names
-    ]
+        and name.removesuffix("layer") + "pooling" in params
+    }
+    found = [name.removesuffix("layer").removesuffix("__") for name in sorted(both)]
     if not found:
         raise ValueError(
-            f"{caller} expects a search over the 'layer' and the 'pooling' "
+            f"{caller} expects a search over the 'layer' and the 'pooling' together "
             f"of an LLMEmbeddingTransformer. Got one over {sorted(names)} instead; see "
             "layer_pooling_grid."
         )
@@ -145,19 +148,6 @@ def _metric_name(scoring):
     function = getattr(scoring, "_score_func", scoring)
     sign = "neg_" if getattr(scoring, "_sign", 1) < 0 else ""
     return sign + getattr(function, "__name__", "score")
-
-
-def _panel_name(parts, metric):
-    return ", ".join([part for part in (*parts, metric) if part])
-
-
-def _drop_shared_metric(tables):
-    """Shorten ``model, metric`` to ``model`` where all panels have one metric."""
-    metrics = {table.metric for table in tables.values()}
-    if len(metrics) > 1 or len(tables) == 1:
-        return tables
-    (metric,) = metrics
-    return {name.removesuffix(f", {metric}"): t for name, t in tables.items()}
 
 
 def panel_name(parts, metric):
@@ -259,12 +249,13 @@ def layer_label(layer):
     Examples
     --------
     >>> from sklearn_llm2vec._score_tables import layer_label
-    >>> [layer_label(layer) for layer in (3, 0.5, (2, 6), (3, 4, 5, 6))]
-    ['3', '0.5', '2+6', '3+...+6']
+    >>> [layer_label(layer) for layer in (3, 0.5, 1.0, (2, 6), (3, 4, 5, 6))]
+    ['3', '0.5', '1.0', '2+6', '3+...+6']
     """
     if not isinstance(layer, tuple):
-        return f"{layer:g}"
+        whole = isinstance(layer, float) and layer.is_integer()  # 1.0 is the last layer
+        return f"{layer:.1f}" if whole else f"{layer:g}"
     run = all(b - a == 1 for a, b in pairwise(layer))
     if run and len(layer) > 2:
         return f"{layer[0]:g}+...+{layer[-1]:g}"
-    return "+".join(f"{one:g}" for one in layer)
+    return "+".join(map(layer_label, layer))
