@@ -480,15 +480,18 @@ def test_one_cell(bert, cache):
 
 def test_a_relative_depth_is_no_number_of_a_layer(bert, cache):
     pipe = make_pipe(bert, cache)
-    grid = {"llm__layer": [2, 0.0, 1.0], "llm__pooling": ["mean"]}
+    grid = {"llm__layer": [1, 2, 0.0, 1.0], "llm__pooling": ["mean"]}
     search = GridSearchCV(pipe, grid, cv=CV).fit(X, Y)
     data = json.loads(Page(LayerPoolingReport.from_search(search).html).data)
     (panel,) = data["panels"]
     assert dict(zip(panel["layers"], panel["depths"], strict=True)) == {
+        "1": 1,
         "2": 2,
         "0.0": 0,
         "1.0": 3,
     }
+    scores = search.cv_results_["mean_test_score"]
+    assert panel["scores"] == [[scores[0]], [scores[1]], [scores[2]], [scores[3]]]
 
 
 def test_a_model_that_has_gone(bert, tmp_path):
