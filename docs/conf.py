@@ -66,6 +66,7 @@ sphinx_gallery_conf = {
 def setup(app):
     # A doctest in Markdown ends in an empty line, which readers needn't see.
     app.connect("doctree-read", strip_code)
+    app.connect("doctree-read", pair_code)
 
 
 def strip_code(app, doctree):
@@ -73,3 +74,16 @@ def strip_code(app, doctree):
         if block.rawsource == block.astext():
             block.rawsource = block.astext().rstrip()
             block[:] = [nodes.Text(block.rawsource)]
+
+
+def pair_code(app, doctree):
+    # Their code and ours, side by side where the window is wide enough.
+    if app.env.docname != "coming_from":
+        return
+    for theirs in list(doctree.findall(nodes.literal_block)):
+        ours = theirs.next_node(descend=False, siblings=True)
+        if isinstance(ours, nodes.literal_block):
+            pair = nodes.container(classes=["pair"])
+            theirs.replace_self(pair)
+            ours.parent.remove(ours)
+            pair += [theirs, ours]

@@ -178,7 +178,10 @@ class LayerPoolingDisplay:
         tables = {}
         for name, panel in panels.items():
             if isinstance(panel, Mapping):
-                ranked = {cell: (0, float(score), -1) for cell, score in panel.items()}
+                ranked = [
+                    (layer, pooling, (0, float(score), -1))
+                    for (layer, pooling), score in panel.items()
+                ]
                 table = table_of_cells(ranked, metric, layers, poolings)
             else:
                 table = table_of_array(panel, metric, layers, poolings)

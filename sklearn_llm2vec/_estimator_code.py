@@ -82,6 +82,15 @@ class SourceWriter:
         """Source of a value on one line; `name` is what a blank would be called."""
         return _flat(self._node(value, name))
 
+    def blank(self, name, what):
+        """A name that the reader fills in, not yet used for something else."""
+        wanted = name if name.isidentifier() else "value"
+        taken = {*dir(builtins), *(used for _, used in self.imports), *self.blanks}
+        numbered = (f"{wanted}_{n}" for n in range(2, len(taken) + 3))
+        chosen = next(one for one in (wanted, *numbered) if one not in taken)
+        self.blanks[chosen] = what
+        return chosen
+
     def use(self, module, name):
         """Import a name that the reader of the expressions adds."""
         self.imports.add((module, name))
@@ -123,7 +132,7 @@ class SourceWriter:
             node = write(value, name)
             if node is not None:
                 return node
-        return self._blank(name, f"{_short(value)} can't be written down; put it here")
+        return self.blank(name, f"{_short(value)} can't be written down; put it here")
 
     def _literal(self, value, name):
         if isinstance(value, np.generic):
@@ -176,7 +185,7 @@ class SourceWriter:
         """A class or a function, by its name."""
         if not (inspect.isclass(value) or inspect.isroutine(value) or _is_ufunc(value)):
             return None
-        return self._class_or_function(value) or self._blank(
+        return self._class_or_function(value) or self.blank(
             name, f"your own {_short(value)}: put it or its import here"
         )
 
@@ -200,7 +209,7 @@ class SourceWriter:
         named = self._class_or_function(kind)
         if named is None and self.blanks.get(kind.__name__) == what:
             return kind.__name__  # the second one of its kind
-        return named or self._blank(kind.__name__, what)
+        return named or self.blank(kind.__name__, what)
 
     def _scorer(self, value, name):
         # What make_scorer returns has no public way back to its arguments.
@@ -261,15 +270,6 @@ class SourceWriter:
             extra = {n: v for n, v in params.items() if n not in signature}
             parts += [(f"{n}=", self._node(v, n)) for n, v in extra.items()]
         return _Call(f"{self._called(value)}(", parts, ")")
-
-    def _blank(self, name, what):
-        """A name that the reader fills in, not yet used for something else."""
-        wanted = name if name.isidentifier() else "value"
-        taken = {*dir(builtins), *(used for _, used in self.imports), *self.blanks}
-        numbered = (f"{wanted}_{n}" for n in range(2, len(taken) + 3))
-        chosen = next(one for one in (wanted, *numbered) if one not in taken)
-        self.blanks[chosen] = what
-        return chosen
 
 
 def _public_home(value, called):

@@ -16,6 +16,7 @@ __all__ = [
     "cost_table",
     "escape",
     "heat_map",
+    "is_clipped",
     "line_chart",
     "number",
     "seconds",
@@ -24,6 +25,8 @@ __all__ = [
 
 MOST_LAYERS_WITH_VALUES = 16
 MOST_SERIES = 6
+TOO_LONG = 1e5  # scores from here on are written with an exponent
+MOST_OF_A_NAME = 9  # characters of a layer's name that a column makes room for
 NOTHING = "n/a"
 STAR = '<span class="star" aria-hidden="true">★</span>'
 
@@ -36,11 +39,28 @@ def escape(text):
     return html.escape(str(text), quote=True)
 
 
-def number(value):
-    """A score as text: three decimals, or four digits from ten on."""
+def number(value, like=None):
+    """A score as text: three decimals, or four digits where it is large or tiny.
+
+    A deviation is written `like` the score that it belongs to.
+
+    Examples
+    --------
+    >>> from sklearn_llm2vec._report_charts import number
+    >>> [number(value) for value in (0.8125, -82.0, -40712.3, -1.6572e9, 0.00012)]
+    ['0.812', '-82.00', '-40712', '-1.657e9', '1.200e-4']
+    >>> number(1.9e8, like=-1.6572e9)
+    '0.190e9'
+    """
     if not math.isfinite(value):
         return NOTHING
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
+    size = abs(value if like is None else like)
+    if size == 0 or 0.0005 <= size < 10:
+        return f"{value:.3f}"
+    exponent = math.floor(math.log10(size))
+    if 10 <= size < TOO_LONG:
+        return f"{value:.{max(0, 3 - exponent)}f}"
+    return f"{value / 10.0**exponent:.3f}e{exponent}"
 
 
 def seconds(value):
@@ -72,7 +92,8 @@ def share(panel, row):
 
 def with_error(panel, at):
     """Mean and standard deviation of a cell."""
-    return f"{number(panel.scores[at])} ± {number(panel.stds[at])}"
+    score = panel.scores[at]
+    return f"{number(score)} ± {number(panel.stds[at], like=score)}"
 
 
 def cell_hint(panel, at):
@@ -100,13 +121,21 @@ def color_limits(panels):
     """Scores at both ends of the colours; what lies far below is drawn as the lower end.
 
     The first token of the embeddings, for instance, knows nothing of the text: its score
-    would leave a single colour to all the others.
+    would leave a single colour to all the others. None where there is no score.
     """
     scores = np.concatenate([panel.scores.ravel() for panel in panels])
     scores = scores[np.isfinite(scores)]
+    if not len(scores):
+        return None
     low, middle = np.quantile(scores, [0.25, 0.5])
     fence = low - 3.0 * (middle - low)  # Tukey's, by the half of the quartiles below
     return max(scores.min(), min(fence, low)), scores.max()
+
+
+def is_clipped(panel, limits):
+    """Whether a score lies below the lower of the limits."""
+    scores = panel.scores[np.isfinite(panel.scores)]
+    return bool((scores < limits[0]).any()) if limits else False
 
 
 def heat_map(panel, limits):
@@ -122,9 +151,13 @@ def heat_map(panel, limits):
         for j, pooling in enumerate(panel.poolings)
     )
     size = "values" if with_values else "small"
+    longest = max(len(name[:MOST_OF_A_NAME]) for name in panel.layers)
+    if with_values:
+        longest = max(longest, *(len(number(v)) for v in panel.scores.ravel()))
     return (
         f'<div class="scroll"><table class="heat {size}" role="grid" '
-        f'style="--n:{len(panel.layers)}" aria-label="{escape(panel.metric)} by layer '
+        f'style="--n:{len(panel.layers)};--w:{longest}" '
+        f'aria-label="{escape(panel.metric)} by layer '
         f'and pooling"><thead><tr><th scope="col" class="corner">layer</th>{head}</tr>'
         f"</thead><tbody>{rows}</tbody></table></div>{_legend(limits, panel)}"
     )
@@ -137,7 +170,8 @@ def _cell(panel, at, limits, with_value):
     stop = 0 if at == (panel.best or (0, 0)) else -1
     kind, style = ["best"] if is_best else [], ""
     if math.isfinite(score):
-        place = (score - limits[0]) / (limits[1] - limits[0] or 1)
+        span = limits[1] - limits[0]
+        place = (score - limits[0]) / span if span else 1.0
         light, dark = SCALES["light"], SCALES["dark"]
         style = (
             f' style="--l:{light.color(place)};--lt:{light.text(place)};'
@@ -147,7 +181,7 @@ def _cell(panel, at, limits, with_value):
         kind.append("none")
     shown = number(score)
     value = shown if with_value else f'<span class="unseen">{shown}</span>'
-    more = f'<span class="unseen"> ± {number(panel.stds[at])}'
+    more = f'<span class="unseen"> ± {number(panel.stds[at], like=score)}'
     more += ", best cell</span>" if is_best else "</span>"
     classes = f' class="{" ".join(kind)}"' if kind else ""
     return (
@@ -157,8 +191,9 @@ def _cell(panel, at, limits, with_value):
 
 
 def _legend(limits, panel):
-    clipped = np.nanmin(panel.scores) < limits[0]
-    low = ("≤ " if clipped else "") + number(limits[0])
+    if not limits or limits[0] == limits[1]:
+        return ""
+    low = ("≤ " if is_clipped(panel, limits) else "") + number(limits[0])
     return (
         f'<p class="scale"><span>{low}</span><span class="ramp"></span>'
         f"<span>{number(limits[1])}</span></p>"
@@ -173,7 +208,7 @@ class _Frame:
 
     def __init__(self, panel, width, height):
         self.width, self.height = width, height
-        self.left, self.right, self.top, self.bottom = 46, 14, 12, 40
+        self.right, self.top, self.bottom = 14, 12, 40
         known = None not in panel.depths
         self.places = panel.depths if known else list(range(len(panel.layers)))
         self.last = max(panel.n_layers if known else len(panel.layers) - 1, 1)
@@ -183,6 +218,8 @@ class _Frame:
             self.high = max(self.high, panel.scores[panel.best] + std)
         room = 0.06 * (self.high - self.low) or 0.5
         self.low, self.high = self.low - room, self.high + room
+        self.ticks = _round_ticks(self.low, self.high)
+        self.left = max(46, 15 + 7 * max(len(label) for _, label in self.ticks))
 
     def x(self, place):
         return self.left + place / self.last * (self.width - self.left - self.right)
@@ -191,13 +228,23 @@ class _Frame:
         part = (score - self.low) / (self.high - self.low)
         return self.height - self.bottom - part * (self.height - self.top - self.bottom)
 
-    def ticks(self):
-        """Round scores, about five."""
-        span = self.high - self.low
-        unit = 10 ** math.floor(math.log10(span / 6))
-        step = next(unit * n for n in (1, 2, 2.5, 5, 10) if span / (unit * n) <= 6)
-        first = math.ceil(self.low / step)
-        return [n * step for n in range(first, math.floor(self.high / step) + 1)]
+
+def _round_ticks(low, high):
+    """Round scores, about five, each with its label."""
+    span = high - low
+    unit = 10.0 ** math.floor(math.log10(span / 6))
+    step = next(unit * n for n in (1, 2, 2.5, 5, 10) if span / (unit * n) <= 6)
+    ticks = [
+        n * step for n in range(math.ceil(low / step), math.floor(high / step) + 1)
+    ]
+    largest = max(map(abs, ticks))
+    exponent = math.floor(math.log10(largest)) if largest else 0
+    plain = 0.001 <= largest < TOO_LONG
+    scale = 1.0 if plain else 10.0**exponent
+    # As many decimals as the step has.
+    decimals = len(f"{step / scale:.8f}".rstrip("0").partition(".")[2])
+    end = "" if plain else f"e{exponent}"
+    return [(tick, f"{tick / scale:.{decimals}f}{end}") for tick in ticks]
 
 
 def line_chart(panel, width, height, name):
@@ -231,12 +278,12 @@ def line_chart(panel, width, height, name):
 def _axes(frame):
     right, bottom = frame.width - frame.right, frame.height - frame.bottom
     parts = []
-    for tick in frame.ticks():
+    for tick, label in frame.ticks:
         y = frame.y(tick)
         parts.append(
             f'<line class="rule" x1="{frame.left}" x2="{right}" y1="{y:.1f}" '
             f'y2="{y:.1f}"/><text class="tick" x="{frame.left - 9}" y="{y + 4:.1f}" '
-            f'text-anchor="end">{tick:.4g}</text>'
+            f'text-anchor="end">{label}</text>'
         )
     step = math.ceil((frame.last + 1) / ((right - frame.left) / 34))
     for place in range(0, frame.last + 1, step):
@@ -265,9 +312,10 @@ def _series(panel, frame, j):
     upper, lower = [], []
     for i in line:
         std = np.nan_to_num(panel.stds[i, j])
+        sides = (-4, 4) if len(line) == 1 else (0,)  # one layer has a bar, not a band
         for side, score in ((upper, std), (lower, -std)):
             y = frame.y(panel.scores[i, j] + score)
-            side.append(f"{at[i][0]:.1f},{y:.1f}")
+            side += [f"{at[i][0] + x:.1f},{y:.1f}" for x in sides]
     marks = "".join(
         f'<g transform="translate({at[i][0]:.1f} {at[i][1]:.1f})">'
         f"{mark(j, hollow=not panel.single[i])}</g>"

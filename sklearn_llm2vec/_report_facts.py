@@ -25,6 +25,7 @@ from sklearn_llm2vec._score_tables import (
     searched_prefix,
 )
 from sklearn_llm2vec._transformer import LLMEmbeddingTransformer
+from sklearn_llm2vec._vectors import open_cache
 
 __all__ = ["Facts", "Panel", "read_facts"]
 
@@ -187,8 +188,9 @@ def _chosen_candidate(search, tables, notes):
     bests = [t for t in first if t.best is not None]
     if not bests:
         raise ValueError(
-            f"{CALLER} expects a search with at least one {tables[0].metric}. Got one "
-            "in which all fits failed."
+            f"{CALLER} expects a search with at least one score of "
+            f"{tables[0].metric!r}. Got one in which all are NaN: the fits failed, or "
+            "the scorer did."
         )
     highest = max(bests, key=lambda t: t.scores[t.best])
     chosen = int(highest.candidates[highest.best])
@@ -275,6 +277,8 @@ def _at(values, candidates):
 
 
 def _count_layers(transformer, notes):
+    if transformer.endpoint is not None:  # `model` is the server's name for it
+        return None
     try:
         return read_model(
             transformer.model,
@@ -337,18 +341,44 @@ def _code(search, params, start, metric):
     writer = SourceWriter()
     lines = [writer.assignment("model", _candidate(search, params))]
     if not hasattr(search, "n_resources_"):  # a halving scores on parts of the rows
-        writer.use("sklearn.model_selection", "cross_val_score")
-        scoring = search.scoring
-        if search.multimetric_:
-            scoring = scoring[metric] if isinstance(scoring, dict) else metric
-        cv = search.n_splits_ if search.cv is None else search.cv
-        asked = {"cv": cv} if scoring is None else {"cv": cv, "scoring": scoring}
         lines += [
-            writer.call("scores = ", "cross_val_score", ["model", "X", "y"], asked),
+            _scoring_code(writer, search, metric),
             'print(f"{scores.mean():.3f} ± {scores.std():.3f}")',
         ]
     lines = ["# X, y: the rows of the search", *lines, "model.fit(X, y)"]
     return "\n".join([writer.head(), "", *lines, ""]), list(writer.blanks)
+
+
+def _scoring_code(writer, search, metric):
+    """Python that scores ``model`` on the folds of the search."""
+    rows, values, scoring = ["model", "X", "y"], {}, search.scoring
+    if _wants_groups(search.cv):
+        name = writer.blank("groups", "the groups of the rows")
+        rows.append(f"groups={name}")
+    if search.cv is None or isinstance(search.cv, int) or hasattr(search.cv, "split"):
+        values["cv"] = search.n_splits_ if search.cv is None else search.cv
+    else:
+        what = "the splits of the search: pairs of training and test rows"
+        rows.append(f"cv={writer.blank('cv', what)}")
+    function, item = "cross_val_score", ""
+    if search.multimetric_ and callable(scoring):  # it alone gives all the metrics
+        function, item = "cross_validate", f"[{f'test_{metric}'!r}]"
+    elif search.multimetric_:
+        scoring = scoring[metric] if isinstance(scoring, dict) else metric
+    if scoring is not None:
+        values["scoring"] = scoring
+    writer.use("sklearn.model_selection", function)
+    return writer.call("scores = ", function, rows, values) + item
+
+
+def _wants_groups(cv):
+    """Whether a splitter of scikit-learn, such as GroupKFold, asks for groups."""
+    if not hasattr(cv, "get_metadata_routing"):
+        return False
+    requests = cv.get_metadata_routing()
+    return getattr(requests, "split", None) is not None and bool(
+        requests.split.requests.get("groups")
+    )
 
 
 # --- the cache -----------------------------------------------------------------------
@@ -364,6 +394,10 @@ def _read_cache(search, start, notes):
                 "Adapted models have a space for each fold in the cache; these are in "
                 "its sums, and not listed."
             )
+            continue
+        if transformer.endpoint is not None:
+            # Its spaces have names that the server would have to be asked for.
+            cache = open_cache(transformer.cache) or cache
             continue
         try:
             with warnings.catch_warnings():

@@ -19,6 +19,7 @@ from sklearn_llm2vec._report_charts import (
     cost_table,
     escape,
     heat_map,
+    is_clipped,
     layer_name,
     line_chart,
     mark,
@@ -119,7 +120,7 @@ def _header(facts):
         f'<header>\n<p class="kind">Best of {escape(facts.search)} over layer and '
         f'pooling</p>\n<div class="winner"><h1>{escape(_winner(best))}</h1>'
         f'<p class="score"><strong>{number(best.scores[at])}</strong> ± '
-        f"{number(best.stds[at])} {escape(best.metric)}</p></div>\n"
+        f"{number(best.stds[at], like=best.scores[at])} {escape(best.metric)}</p></div>\n"
         f'<dl class="facts">{listed}</dl>\n{notes}</header>'
     )
 
@@ -162,18 +163,17 @@ def _name(facts, panel):
 
 
 def _depths(facts):
+    panels = [panel for panel in facts.panels if np.isfinite(panel.scores).any()]
     drawn = "".join(
         f'{_name(facts, panel)}<div class="lines">'
         f'<div class="wide">{line_chart(panel, 880, 340, f"wide-{n}")}</div>'
         f'<div class="narrow">{line_chart(panel, 360, 300, f"narrow-{n}")}</div>'
         f"{_legend(panel)}</div>"
-        for n, panel in enumerate(facts.panels)
+        for n, panel in enumerate(panels)
     )
-    single = all(all(panel.single) for panel in facts.panels)
+    single = all(all(panel.single) for panel in panels)
     means = "" if single else " Hollow marks are means of several layers."
-    if any(
-        np.nanmin(panel.scores) < color_limits([panel])[0] for panel in facts.panels
-    ):
+    if any(is_clipped(panel, color_limits([panel])) for panel in panels):
         means += " Scores far below the others lie under the chart."
     return (
         '<section id="depth"><h2>Score against depth</h2>'
@@ -205,9 +205,9 @@ def _costs(facts):
         return ""
     return (
         '<section id="cost"><h2>What a layer costs</h2>'
-        "<p>A layer needs the blocks below it and no others: neither run nor loaded is "
-        "what lies above. The share counts blocks, which are alike in most models; "
-        "tokenising, the embeddings and what follows the transformer come on top.</p>"
+        "<p>A layer needs the blocks below it; those above it are neither loaded nor "
+        "run. The share counts blocks, which are alike in most models; tokenising, the "
+        "embeddings and what follows the transformer come on top.</p>"
         f"{''.join(drawn)}</section>"
     )
 
@@ -228,7 +228,7 @@ def _cost(facts, panel):
             f"{layer_name(panel, cheap[0])}, {panel.poolings[cheap[1]]}, with "
             f"{number(panel.scores[cheap])} for {100 * share(panel, cheap[0]):.0f} %."
         )
-    elif cheap is not None:
+    elif cheap is not None and min(panel.depths) < panel.depths[panel.best[0]]:
         says.append("No cheaper layer is within one standard error of it.")
     return (
         f'{_name(facts, panel)}<p class="note sum">{escape(" ".join(says))}</p>'
@@ -261,7 +261,7 @@ def _cache(facts):
         for space in cache["spaces"]
     )
     others = cache["n_spaces"] - len(cache["spaces"])
-    also = f" It also has {others:,} of other settings." if others else ""
+    also = f" Spaces of other models or settings in it: {others:,}." if others else ""
     table = (
         '<div class="scroll" tabindex="0" role="region" aria-label="Spaces in the '
         'cache"><table class="spaces"><thead><tr><th scope="col">model and settings of '

@@ -84,7 +84,7 @@ def read_search(search, metric, prefix, caller):
     results = search.cv_results_
     start = searched_prefix(results["params"], prefix, caller)
     for name, key in choose_metrics(search, metric, caller).items():
-        panels = {}  # parts of the panel's name -> {(layer, pooling): rank}
+        panels = {}  # parts of the panel's name -> {cell: (layer, pooling, rank)}
         iterations = results.get("iter", np.zeros(len(results["params"]), dtype=int))
         for n, (params, score, iteration) in enumerate(
             zip(results["params"], results[key], iterations, strict=True)
@@ -93,25 +93,31 @@ def read_search(search, metric, prefix, caller):
                 continue  # of a list of grids, one that searches something else
             model = params.get(f"{start}model")
             cells = panels.setdefault(() if model is None else (str(model),), {})
-            cell = _plain(params[f"{start}layer"]), params[f"{start}pooling"]
-            rank = (int(iteration), float(score), n)
-            cells[cell] = max(cells.get(cell, rank), rank, key=_rank_order)
+            layer, pooling = params[f"{start}layer"], params[f"{start}pooling"]
+            found = layer, pooling, (int(iteration), float(score), n)
+            cell = _key(layer), pooling
+            cells[cell] = max(
+                cells.get(cell, found), found, key=lambda one: _rank_order(one[2])
+            )
         for parts, cells in panels.items():
-            yield parts, table_of_cells(cells, name)
+            yield parts, table_of_cells(cells.values(), name)
 
 
 def searched_prefix(candidates, prefix, caller):
     """Find what stands before ``layer`` and ``pooling``: "" or "...__"."""
     names = {name for params in candidates for name in params}
-    found = [
-        name.removesuffix("layer").removesuffix("__")
-        for name in sorted(names)
+    # In one candidate: of a list of grids, one may search layers and another poolings.
+    both = {
+        name
+        for params in candidates
+        for name in params
         if name.rpartition("__")[2] == "layer"
-        and name.removesuffix("layer") + "pooling" in names
-    ]
+        and name.removesuffix("layer") + "pooling" in params
+    }
+    found = [name.removesuffix("layer").removesuffix("__") for name in sorted(both)]
     if not found:
         raise ValueError(
-            f"{caller} expects a search over the 'layer' and the 'pooling' "
+            f"{caller} expects a search over the 'layer' and the 'pooling' together "
             f"of an LLMEmbeddingTransformer. Got one over {sorted(names)} instead; see "
             "layer_pooling_grid."
         )
@@ -147,19 +153,6 @@ def _metric_name(scoring):
     return sign + getattr(function, "__name__", "score")
 
 
-def _panel_name(parts, metric):
-    return ", ".join([part for part in (*parts, metric) if part])
-
-
-def _drop_shared_metric(tables):
-    """Shorten ``model, metric`` to ``model`` where all panels have one metric."""
-    metrics = {table.metric for table in tables.values()}
-    if len(metrics) > 1 or len(tables) == 1:
-        return tables
-    (metric,) = metrics
-    return {name.removesuffix(f", {metric}"): t for name, t in tables.items()}
-
-
 def panel_name(parts, metric):
     """Name of a panel: what tells it from others, and the metric."""
     return ", ".join([part for part in (*parts, metric) if part])
@@ -175,12 +168,13 @@ def drop_shared_metric(tables):
 
 
 def table_of_cells(cells, metric, layers=None, poolings=None):
-    """Table of a dict from (layer, pooling) to rank: iteration, score, candidate."""
-    cells = {(_plain(layer), pooling): rank for (layer, pooling), rank in cells.items()}
+    """Table of (layer, pooling, rank), a rank being iteration, score and candidate."""
+    cells = list(cells)
     if layers is None:
-        layers = sorted({layer for layer, _ in cells}, key=_layer_order)
+        distinct = {_key(layer): _plain(layer) for layer, _, _ in cells}
+        layers = sorted(distinct.values(), key=_layer_order)
     if poolings is None:
-        poolings = sorted({pooling for _, pooling in cells}, key=_pooling_order)
+        poolings = sorted({pooling for _, pooling, _ in cells}, key=_pooling_order)
     layers, poolings = [_plain(layer) for layer in layers], list(poolings)
     if not layers or not poolings:
         raise ValueError(
@@ -188,8 +182,9 @@ def table_of_cells(cells, metric, layers=None, poolings=None):
             f"{metric}. Got layers {layers} and poolings {poolings} instead."
         )
     nothing = (0, math.nan, -1)
+    by_cell = {(_key(layer), pooling): rank for layer, pooling, rank in cells}
     ranks = {
-        (i, j): cells.get((layer, pooling), nothing)
+        (i, j): by_cell.get((_key(layer), pooling), nothing)
         for i, layer in enumerate(layers)
         for j, pooling in enumerate(poolings)
     }
@@ -219,10 +214,10 @@ def table_of_array(scores, metric, layers, poolings):
             f"and 'poolings' with a name for each column. Got shape {scores.shape} "
             "instead."
         )
-    cells = {
-        (_plain(layers[i]), poolings[j]): (0, score, -1)
+    cells = [
+        (layers[i], poolings[j], (0, score, -1))
         for (i, j), score in np.ndenumerate(scores)
-    }
+    ]
     return table_of_cells(cells, metric, layers, poolings)
 
 
@@ -237,6 +232,11 @@ def _plain(layer):
     if isinstance(layer, (tuple, list)):
         return tuple(map(_plain, layer))
     return int(layer) if isinstance(layer, numbers.Integral) else float(layer)
+
+
+def _key(layer):
+    """What tells layers apart: 1 and 1.0, the first and the last, are equal otherwise."""
+    return repr(_plain(layer))
 
 
 def _layer_order(layer):
@@ -259,12 +259,13 @@ def layer_label(layer):
     Examples
     --------
     >>> from sklearn_llm2vec._score_tables import layer_label
-    >>> [layer_label(layer) for layer in (3, 0.5, (2, 6), (3, 4, 5, 6))]
-    ['3', '0.5', '2+6', '3+...+6']
+    >>> [layer_label(layer) for layer in (3, 0.5, 1.0, (2, 6), (3, 4, 5, 6))]
+    ['3', '0.5', '1.0', '2+6', '3+...+6']
     """
     if not isinstance(layer, tuple):
-        return f"{layer:g}"
+        whole = isinstance(layer, float) and layer.is_integer()  # 1.0 is the last layer
+        return f"{layer:.1f}" if whole else f"{layer:g}"
     run = all(b - a == 1 for a, b in pairwise(layer))
     if run and len(layer) > 2:
         return f"{layer[0]:g}+...+{layer[-1]:g}"
-    return "+".join(f"{one:g}" for one in layer)
+    return "+".join(map(layer_label, layer))

@@ -10,12 +10,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from conftest import WORDS
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import FitFailedWarning, NotFittedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.model_selection import (
     GridSearchCV,
+    GroupKFold,
     HalvingGridSearchCV,
     RandomizedSearchCV,
     StratifiedKFold,
@@ -258,6 +259,44 @@ def test_the_code_of_a_bare_transformer(bert, cache):
     assert "Fill in" in Page(report.html).text
 
 
+def test_the_code_of_one_function_with_all_metrics(bert, cache):
+    def both(estimator, X, y):
+        return {"hits": estimator.score(X, y), "rows": len(y)}
+
+    pipe = make_pipe(bert, cache)
+    search = GridSearchCV(
+        pipe, layer_pooling_grid(pipe, layers=[0, 2]), scoring=both, refit="hits", cv=CV
+    ).fit(X, Y)
+    code = LayerPoolingReport.from_search(search).code
+    (blank,) = [line for line in code.splitlines() if line.startswith("scoring = ...")]
+    space = {"X": X, "y": Y, "both": both}
+    exec(code.replace(blank, "scoring = both"), space)
+    assert space["scores"].mean() == pytest.approx(search.best_score_, abs=1e-12)
+
+
+def test_the_code_asks_for_groups(bert, cache):
+    pipe, groups = make_pipe(bert, cache), np.arange(48) // 4
+    grid = layer_pooling_grid(pipe, layers=[0, 2], poolings=["mean"])
+    search = GridSearchCV(pipe, grid, cv=GroupKFold(3)).fit(X, Y, groups=groups)
+    report = LayerPoolingReport.from_search(search)
+    space = {"X": X, "y": Y, "given": groups}
+    exec(report.code.replace("groups = ...", "groups = given"), space)
+    assert space["scores"].mean() == pytest.approx(search.best_score_, abs=1e-12)
+    assert "Fill in groups first" in Page(report.html).text
+
+
+def test_the_code_asks_once_for_given_splits(bert, cache):
+    splits = list(CV.split(X, Y))
+    report = LayerPoolingReport.from_search(
+        search_of(make_pipe(bert, cache), cv=splits)
+    )
+    blanks = [line for line in report.code.splitlines() if " = ..." in line]
+    assert len(blanks) == 1
+    space = {"X": X, "y": Y, "given": splits}
+    exec(report.code.replace("cv = ...", "cv = given"), space)
+    assert space["scores"].mean() == pytest.approx(report.best_["score"], abs=1e-12)
+
+
 # --- several panels --------------------------------------------------------------------
 
 
@@ -359,6 +398,102 @@ def test_a_regression_with_a_negative_score(bert, cache):
     ).mean() == pytest.approx(search.best_score_)
 
 
+@pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite")
+def test_a_metric_without_any_score(bert, cache):
+    pipe = make_pipe(bert, cache)
+    scoring = {"accuracy": "accuracy", "broken": lambda estimator, X, y: math.nan}
+    search = GridSearchCV(
+        pipe, layer_pooling_grid(pipe), scoring=scoring, refit="accuracy", cv=CV
+    )
+    page = Page(LayerPoolingReport.from_search(search.fit(X, Y)).html)
+    assert sum("none" in cell.get("class", "") for cell in page.cells) == 20
+    assert len(page.cells) == 40
+    assert page.tags.count("svg") == 2 + 5  # charts and legend of the one with scores
+    with pytest.raises(ValueError, match="one score of 'broken'. Got one in which all"):
+        LayerPoolingReport.from_search(search, metric="broken")
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite")
+def test_a_model_that_never_was(bert, cache):
+    pipe = make_pipe(bert, cache)
+    grid = {
+        "llm__layer": [0, 1],
+        "llm__pooling": ["mean"],
+        "llm__model": [bert, "nobody/nothing"],
+    }
+    search = GridSearchCV(pipe, grid, cv=2)
+    with pytest.warns(FitFailedWarning):
+        search.fit(X, Y)
+    report = LayerPoolingReport.from_search(search)
+    data = json.loads(Page(report.html).data)
+    assert [panel["model"] for panel in data["panels"]] == [bert, "nobody/nothing"]
+    assert data["panels"][1]["scores"] == [[None], [None]]
+
+
+def test_a_served_model_is_not_asked_for(bert, cache, monkeypatch):
+    pipe = make_pipe(bert, cache)
+    search = GridSearchCV(
+        pipe, {"llm__layer": [-1], "llm__pooling": ["auto"]}, cv=2
+    ).fit(X, Y)
+    search.estimator.set_params(llm__endpoint="http://127.0.0.1:9/v1", llm__model="m")
+
+    def ask(*args, **options):
+        raise AssertionError("a report asks no server")
+
+    monkeypatch.setattr("sklearn_llm2vec._transformer.read_served_model", ask)
+    page = Page(LayerPoolingReport.from_search(search).html)
+    assert f"texts {cache.info()['texts']:,}" in page.text
+    assert "What a layer costs" not in page.text
+
+
+def test_large_and_tiny_scores_keep_their_digits(bert, cache):
+    pipe = make_pipe(bert, cache).set_params(clf=Ridge())
+    grid = layer_pooling_grid(pipe)
+    lengths = np.array([len(text) for text in X])
+    for target in (lengths * 1e4, lengths * 1e-4):
+        search = GridSearchCV(pipe, grid, cv=3, scoring="neg_mean_squared_error")
+        report = LayerPoolingReport.from_search(search.fit(X, target))
+        labels = re.findall(r'text-anchor="end">([^<]*)</text>', report.html)
+        assert len(set(labels)) == len(labels) / 2  # a wide and a narrow chart
+        assert max(map(len, labels)) <= 9
+        shown = {
+            cell["title"].split("\n")[1].split()[1] for cell in Page(report.html).cells
+        }
+        exact = {f"{s:.3e}" for s in search.cv_results_["mean_test_score"]}
+        assert {float(score) for score in shown} == {float(score) for score in exact}
+
+
+def test_one_cell(bert, cache):
+    pipe = make_pipe(bert, cache)
+    grid = layer_pooling_grid(pipe, layers=[2], poolings=["mean"])
+    report = LayerPoolingReport.from_search(GridSearchCV(pipe, grid, cv=CV).fit(X, Y))
+    page = Page(report.html)
+    (cell,) = page.cells
+    assert (
+        f"--l:{SCALES['light'].color(1.0)}" in cell["style"]
+    )  # the best, not the worst
+    assert "No cheaper layer" not in page.text
+    # Its deviation has a width.
+    corners = re.search(r'class="band" points="([^"]*)"', report.html)[1].split()
+    assert len({corner.split(",")[0] for corner in corners}) == 2
+
+
+def test_a_relative_depth_is_no_number_of_a_layer(bert, cache):
+    pipe = make_pipe(bert, cache)
+    grid = {"llm__layer": [1, 2, 0.0, 1.0], "llm__pooling": ["mean"]}
+    search = GridSearchCV(pipe, grid, cv=CV).fit(X, Y)
+    data = json.loads(Page(LayerPoolingReport.from_search(search).html).data)
+    (panel,) = data["panels"]
+    assert dict(zip(panel["layers"], panel["depths"], strict=True)) == {
+        "1": 1,
+        "2": 2,
+        "0.0": 0,
+        "1.0": 3,
+    }
+    scores = search.cv_results_["mean_test_score"]
+    assert panel["scores"] == [[scores[0]], [scores[1]], [scores[2]], [scores[3]]]
+
+
 def test_a_model_that_has_gone(bert, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(bert, folder)
@@ -379,9 +514,13 @@ def test_not_fitted(bert):
 
 
 def test_searches_over_something_else(bert, cache):
-    search = GridSearchCV(make_pipe(bert, cache), {"clf__alpha": [1.0]}, cv=2).fit(X, Y)
-    with pytest.raises(ValueError, match="^LayerPoolingReport expects a search over"):
-        LayerPoolingReport.from_search(search)
+    apart = [{"llm__layer": [0, 1]}, {"llm__pooling": ["mean"]}]
+    for grid in ({"clf__alpha": [1.0]}, apart):
+        search = GridSearchCV(make_pipe(bert, cache), grid, cv=2).fit(X, Y)
+        with pytest.raises(
+            ValueError, match="^LayerPoolingReport expects a search over"
+        ):
+            LayerPoolingReport.from_search(search)
 
     class Other(StandardScaler):
         def __init__(self, layer=0, pooling="mean"):

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from conftest import WORDS
-from sklearn.linear_model import RidgeClassifier
+from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
@@ -264,6 +264,39 @@ def test_the_page_never_scrolls_sideways(browser, path, width):
         "return arguments[0].viewBox.baseVal.width", charts[0]
     )
     assert charts[0].rect["width"] / drawn > 0.8
+    assert severe(browser) == []
+
+
+def test_long_names_and_numbers_stay_in_a_narrow_page(browser, search, tmp_path):
+    texts = [" ".join(np.random.default_rng(n).choice(WORDS, 6)) for n in range(30)]
+
+    def mean_squared_error_of_what_the_customers_of_this_shop_have_paid(pipe, X, y):
+        return -float(np.mean((pipe.predict(X) - y) ** 2))
+
+    pipe = make_pipeline(search.estimator[0], Ridge())
+    grid = layer_pooling_grid(pipe, layers=[0, (0, 1, 3), (0.25, 0.5), 3])
+    scoring = mean_squared_error_of_what_the_customers_of_this_shop_have_paid
+    long = GridSearchCV(pipe, grid, scoring=scoring, cv=2)
+    long.fit(texts, np.arange(30.0) * 12_345)
+    path = LayerPoolingReport.from_search(long).save(tmp_path / "long.html")
+    open_page(browser, path, width=360)
+    sizes = "const r = document.documentElement; return [r.scrollWidth, innerWidth]"
+    needed, there = browser.execute_script(sizes)
+    assert needed <= there == 360
+    # What doesn't fit is wider than its box: names and values of the heat map, and the
+    # numbers beside the chart's axis, which begin at its left edge.
+    spilt = browser.execute_script(
+        "return [...document.querySelectorAll('.heat td, .heat th')]"
+        ".filter(e => e.scrollWidth > e.clientWidth + 1 && !e.querySelector('.star'))"
+        ".map(e => e.textContent)"
+    )
+    assert spilt == []
+    left, ticks = browser.execute_script(
+        "const c = [...document.querySelectorAll('.chart')].find(c => c.clientWidth);"
+        "return [c.getBoundingClientRect().left, [...c.querySelectorAll('.tick')]"
+        ".map(t => t.getBoundingClientRect().left)]"
+    )
+    assert len(ticks) > 4 and min(ticks) >= left
     assert severe(browser) == []
 
 
