@@ -151,3 +151,20 @@ def texts():
     lengths = [*range(1, 41), 1, 1, 2, 2, 3, 5, 5, 8, 13, 21]
     made = [" ".join(rng.choices(WORDS, k=n)) for n in lengths]
     return list(dict.fromkeys(made))
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """Run a command in a folder of its own: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_command(*argv):
+        from sklearn_llm2vec.cli import main
+
+        try:
+            code = main(list(map(str, argv)))
+        except SystemExit as error:  # argparse
+            code = error.code
+        return code, *capsys.readouterr()
+
+    return run_command

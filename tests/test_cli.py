@@ -26,7 +26,6 @@ from sklearn_llm2vec._arguments import RECIPES, make_parser
 from sklearn_llm2vec._model_arguments import PLAIN, POOLINGS, transformer_parameters
 from sklearn_llm2vec._recipe import CHAINS
 from sklearn_llm2vec._vectors import ALL_POOLINGS
-from sklearn_llm2vec.cli import main
 
 COMMANDS = ["embed", "search", "adapt"]
 COMMANDS += [f"evaluate {t}" for t in ("classification", "sts", "retrieval")]
@@ -53,21 +52,6 @@ def table(tmp_path):
         rows.writerow(made.column_names)
         rows.writerows(row.values() for row in made.to_pylist())
     return made
-
-
-@pytest.fixture
-def run(capsys, tmp_path, monkeypatch):
-    """Run a command in a folder of its own: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run_command(*argv):
-        try:
-            code = main(list(map(str, argv)))
-        except SystemExit as error:  # argparse
-            code = error.code
-        return code, *capsys.readouterr()
-
-    return run_command
 
 
 # --- all commands --------------------------------------------------------------------

@@ -28,7 +28,6 @@ from sklearn_llm2vec import (
 from sklearn_llm2vec._arguments import HEADS
 from sklearn_llm2vec._command_search import ALPHAS
 from sklearn_llm2vec._command_search import HEADS as REAL_HEADS
-from sklearn_llm2vec.cli import main
 
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(Path(sklearn_llm2vec.__file__).parents[1])
@@ -58,21 +57,6 @@ def reviews(tmp_path):
     frame = pd.DataFrame(rows).astype({"rooms": "Int64"})
     frame.to_csv(tmp_path / "reviews.csv", index=False)
     return frame
-
-
-@pytest.fixture
-def run(capsys, tmp_path, monkeypatch):
-    """Run a command in a folder of its own: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run_command(*argv):
-        try:
-            code = main(list(map(str, argv)))
-        except SystemExit as error:  # argparse
-            code = error.code
-        return code, *capsys.readouterr()
-
-    return run_command
 
 
 def table_of(out):
