@@ -416,6 +416,9 @@ def _add_evaluate(commands):
     )
     add("--query-id", default="query_id", metavar="COL", help="default: query_id")
     add("--doc-id", default="doc_id", metavar="COL", help="default: doc_id")
+    same = "where RELEVANCE calls it otherwise"
+    add("--judged-query", metavar="COL", help=f"the query's id, {same}")
+    add("--judged-doc", metavar="COL", help=f"the document's id, {same}")
     add("--relevant", default="relevance", metavar="COL", help="default: relevance")
     add("--query-template", metavar="TEXT", help="prompt of the queries alone")
     add("--document-template", metavar="TEXT", help="prompt of the documents alone")

@@ -104,8 +104,15 @@ def _retrieval(args):
     if args.bm25 and len(args.text) > 1:
         args.parser.error("with --bm25 there is one --text")
     ids = {"query_id": args.query_id, "doc_id": args.doc_id}
-    if args.query_id == args.doc_id:
-        args.parser.error("--query-id and --doc-id must differ: RELEVANCE has both")
+    judged_ids = {
+        "query_id": args.judged_query or args.query_id,
+        "doc_id": args.judged_doc or args.doc_id,
+    }
+    if len(set(judged_ids.values())) < 2:
+        args.parser.error(
+            "RELEVANCE has the ids of queries and of documents: name its columns with "
+            "--judged-query and --judged-doc"
+        )
     sides = []
     for path, (name, id_name) in zip(
         (args.queries, args.documents), ids.items(), strict=True
@@ -116,12 +123,13 @@ def _retrieval(args):
         frame[id_name] = _as_ids(frame[id_name], table)
         sides.append(frame.rename(columns={id_name: name}))
     table = open_named_table(args, args.relevance)
-    survey = table.survey([*ids.values(), args.relevant], as_written=ids.values())
+    columns = list(judged_ids.values())
+    survey = table.survey([*columns, args.relevant], as_written=columns)
     advice = "Name another column with --relevant."
     check_kinds(table, survey, [args.relevant], ["int", "float"], advice)
     frame = read_frame(table, survey)
     judged = pd.DataFrame(
-        {name: _as_ids(frame[id_name], table) for name, id_name in ids.items()}
+        {name: _as_ids(frame[column], table) for name, column in judged_ids.items()}
     ).assign(relevance=frame[args.relevant])
     values = evaluation.evaluate_retrieval(
         make_transformer(args),

@@ -540,7 +540,23 @@ def test_ids_that_are_numbers_in_one_file_and_words_in_another(run, reviews, ber
     assert "'query_id' of 'q.parquet' must have an id in every row" in err
     code, _, err = run(*command.split(), "--query-id", "doc_id")
     assert code == 2
-    assert "must differ" in err
+    assert "name its columns with --judged-query" in err
+
+
+def test_files_as_beir_has_them(run, reviews, bert):
+    rows = reviews[["id", "review"]].set_axis(["_id", "text"], axis=1)
+    rows.to_json("corpus.jsonl", orient="records", lines=True)
+    rows[:5].to_json("queries.jsonl", orient="records", lines=True)
+    names = ["query-id", "corpus-id", "score"]
+    judged = pd.DataFrame([[i, i, 1] for i in range(5)], columns=names)
+    judged.to_csv("test.tsv", index=False, sep="\t")
+    code, out, err = run(
+        *"evaluate retrieval queries.jsonl corpus.jsonl test.tsv --text text".split(),
+        *"--query-id _id --doc-id _id --judged-query query-id".split(),
+        *f"--judged-doc corpus-id --relevant score --model {bert} --cache c".split(),
+    )
+    assert code == 0, err
+    assert re.search("^ndcg_at_10 +1.0000", out, re.M)  # the very text
 
 
 def test_evaluate_retrieval_beside_the_baseline_by_words(run, reviews, bert):
