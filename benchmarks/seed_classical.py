@@ -1,7 +1,7 @@
 """The features that the seed's experiment compares with: counts and static word vectors.
 
 TF-IDF of words and pairs of words, BM25, word2vec trained on the given texts, and GloVe
-vectors trained by others. Words are runs of letters, digits and apostrophes in lower case.
+vectors trained by others. Words are runs of letters, digits and apostrophes, lower case.
 """
 
 import re
@@ -49,7 +49,7 @@ def read_glove():
 
 
 def mean_of_words(word_vectors, texts):
-    """Mean of the known words' vectors, (n_texts, n_features); zero where none is known."""
+    """Mean of the known words' vectors, (n_texts, n_features); zero where there is none."""
     out = np.zeros((len(texts), word_vectors.vector_size), np.float32)
     for row, text in zip(out, texts, strict=True):
         known = [word for word in words_of(text) if word in word_vectors]

@@ -15,13 +15,14 @@ the cosine, and of BM25. A row "chosen" takes the layer and pooling that are bes
     python benchmarks/seed_experiment.py --write-page docs/results.md
 
 Each set's results are a JSON file in the folder of ``--results``, so an interrupted run
-goes on where it was. Every text goes through each model once, as the folder of ``--cache``
-keeps every layer and pooling. The page and its plots can be made again from the summary
-alone: ``--from-summary benchmarks/seed_results.json --write-page docs/results.md``.
+goes on where it was. Every text goes through each model once: the folder of ``--cache``
+keeps every layer and pooling. The page's tables and plots can be made again from the
+summary: ``--from-summary benchmarks/seed_results.json --write-page docs/results.md``.
 """
 
 import argparse
 import json
+import os
 import platform
 import sys
 import tempfile
@@ -287,6 +288,7 @@ def machine():
 
     return {
         "date": time.strftime("%Y-%m-%d"),
+        "cores": os.cpu_count(),
         "machine": f"{platform.system()} {platform.machine()}",
         "versions": {
             "python": platform.python_version(),
@@ -337,8 +339,8 @@ def main():
         }
     if args.summary is not None:
         args.summary.write_text(json.dumps(summary, indent=1) + "\n")
-    for title, header, rows in seed_page.tables(summary):
-        print(f"\n{title}")
+    for name, header, rows in seed_page.tables(summary):
+        print(f"\n{name}")
         harness.print_table(header, rows)
     if args.write_page is not None:
         seed_page.write(summary, args.write_page)

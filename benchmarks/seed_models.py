@@ -27,7 +27,7 @@ class Model:
 
 
 _FOLDER = harness.DATA.parent / "models"
-# "first" of a causal decoder is the same vector for every text, "last" of MiniLM its [SEP].
+# "first" of a causal decoder is the same for every text; "last" of MiniLM is its [SEP].
 # stories260K has a vocabulary of 512: the same text takes twice as many tokens.
 DECODER_POOLINGS = ("mean", "weighted_mean", "last", "max")
 LLAMA = Model(

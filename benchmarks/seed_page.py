@@ -1,33 +1,28 @@
-"""The page of the seed's experiment: tables, bars that were reached, Markdown.
+"""What the seed's experiment fills in on its page: tables, plots, and where they were made.
 
-Knows only the summary that `seed_summary.summarise` gives; draws nothing itself (that is
-seed_plots) and computes no score. What people wrote between the two markers of the page
-stays as it is when the page is written again.
+Knows only the summary that `seed_summary.summarise` gives and computes no score. The page's
+prose is its own: only what stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``
+is written.
 """
 
-from pathlib import Path
+import re
 
 import seed_plots
+from seed_plots import METRICS
 from seed_summary import CLASSICAL, KINDS, USUAL
 
-START, END = "% reading: written by hand", "% end of the reading"
 LLM = ("news-llama-4m", "stories260K", "MiniLM")
-METRICS = {
-    "classification": "accuracy x 100",
-    "similarity": "Spearman x 100",
-    "retrieval": "nDCG@10 x 100",
-}
 
 
 def tables(summary):
-    """Yield (title, header, rows) of all there are; cells are strings."""
+    """Yield (name, header, rows) of all tables; cells are strings."""
     for kind in KINDS:
         if summary["means"][kind]:
-            yield _means(summary, kind)
-            yield _scores(summary, kind)
-            yield _chosen(summary, kind)
+            yield f"{kind} means", *_means(summary, kind)
+            yield f"{kind} scores", *_scores(summary, kind)
+            yield f"{kind} chosen", *_chosen(summary, kind)
     if summary["few"]:
-        yield _few(summary)
+        yield "few means", *_few(summary)
 
 
 def claims(summary):
@@ -52,19 +47,38 @@ def plain_means(summary):
 
 
 def write(summary, page):
-    """Write the page, and its plots into images/ beside it."""
+    """Fill the page's blocks, and write the plots into images/ beside it.
+
+    A block whose figures the summary doesn't have becomes empty.
+    """
     images = page.parent / "images"
-    images.mkdir(parents=True, exist_ok=True)
-    plots = seed_plots.draw(summary, images)
-    page.write_text(_page(summary, plots, _reading(page)))
+    images.mkdir(exist_ok=True)
+    blocks = {"made on": _made_on(summary)}
+    for name, header, rows in tables(summary):
+        blocks[name] = _markdown(header, rows)
+    for name, (path, alt) in seed_plots.draw(summary, images).items():
+        blocks[f"{name} plot"] = f"![{alt}](images/{path.name})"
+
+    def fill(found):
+        name = found["name"]
+        return f"<!-- begin {name} -->\n\n{blocks.get(name, '')}\n\n<!-- end {name} -->"
+
+    block = r"<!-- begin (?P<name>[\w ]+) -->.*?<!-- end (?P=name) -->"
+    text, n_filled = re.subn(block, fill, page.read_text(), flags=re.DOTALL)
+    if n_filled == 0:
+        raise ValueError(f"{page} has no <!-- begin NAME --> ... <!-- end NAME -->.")
+    page.write_text(text)
 
 
-def _reading(page):
-    """What stands between the markers of the page, if there is one."""
-    text = page.read_text() if page.exists() else ""
-    if START not in text or END not in text:
-        return "\n"
-    return text.split(START, 1)[1].split(END, 1)[0]
+def _made_on(summary):
+    """When, where and with what the figures were made."""
+    versions = ", ".join(f"{name} {v}" for name, v in summary["versions"].items())
+    return (
+        f"Made on {summary['date']} by `{summary['command']}` on one thread of a machine "
+        f"with {summary['cores']} cores that did other things too ({summary['machine']}; "
+        f"{versions}). Intervals are the middle 95 % of {summary['draws']:,} bootstrap "
+        "draws of the test items."
+    )
 
 
 def _methods(summary, kind):
@@ -83,25 +97,24 @@ def _means(summary, kind):
     first = means[_methods(summary, kind)[0]]
     classical, usual = (first[f"against_{g}"]["best"] for g in ("classical", "usual"))
     header = [
-        "features",
-        f"mean of {len(_sets(summary, kind))}",
+        f"{METRICS[kind]}, mean of {len(_sets(summary, kind))}",
+        "score",
         f"less {classical}",
-        "won, tied, lost against the best classical row",
+        "won, tied, lost: best classical",
         f"less {usual}",
-        "against the best usual row",
+        "won, tied, lost: best usual",
     ]
     rows = []
     for method in _methods(summary, kind):
         mean = means[method]
         row = [method, _interval(mean)]
         for group, best in (("classical", classical), ("usual", usual)):
-            same = method == best
             row += [
-                "" if same else _difference(mean[f"against_{group}"]),
-                "" if same else ", ".join(map(str, mean[f"record_{group}"])),
+                "" if method == best else _difference(mean[f"against_{group}"]),
+                ", ".join(map(str, mean[f"record_{group}"])),
             ]
         rows.append(row)
-    return f"{kind.capitalize()}: means of {METRICS[kind]}", header, rows
+    return header, rows
 
 
 def _scores(summary, kind):
@@ -109,17 +122,15 @@ def _scores(summary, kind):
     methods = _methods(summary, kind)
     rows = []
     for name, facts in _sets(summary, kind).items():
-        values = {m: facts["methods"][m]["score"] for m in methods}
-        best = max(values.values())
-        cells = [f"**{v:.1f}**" if v == best else f"{v:.1f}" for v in values.values()]
+        values = [facts["methods"][m]["score"] for m in methods]
+        cells = [f"**{v:.1f}**" if v == max(values) else f"{v:.1f}" for v in values]
         rows.append([name, *_sizes(facts), *cells])
     sizes = {
         "classification": ["train", "test", "classes", "largest class"],
         "similarity": ["pairs"],
         "retrieval": ["documents", "queries"],
     }[kind]
-    title = f"{kind.capitalize()}: {METRICS[kind]} on each set"
-    return title, ["set", *sizes, *methods], rows
+    return ["set", *sizes, *methods], rows
 
 
 def _sizes(facts):
@@ -140,29 +151,29 @@ def _chosen(summary, kind):
             cells = method.get("cells") or [method["cell"]]
             row.append("; ".join(f"{layer} {pooling}" for layer, pooling in cells))
         rows.append(row)
-    return f"{kind.capitalize()}: chosen layer and pooling", ["set", *LLM], rows
+    return ["chosen layer and pooling", *LLM], rows
 
 
 def _few(summary):
     few = summary["few"]
     names = sorted(set.intersection(*(set(sets) for sets in few.values())))
-    shots = sorted(few, key=int)
     full = _sets(summary, "classification")
+    shots = sorted(few, key=int)
     rows = []
     for method in _methods(summary, "classification"):
         row = [method]
         for n in shots:
-            row.append(f"{_average(few[n][name][method][0] for name in names):.1f}")
-        if set(names) <= set(full):
-            scores = (full[name]["methods"][method]["score"] for name in names)
-            row.append(f"{_average(scores):.1f}")
+            scores, deviations = zip(*(few[n][s][method] for s in names), strict=True)
+            row.append(f"{_average(scores):.1f} ± {_average(deviations):.1f}")
+        row.append(
+            f"{_average([full[s]['methods'][method]['score'] for s in names]):.1f}"
+        )
         rows.append(row)
-    header = ["features", *(f"{n} a class" for n in shots), "all"][: len(rows[0])]
-    return f"Few texts a class: mean accuracy x 100 on {len(names)} sets", header, rows
+    title = f"{METRICS['classification']}, mean of {len(names)}"
+    return [title, *(f"{n} a class" for n in shots), "all"], rows
 
 
 def _average(values):
-    values = list(values)
     return sum(values) / len(values)
 
 

@@ -1,9 +1,9 @@
 """From each item's result to scores, intervals and comparisons: the seed's summary.
 
 Intervals are the middle 95 % of 1,000 bootstrap draws, with a seed, of the test texts,
-pairs or queries; all methods are scored on the same draws, so a difference has an interval
-of its own. That of a mean over sets says how far other items of these sets could move it,
-nothing of other sets.
+pairs or queries; all methods are scored on the same draws, so a difference has an
+interval of its own. That of a mean over sets says how far other items of these sets could
+move it, nothing of other sets.
 """
 
 import numpy as np
@@ -159,7 +159,7 @@ def search_by_depth(kind, read):
 
 
 def few_shot(read):
-    """Texts a class -> set -> method -> [mean accuracy, standard deviation over draws]."""
+    """Texts a class -> set -> method -> [mean accuracy, deviation over draws]."""
     found = {}
     for job, result in sorted(read.items()):
         if result["kind"] != "few":
