@@ -49,7 +49,7 @@ def read_glove():
 
 
 def mean_of_words(word_vectors, texts):
-    """Mean of the known words' vectors, (n_texts, n_features); zero where there is none."""
+    """Mean of the known words' vectors, (n_texts, n_features); zero without any."""
     out = np.zeros((len(texts), word_vectors.vector_size), np.float32)
     for row, text in zip(out, texts, strict=True):
         known = [word for word in words_of(text) if word in word_vectors]

@@ -21,6 +21,7 @@ summary: ``--from-summary benchmarks/seed_results.json --write-page docs/results
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -261,17 +262,21 @@ def jobs(args, cache):
     return found
 
 
-def run_jobs(todo, folder):
+def run_jobs(todo, folder, sizes):
     """Do what has no file in the folder yet; a file appears when it is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, job in todo.items():
         path = folder / f"{name}.json"
         if path.exists():
+            made_with = json.loads(path.read_text())["sizes"]
+            if made_with != sizes:
+                sys.exit(f"{path} was made with {made_with}, not with {sizes}.")
             continue
         start = time.monotonic()
         with threadpool_limits(1, "blas"), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # cut texts, rare classes
             result = job()
+        result["sizes"] = sizes
         result["seconds"] = round(time.monotonic() - start, 1)
         part = path.with_suffix(".part")
         part.write_text(json.dumps(result, default=lambda value: value.item()))
@@ -323,6 +328,9 @@ def main():
     if args.from_summary is not None:
         summary = json.loads(args.from_summary.read_text())
     else:
+        for module in ("bm25s", "gensim", "Stemmer"):
+            if importlib.util.find_spec(module) is None:
+                harness.skip(f"no {module} (pip install bm25s gensim PyStemmer)")
         harness.minilm()
         with tempfile.TemporaryDirectory(prefix="sklearn-llm2vec-bench-") as scratch:
             results = args.results or Path(scratch, "results")
@@ -330,7 +338,8 @@ def main():
             todo = jobs(args, cache)
             if args.only is not None:
                 todo = {name: todo[name] for name in args.only}
-            run_jobs(todo, results)
+            sizes = {name: getattr(args, name) for name in SIZES}
+            run_jobs(todo, results, sizes)
             read = {p.stem: json.loads(p.read_text()) for p in results.glob("*.json")}
         summary = {
             **machine(),

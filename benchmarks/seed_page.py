@@ -1,8 +1,8 @@
-"""What the seed's experiment fills in on its page: tables, plots, and where they were made.
+"""What the seed's experiment fills in on its page: tables, plots, how they were made.
 
-Knows only the summary that `seed_summary.summarise` gives and computes no score. The page's
-prose is its own: only what stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``
-is written.
+Knows only the summary that `seed_summary.summarise` gives and computes no score. The
+page's prose is its own: only what stands between ``<!-- begin NAME -->`` and
+``<!-- end NAME -->`` is written.
 """
 
 import re
