@@ -9,7 +9,7 @@ import re
 
 import seed_plots
 from seed_plots import METRICS
-from seed_summary import CLASSICAL, KINDS, USUAL
+from seed_summary import CLASSICAL, GROUPS, KINDS, USUAL
 
 LLM = ("news-llama-4m", "stories260K", "MiniLM")
 
@@ -19,6 +19,7 @@ def tables(summary):
     for kind in KINDS:
         if summary["means"][kind]:
             yield f"{kind} means", *_means(summary, kind)
+            yield f"{kind} records", *_records(summary, kind)
             yield f"{kind} scores", *_scores(summary, kind)
             yield f"{kind} chosen", *_chosen(summary, kind)
     if summary["few"]:
@@ -31,7 +32,7 @@ def claims(summary):
     for kind in KINDS:
         for model in LLM if summary["means"][kind] else ():
             mean = summary["means"][kind][f"{model}, chosen"]
-            for group in ("classical", "usual"):
+            for group in GROUPS:
                 best = mean[f"against_{group}"]["best"]
                 bar = f"{kind}: {model}, chosen, is above {best}"
                 found[bar] = mean[f"against_{group}"]["low"] > 0
@@ -93,28 +94,34 @@ def _sets(summary, kind):
 
 
 def _means(summary, kind):
+    """Each method's mean over sets, and less that of the best of each group."""
     means = summary["means"][kind]
-    first = means[_methods(summary, kind)[0]]
-    classical, usual = (first[f"against_{g}"]["best"] for g in ("classical", "usual"))
-    header = [
-        f"{METRICS[kind]}, mean of {len(_sets(summary, kind))}",
-        "score",
-        f"less {classical}",
-        "won, tied, lost: best classical",
-        f"less {usual}",
-        "won, tied, lost: best usual",
+    best = {group: means["word2vec"][f"against_{group}"]["best"] for group in GROUPS}
+    rows = [
+        [
+            method,
+            _interval(means[method]),
+            *(
+                ""
+                if method == other
+                else _difference(means[method][f"against_{group}"])
+                for group, other in best.items()
+            ),
+        ]
+        for method in _methods(summary, kind)
     ]
+    title = f"{METRICS[kind]}, mean of {len(_sets(summary, kind))}"
+    return [title, "score", *(f"less {other}" for other in best.values())], rows
+
+
+def _records(summary, kind):
+    """On how many sets each method won, tied and lost."""
     rows = []
     for method in _methods(summary, kind):
-        mean = means[method]
-        row = [method, _interval(mean)]
-        for group, best in (("classical", classical), ("usual", usual)):
-            row += [
-                "" if method == best else _difference(mean[f"against_{group}"]),
-                ", ".join(map(str, mean[f"record_{group}"])),
-            ]
-        rows.append(row)
-    return header, rows
+        mean = summary["means"][kind][method]
+        counts = [", ".join(map(str, mean[f"record_{group}"])) for group in GROUPS]
+        rows.append([method, *counts])
+    return ["won, tied, lost against", "word2vec", "best classical", "best usual"], rows
 
 
 def _scores(summary, kind):

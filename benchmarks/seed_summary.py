@@ -12,6 +12,8 @@ import seed_scores as scores
 DRAWS = 1000
 CLASSICAL = ("TF-IDF", "BM25", "word2vec", "GloVe 25d")
 USUAL = ("MiniLM, CLS", "MiniLM, mean")
+# Whom each method is compared with: the best of a group.
+GROUPS = {"word2vec": ("word2vec",), "classical": CLASSICAL, "usual": USUAL}
 KINDS = ("classification", "similarity", "retrieval")
 
 
@@ -87,7 +89,7 @@ def describe(result, points, samples, n_test):
         }
         for m in points
     }
-    for group, members in (("classical", CLASSICAL), ("usual", USUAL)):
+    for group, members in GROUPS.items():
         best = max((m for m in members if m in points), key=points.get)
         facts[f"best_{group}"] = best
         for m in points:
@@ -117,7 +119,7 @@ def means_over_sets(kind, sets, drawn):
     }
     samples = {m: np.mean([drawn[n][m] for n in names], axis=0) for m in methods}
     found = {m: interval(points[m], samples[m]) for m in methods}
-    for group, members in (("classical", CLASSICAL), ("usual", USUAL)):
+    for group, members in GROUPS.items():
         best = max((m for m in members if m in points), key=points.get)
         for m in methods:
             found[m][f"against_{group}"] = {
