@@ -285,6 +285,15 @@ def run_jobs(todo, folder, sizes):
         print(now, name, f"{result['seconds']:.0f} s", flush=True)
 
 
+def command(args, sizes):
+    """The command line without its paths, which are nobody else's."""
+    words = ["python", "benchmarks/seed_experiment.py", *(["--small"] * args.small)]
+    for name, size in sizes.items():
+        if size != SIZES[name][args.small]:
+            words += [f"--{name.replace('_', '-')}", str(size)]
+    return " ".join(words)
+
+
 def machine():
     """What the figures were made on."""
     import sklearn
@@ -343,7 +352,7 @@ def main():
             read = {p.stem: json.loads(p.read_text()) for p in results.glob("*.json")}
         summary = {
             **machine(),
-            "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "command": command(args, sizes),
             **summarise(read),
         }
     if args.summary is not None:
