@@ -1,8 +1,10 @@
 """The models of the seed's experiment and their hidden states, each text read once."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import harness
+from seed_tasks import MAX_LENGTH
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
 
@@ -42,6 +44,19 @@ STORIES = Model(
 )
 MINILM = Model("MiniLM", harness.MINILM, 6, ("mean", "first", "max"), "mean")
 MODELS = (LLAMA, STORIES, MINILM)
+
+
+def cut_as_read(texts, cache):
+    """The beginning of each text that MiniLM reads."""
+    from tokenizers import Tokenizer
+
+    path = Path(harness.minilm(cache).folder, "tokenizer.json")
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(MAX_LENGTH)
+    # The offset of [SEP], the last token, is (0, 0).
+    ends = [max(e for _, e in t.offsets) for t in tokenizer.encode_batch(texts)]
+    return [text[:end] for text, end in zip(texts, ends, strict=True)]
 
 
 class HiddenStates:

@@ -22,6 +22,8 @@ def tables(summary):
             yield f"{kind} records", *_records(summary, kind)
             yield f"{kind} scores", *_scores(summary, kind)
             yield f"{kind} chosen", *_chosen(summary, kind)
+    if summary["cut"]:
+        yield "cut scores", *_cut(summary)
     if summary["few"]:
         yield "few means", *_few(summary)
 
@@ -159,6 +161,18 @@ def _chosen(summary, kind):
             row.append("; ".join(f"{layer} {pooling}" for layer, pooling in cells))
         rows.append(row)
     return ["chosen layer and pooling", *LLM], rows
+
+
+def _cut(summary):
+    """TF-IDF of whole texts and of what MiniLM reads, beside MiniLM."""
+    methods = ("TF-IDF", "MiniLM, mean", "MiniLM, chosen")
+    rows = []
+    for name, accuracy in summary["cut"].items():
+        known = summary["sets"][name]["methods"]
+        whole, *others = (f"{known[method]['score']:.1f}" for method in methods)
+        rows.append([name, whole, f"{accuracy:.1f}", *others])
+    header = [METRICS["classification"], "TF-IDF", "TF-IDF of the first 128 tokens"]
+    return [*header, *methods[1:]], rows
 
 
 def _few(summary):

@@ -21,7 +21,7 @@ def summarise(read):
     """All that the page shows, from the results of the jobs (name -> dict)."""
     sets, drawn = {}, {}
     for job, result in sorted(read.items()):
-        if result["kind"] == "few":
+        if result["kind"] not in KINDS:
             continue
         for name, n_test, points, samples in items_of(job, result):
             drawn[name] = samples
@@ -33,6 +33,7 @@ def summarise(read):
         "means": {kind: means_over_sets(kind, sets, drawn) for kind in KINDS},
         "layers": {kind: search_by_depth(kind, read) for kind in KINDS},
         "few": few_shot(read),
+        "cut": read.get("cut", {}).get("accuracies", {}),
     }
 
 

@@ -27,6 +27,7 @@ CLASSIFICATION = (
     "movie_reviews",
 )
 RETRIEVAL = ("cranfield", "cisi")
+LONG = ("scicite", "medical_abstracts", "newsgroups_mini", "movie_reviews")
 YEARS = ("sts12", "sts13", "sts14", "sts15", "sts16")
 MAX_LENGTH = 128  # tokens that the models read of a text
 
