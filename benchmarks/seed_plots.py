@@ -1,0 +1,154 @@
+"""The plots of the seed's experiment, drawn from its summary alone.
+
+One dot plot a kind of task (sets x features, with intervals), the score at each layer,
+and accuracy against the number of labelled texts.
+"""
+
+from seed_summary import KINDS
+
+METRICS = {
+    "classification": "accuracy x 100",
+    "similarity": "Spearman x 100",
+    "retrieval": "nDCG@10 x 100",
+}
+# Counts and word vectors in greys, MiniLM in blues, decoders in warm colours; another
+# marker for each group.
+LOOKS = {
+    "TF-IDF": ("#222222", "s"),
+    "BM25": ("#777777", "s"),
+    "word2vec": ("#aaaaaa", "s"),
+    "MiniLM, mean": ("#7fb8da", "D"),
+    "MiniLM, chosen": ("#0a5a94", "o"),
+    "news-llama-4m, chosen": ("#d55e00", "o"),
+    "stories260K, chosen": ("#e6a532", "o"),
+}
+POOLINGS = {
+    "mean": "#0a5a94",
+    "weighted_mean": "#2a9d8f",
+    "max": "#d55e00",
+    "last": "#aaaaaa",
+    "first": "#aaaaaa",
+}
+STYLE = {
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "axes.edgecolor": "#999999",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "font.size": 9,
+    "grid.color": "#e6e6e6",
+    "text.color": "#222222",
+    "legend.frameon": False,
+}
+
+
+def draw(summary, folder):
+    """Write the plots that there are figures for; name -> (path, alternative text)."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    found = {}
+    with plt.rc_context(STYLE):
+        for kind in KINDS:
+            if summary["means"][kind]:
+                alt = f"{METRICS[kind]} of each kind of features on each set"
+                found[kind] = _scores(plt, summary, kind), alt
+        if any(summary["layers"].values()):
+            alt = "Score at each layer for each model, pooling and kind of task"
+            found["layers"] = _layers(plt, summary), alt
+        if summary["few"]:
+            alt = "Mean accuracy against the number of labelled texts a class"
+            found["few"] = _few(plt, summary), alt
+        paths = {}
+        for name, (figure, alt) in found.items():
+            path = folder / f"results-{name}.png"
+            figure.savefig(
+                path, dpi=110, bbox_inches="tight", metadata={"Software": None}
+            )
+            plt.close(figure)
+            paths[name] = path, alt
+    return paths
+
+
+def _scores(plt, summary, kind):
+    """Sets from top to bottom, one line of dots for each kind of features."""
+    sets = {n: s for n, s in summary["sets"].items() if s["kind"] == kind}
+    methods = [m for m in LOOKS if m in summary["means"][kind]]
+    names = sorted(
+        sets, key=lambda n: max(v["score"] for v in sets[n]["methods"].values())
+    )
+    height = 0.14 * len(methods) + 0.1
+    figure, ax = plt.subplots(figsize=(7.5, 0.9 + height * len(names)))
+    for row, name in enumerate(names):
+        if row % 2:
+            ax.axhspan(row - 0.5, row + 0.5, color="#f6f6f6", zorder=0)
+        for k, method in enumerate(methods):
+            value = sets[name]["methods"][method]
+            y = row + 0.8 * ((len(methods) - 1) / 2 - k) / len(methods)
+            color, marker = LOOKS[method]
+            ax.plot(
+                [value["low"], value["high"]], [y, y], color=color, lw=1.2, zorder=2
+            )
+            label = method if row == 0 else None
+            ax.plot(value["score"], y, marker, color=color, ms=4, label=label, zorder=3)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(-0.5, len(names) - 0.5)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x")
+    ax.set_axisbelow(True)
+    ax.set_xlabel(METRICS[kind])
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    figure.set_layout_engine("constrained")
+    return figure
+
+
+def _layers(plt, summary):
+    """A panel for each kind of task and model, a line for each pooling."""
+    kinds = [kind for kind in KINDS if summary["layers"][kind]]
+    models = ("stories260K", "news-llama-4m", "MiniLM")
+    figure, axes = plt.subplots(
+        len(kinds), 3, figsize=(7.5, 2 * len(kinds)), sharey="row", squeeze=False
+    )
+    names = {}
+    for kind, line in zip(kinds, axes, strict=True):
+        for model, ax in zip(models, line, strict=True):
+            for pooling, values in summary["layers"][kind][model].items():
+                dashes = "--" if pooling == "first" else "-"
+                names[pooling] = ax.plot(
+                    values, dashes, color=POOLINGS[pooling], marker=".", lw=1.3
+                )[0]
+            ax.grid()
+            ax.set_xticks(range(len(values)))
+            if ax in axes[0]:
+                ax.set_title(model)
+            if ax in axes[-1]:
+                ax.set_xlabel("layer")
+        line[0].set_ylabel(f"{kind}\n{METRICS[kind]}")
+    figure.legend(names.values(), names, loc="outside upper center", ncols=5)
+    figure.set_layout_engine("constrained")
+    return figure
+
+
+def _few(plt, summary):
+    """Accuracy against texts a class, mean over the sets that have all of them."""
+    few = summary["few"]
+    names = set.intersection(*(set(sets) for sets in few.values()))
+    full = {n: s["methods"] for n, s in summary["sets"].items() if n in names}
+    shots = sorted(few, key=int)
+    figure, ax = plt.subplots(figsize=(5.5, 3.6))
+    for method, (color, marker) in LOOKS.items():
+        if method not in next(iter(full.values())):
+            continue
+        values = [sum(few[n][s][method][0] for s in names) / len(names) for n in shots]
+        values.append(sum(s[method]["score"] for s in full.values()) / len(names))
+        ax.plot(values, color=color, marker=marker, ms=4, lw=1.3, label=method)
+    ax.set_xticks(range(len(shots) + 1), [*shots, "all"])
+    ax.set_xlabel("labelled texts a class")
+    ax.set_ylabel(f"accuracy x 100, mean of {len(names)} sets")
+    ax.grid()
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
