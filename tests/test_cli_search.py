@@ -453,10 +453,9 @@ def test_evaluate_classification(run, reviews, bert):
     ],
 )
 def test_classes_of_two_tables_are_the_same(run, bert, train, test):
-    for name, labels in (("train", train), ("test", test)):
-        rows = [
-            (f"{'cat dog card'.split()[i]}", label) for i, label in enumerate(labels)
-        ]
+    # So often that a regularised linear model learns each text by heart.
+    for name, labels, n_times in (("train", train, 200), ("test", test, 1)):
+        rows = list(zip(("cat", "dog", "card"), labels, strict=True)) * n_times
         with open(f"{name}.csv", "w") as file:
             csv.writer(file).writerows([("text", "label"), *rows])
     code, out, err = run(
@@ -464,7 +463,6 @@ def test_classes_of_two_tables_are_the_same(run, bert, train, test):
         *("--target", "label", "--model", bert, "--cache", "cache"),
     )
     assert code == 0, err
-    # The texts of training come back, and a linear model of 32 features knows them.
     right = [
         float(a) == float(b)
         for a, b in zip(train, test, strict=True)
