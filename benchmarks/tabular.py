@@ -338,7 +338,8 @@ def run(args):
                 done[table.name, encoding, head] = line = key | by_name
                 with path.open("a") as file:
                     file.write(json.dumps(line) + "\n")
-                score = f"{np.mean(line['score']):.3f} ± {np.std(line['score'], ddof=1):.3f}"
+                spread = np.std(line["score"], ddof=1)
+                score = f"{np.mean(line['score']):.3f} ± {spread:.3f}"
                 cpu = f"{sum(line['encode_cpu']):.0f} + {sum(line['head_cpu']):.0f} s"
                 print(*key.values(), score, cpu, sep=" | ", flush=True)
     return tables, done
