@@ -101,6 +101,8 @@ def open_payments(frame):
         "Dispute_Status_for_Publication": "disputed",
     }
     frame.rename(columns=short, inplace=True)
+    # CatBoost cuts words at spaces only.
+    frame["specialty"] = frame["specialty"].str.replace("|", ", ", regex=False)
     return dict(
         text=["company", "device", "drug", "specialty"],
         categories=["disputed"],
@@ -139,6 +141,7 @@ def womens_clothing(frame):
 
 def imdb_movies(frame):
     # Only what is known before the first show: no votes, revenue, Metascore or rank.
+    frame["Genre"] = frame["Genre"].str.replace(",", ", ")  # for CatBoost, as above
     return dict(
         text=["Title", "Genre", "Description", "Director", "Actors"],
         categories=[],
