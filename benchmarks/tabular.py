@@ -136,7 +136,6 @@ ENCODINGS = {
     "StringEncoder, 64": partial(each, partial(string_encoder, 64)),
     "MinHashEncoder, 30": partial(each, minhash_encoder),
     "TF-IDF + SVD, 64": partial(each, partial(tfidf_svd, 64)),
-    "LLMEncoder, 30": partial(each, llm_encoder),
     FIRST: partial(hidden_states, n_components=30, **LAYERS),
 }
 for form, template in [("per column", None), ("joined", "joined"), ("row", "row")]:
@@ -152,6 +151,7 @@ ENCODINGS["hidden states, per column, 64, layer 4 of 6"] = partial(
 ENCODINGS["hidden states, per column, 64, news-llama-4m"] = partial(
     hidden_states, model=NEWS_LLAMA, n_components=64, pooling="mean"
 )
+ENCODINGS["LLMEncoder, 30"] = partial(each, llm_encoder)
 
 
 def encode(encoder, train, y_train, test):
@@ -305,15 +305,19 @@ def run_catboost(table, encoding, heads, args):
 
 def plan():
     """Pairs (encoding, heads) in the order in which they are run, slow ones last."""
-    everything = [name for name in ENCODINGS if name.endswith(", all")]
-    cells = [
-        (name, [LINEAR] if name in everything else [TREES, LINEAR])
-        for name in ENCODINGS
-    ]
-    cells += [
+    slow = [name for name in ENCODINGS if name.endswith(", all")]
+    late = ("LLMEncoder", "hidden states, joined", "hidden states, row")
+    catboost = [
         (f"CatBoost, text as {kind}", [CATBOOST]) for kind in ("text", "categories")
     ]
-    return cells + [(name, [TREES]) for name in everything]
+    first = [name for name in ENCODINGS if not name.startswith(late)]
+    then = [name for name in ENCODINGS if name.startswith(late)]
+    cells = [
+        (name, [LINEAR] if name in slow else [TREES, LINEAR])
+        for name in [*first, *then]
+    ]
+    cells[len(first) : len(first)] = catboost
+    return cells + [(name, [TREES]) for name in slow]
 
 
 def run(args):
