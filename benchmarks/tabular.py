@@ -41,6 +41,7 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
 )
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_selection import VarianceThreshold
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import r2_score, roc_auc_score
@@ -208,16 +209,21 @@ def trees(is_class, n_iterations):
 
 
 def linear(is_class, n_iterations):
-    """Its strength of regularisation is chosen within the training part."""
+    """Its strength of regularisation is chosen within the training part.
+
+    More components than a column has ranks are rounding errors, variance 1e-15; scaled to
+    one they are all that counts for a text with something new in it (R2 of -3e6).
+    """
+    scale = make_pipeline(VarianceThreshold(1e-10), StandardScaler())
     if not is_class:
-        return make_pipeline(StandardScaler(), RidgeCV(np.logspace(-1, 5, 13)))
+        return make_pipeline(scale, RidgeCV(np.logspace(-1, 5, 13)))
     head = GridSearchCV(
         LogisticRegression(max_iter=200),
         {"C": np.logspace(-4, 0, 5)},
         cv=3,
         scoring="neg_log_loss",
     )
-    return make_pipeline(StandardScaler(), head)
+    return make_pipeline(scale, head)
 
 
 HEADS = {TREES: trees, LINEAR: linear}
