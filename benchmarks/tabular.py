@@ -152,6 +152,8 @@ ENCODINGS["hidden states, per column, 64, layer 4 of 6"] = partial(
 ENCODINGS["hidden states, per column, 64, news-llama-4m"] = partial(
     hidden_states, model=NEWS_LLAMA, n_components=64, pooling="mean"
 )
+EMPTY = "hidden states, per column, 64, missing='empty'"
+ENCODINGS[EMPTY] = partial(hidden_states, n_components=64, missing="empty", **LAYERS)
 ENCODINGS["LLMEncoder, 30"] = partial(each, llm_encoder)
 
 
@@ -326,6 +328,13 @@ def plan():
     return cells + [(name, [TREES]) for name in slow]
 
 
+def applies(encoding, table):
+    """Whether a table can show a difference by this encoding."""
+    if "joined" in encoding:
+        return table.template is not None
+    return encoding != EMPTY or table.frame[table.text].isna().any(axis=None)
+
+
 def run(args):
     """Run all cells that have no line yet; return the lines of all."""
     tables = [read_table(name, args.rows) for name in args.sets]
@@ -336,7 +345,7 @@ def run(args):
     remember_vectors()
     for encoding, heads in plan():
         for table in tables:
-            if "joined" in encoding and table.template is None:
+            if not applies(encoding, table):
                 continue
             missing = [h for h in heads if (table.name, encoding, h) not in done]
             if not missing:

@@ -1,6 +1,7 @@
 """Tables and plot of `tabular.py`, out of its lines; nothing is measured here."""
 
 import datetime
+import os
 import platform
 import re
 from pathlib import Path
@@ -33,6 +34,7 @@ PAIRS = [
     ("hidden states, per column, 30", "LLMEncoder, 30"),
     (OURS, "hidden states, per column, 30"),
     ("hidden states, per column, all", OURS),
+    ("hidden states, per column, 64, missing='empty'", OURS),
     ("hidden states, joined, 64", OURS),
     ("hidden states, row, 64", OURS),
     ("hidden states, per column, 64, layer 4 of 6", OURS),
@@ -112,15 +114,9 @@ def run_block(args):
     small = " --small" if args.small else ""
     return (
         f"{datetime.date.today()}, `python benchmarks/tabular.py{small}`, "
-        f"{platform.machine()} with {len_cpus()} cores that did other things too; "
+        f"{platform.machine()} with {os.cpu_count()} cores that did other things too; "
         f"{versions}. At most {args.rows:,} rows of a set, {args.folds} folds."
     )
-
-
-def len_cpus():
-    import os
-
-    return os.cpu_count()
 
 
 def sets_block(tables):

@@ -135,7 +135,7 @@ def womens_clothing(frame):
         numbers=["Age", "Positive Feedback Count"],
         template="Title: {Title}. {Review Text}",
         y=frame["Recommended IND"],
-        target="dress recommended by its reviewer or not",
+        target="garment recommended by its reviewer or not",
     )
 
 
