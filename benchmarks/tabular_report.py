@@ -9,20 +9,21 @@ from pathlib import Path
 import numpy as np
 
 OURS = "hidden states, per column, 64"
-PLOTTED = {
-    "no text": "no text",
-    "ordinal codes": "ordinal codes",
-    "target means": "target means",
-    "StringEncoder, 64": "StringEncoder, 64",
-    "MinHashEncoder, 30": "MinHashEncoder, 30",
-    "TF-IDF + SVD, 64": "TF-IDF + SVD, 64",
-    OURS: "hidden states, per column, 64",
-    "hidden states, per column, all": "hidden states, per column, all",
-    "hidden states, joined, 64": "hidden states, joined, 64",
-    "hidden states, row, 64": "hidden states, row, 64",
-    "CatBoost, text as text": "CatBoost, text as text",
-    "CatBoost, text as categories": "CatBoost, text as categories",
-}
+PLOTTED = [
+    "no text",
+    "ordinal codes",
+    "target means",
+    "StringEncoder, 64",
+    "MinHashEncoder, 30",
+    "TF-IDF + SVD, 64",
+    OURS,
+    "hidden states, per column, all",
+    "hidden states, per column, 64, layer 4 of 6",
+    "hidden states, joined, 64",
+    "hidden states, row, 64",
+    "CatBoost, text as text",
+    "CatBoost, text as categories",
+]
 # (what, minus what), each fold by fold.
 PAIRS = [
     (OURS, "ordinal codes"),
@@ -289,7 +290,7 @@ def plot(scores, tables, path):
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(2, 3, figsize=(11, 6.6), sharey=True, squeeze=False)
-    labels = list(PLOTTED)[::-1]
+    labels = PLOTTED[::-1]
     for axis, table in zip(axes.flat, tables, strict=False):
         for head, colour, shift in (
             ("trees", "C0", 0.14),
@@ -312,7 +313,7 @@ def plot(scores, tables, path):
         axis.set_xlabel("ROC AUC" if table.is_class else "R²", fontsize=9)
         axis.grid(alpha=0.3)
         axis.tick_params(labelsize=8)
-    axes[0, 0].set_yticks(range(len(labels)), [PLOTTED[label] for label in labels])
+    axes[0, 0].set_yticks(range(len(labels)), labels)
     for head, colour in (("trees", "C0"), ("linear model", "C1"), ("CatBoost", "C2")):
         axes[0, 0].plot([], [], "o", color=colour, markersize=4, label=head)
     figure.legend(loc="upper center", ncols=3, frameon=False, fontsize=9)
