@@ -22,6 +22,8 @@ _HOMES = {
     "transform_to_npy": "_npy",
 }
 
+_MODULES = ("distributed", "evaluation")
+
 __all__ = [
     "AdaptationDisplay",
     "EmbeddingCache",
@@ -42,8 +44,10 @@ def __getattr__(name):
         value = getattr(import_module(f"sklearn_llm2vec.{_HOMES[name]}"), name)
         globals()[name] = value
         return value
+    if name in _MODULES:  # `import sklearn_llm2vec` is enough to name them
+        return import_module(f"sklearn_llm2vec.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted(set(globals()) | set(__all__))
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -146,6 +146,7 @@ def read_rows(args):
 class SearchWithBar(GridSearchCV):
     """GridSearchCV with a progress bar: it gives its candidates out a few at a time."""
 
+    # Of the class: an instance is pickled for the workers of n_jobs, a bar can't be.
     bar = None
 
     def _run_search(self, evaluate_candidates):

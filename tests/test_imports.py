@@ -148,6 +148,15 @@ def test_all_names_are_there():
         _ = sklearn_llm2vec.nothing
 
 
+def test_public_modules_need_no_import_of_their_own():
+    code = (
+        "import sys, sklearn_llm2vec as s; print('evaluation' in dir(s),"
+        " 'sklearn_llm2vec.evaluation' in sys.modules,"
+        " s.evaluation.evaluate_sts.__name__, s.distributed.embed_parquet.__name__)"
+    )
+    assert run(code).split() == ["True", "False", "evaluate_sts", "embed_parquet"]
+
+
 HEAVY = (
     "torch",
     "transformers",
