@@ -1,11 +1,10 @@
 """The encoder: texts become blocks of pooled hidden states.
 
-Texts are tokenised once, put into batches of one length, run through the layers that are
-needed, and come out as blocks of rows with one float32 array for each cell (layer,
-pooling). The windows of a long text are joined again. On a CPU a length is exact and
-several passes run side by side, one thread each: that is faster than several threads a
-pass, and it is why a vector has the same bits in any batch. This file doesn't know caches
-or scikit-learn.
+Texts are tokenised once, put into batches, run through the layers that are needed, and
+come out as blocks of rows with one float32 array for each cell (layer, pooling). The
+windows of a long text are joined again. On a CPU no row is padded and several passes run
+side by side, one thread each: that is faster than several threads a pass, and it is why a
+vector has the same bits in any batch. This file doesn't know caches or scikit-learn.
 """
 
 import time
@@ -13,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sklearn_llm2vec._batching import exact_length_batches
+from sklearn_llm2vec._batching import exact_length_batches, varlen_batches
 from sklearn_llm2vec._blocks import Block
 from sklearn_llm2vec._passes import Passes
 from sklearn_llm2vec._prepending import PLACEHOLDER
 from sklearn_llm2vec._threads import in_parallel
-from sklearn_llm2vec._tokens import Row, TextTokenizer
+from sklearn_llm2vec._tokens import Row
 from sklearn_llm2vec._windows import NEEDED, join_windows
 
 __all__ = ["Block", "Encoder"]
@@ -35,7 +34,7 @@ BLOCK_SECONDS = 2.0
 
 @dataclass
 class Batch:
-    """Rows of one length.
+    """Rows that go through the model together.
 
     Attributes
     ----------
@@ -94,8 +93,7 @@ class Encoder:
         causal=False,
     ):
         self.n_cut = 0
-        self._tokenizer = TextTokenizer(
-            models[0].tokenizer,
+        self._tokenizer = models[0].text_tokenizer(
             special_tokens=special_tokens,
             max_length=max_length,
             template=template,
@@ -165,7 +163,7 @@ class Encoder:
         return self.passes.ran_out
 
     def _batches(self, texts, n_cells):
-        """Yield batches of one length each."""
+        """Yield batches, of a few thousand texts at a time."""
         step = TEXTS_AT_A_TIME["cpu" if self.passes.on_cpu else "accelerator"]
         for start in range(0, len(texts), step):
             made, n_cut = self._tokenizer(texts[start : start + step])
@@ -186,13 +184,28 @@ class Encoder:
                     )
                     for one in group
                 ]
-                # Rows of one length have one cost, and others have others.
-                for chosen in exact_length_batches(costs, self.passes.batch_tokens):
+                rows = [one[3] for one in group]
+                for chosen in self._split(rows, np.array(costs, np.int64), behind):
                     texts_, windows, n_windows, rows = zip(
                         *(group[i] for i in chosen), strict=True
                     )
                     numbers = map(np.array, (texts_, windows, n_windows))
                     yield Batch(*numbers, list(rows), behind)
+
+    def _split(self, rows, costs, behind):
+        """Yield positions of rows that go through the model together."""
+        budget, n_at_once = self.passes.batch_tokens, self.passes.n_at_once
+        joins = np.zeros(len(rows), bool)
+        if not behind and len(np.unique(costs)) > 1:
+            varlen = self.passes.varlen
+            if varlen is not None:
+                joins[:] = [varlen.takes(row.ids) for row in rows]
+        # Rows of one length have one cost, and others have others.
+        alone, together = np.flatnonzero(~joins), np.flatnonzero(joins)
+        for chosen in exact_length_batches(costs[alone], budget):
+            yield alone[chosen]
+        for chosen in varlen_batches(costs[together], budget, n_at_once):
+            yield together[chosen]
 
     def _with_placeholder(self, row):
         if not self._has_placeholder:

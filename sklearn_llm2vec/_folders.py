@@ -5,6 +5,7 @@ This file knows neither texts nor caches, and imports transformers only for a
 configuration that it hasn't met before.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ from sklearn_llm2vec._memo import remember
 from sklearn_llm2vec._modules import (
     DENSE_FILES,
     Declared,
+    module_folders,
     read_declared,
     read_json,
 )
@@ -109,19 +111,22 @@ class ModelFolder:
         """The safetensors files, in order of their names."""
         return weight_files(self.folder)
 
-    def digest_weights(self):
+    @functools.cached_property
+    def weights_digest(self):
         """Digest of the weights' content."""
         files = [file_digest(path, self.memo_directory) for path in self.weight_files]
         return hashlib.sha256("".join(files).encode()).hexdigest()
 
-    def digest_config(self):
+    @functools.cached_property
+    def config_digest(self):
         """Digest of ``config.json``, less the entries that change no number."""
         config = read_json(self.folder / "config.json")
         for entry in ("_name_or_path", "transformers_version", "use_cache"):
             config.pop(entry, None)
         return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
-    def digest_tokenizer(self):
+    @functools.cached_property
+    def tokenizer_digest(self):
         """Digest of the tokenizer's files."""
         digest = hashlib.sha256()
         for name in TOKENIZER_FILES:
@@ -132,7 +137,8 @@ class ModelFolder:
             digest.update(b"lowercase")
         return digest.hexdigest()
 
-    def digest_modules(self):
+    @functools.cached_property
+    def modules_digest(self):
         """Digest of what is declared around the model: pooling, dense layers, prompt."""
         declared = self.declared
         said = [
@@ -149,6 +155,10 @@ class ModelFolder:
                 [file_digest(p, self.memo_directory) for p in paths if p.is_file()]
             )
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+# What was read of a folder, and in which state its files were then.
+_read: dict[tuple, tuple] = {}
 
 
 def read_model(model, *, revision=None, trust_remote_code=False, memo_directory=None):
@@ -180,10 +190,38 @@ def read_model(model, *, revision=None, trust_remote_code=False, memo_directory=
 
     memo = Path(memo_directory) if memo_directory is not None else default_directory()
     folder = find_folder(model, revision, memo)
-    declared = read_declared(folder)
-    folder = folder / declared.transformer
-    _check_files(folder, model)
-    return describe_folder(folder, str(model), declared, memo, trust_remote_code)
+    # Asked for in every transform, so a folder whose files are as they were isn't read.
+    key = os.path.abspath(folder), folder, str(model), memo, trust_remote_code
+    folders, state, described = _read.get(key, ((), None, None))
+    if described is None or _state_of_files(folders) != state:
+        folders = module_folders(folder)
+        state = _state_of_files(folders)  # before: a later change is seen the next time
+        declared = read_declared(folder)
+        inner = folder / declared.transformer
+        _check_files(inner, model)
+        described = describe_folder(
+            inner, str(model), declared, memo, trust_remote_code
+        )
+        _read[key] = folders, state, described
+    return described
+
+
+def _state_of_files(folders):
+    """Names, sizes, times and places of the files in some folders; none is read."""
+    state = []
+    for folder in folders:
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:
+            continue
+        for entry in entries:
+            try:
+                stat = entry.stat()  # of what a link leads to
+            except OSError:
+                continue
+            times = stat.st_mtime_ns, stat.st_ctime_ns
+            state.append((entry.path, stat.st_size, *times, stat.st_ino))
+    return sorted(state)
 
 
 def find_folder(model, revision, memo_directory):
@@ -218,10 +256,12 @@ def looks_like_path(name):
 
 
 def _from_minilm_package(name, memo_directory):
-    if name != MINILM or (package := find_spec(MINILM_PACKAGE)) is None:
+    if name != MINILM:
         return None
-    # Found, not imported: its __init__ may import what it likes.
-    folder = Path(package.submodule_search_locations[0]) / "model"
+    try:
+        folder = _minilm_package_folder()
+    except LookupError:
+        return None
     digest = file_digest(folder / "model.safetensors", memo_directory)
     if digest != MINILM_SHA256:
         raise ValueError(
@@ -230,6 +270,15 @@ def _from_minilm_package(name, memo_directory):
             "anew, or give the folder of a copy that you trust as 'model'."
         )
     return folder
+
+
+@functools.cache
+def _minilm_package_folder():
+    package = find_spec(MINILM_PACKAGE)
+    if package is None:
+        raise LookupError  # which isn't cached: it may be installed later
+    # Found, not imported: its __init__ may import what it likes.
+    return Path(package.submodule_search_locations[0]) / "model"
 
 
 def hub_folder(name, revision, *, local_files_only, is_whole):

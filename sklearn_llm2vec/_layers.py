@@ -117,7 +117,17 @@ class HiddenStates:
             return None
         return cls(network, None, depth, last_is_output=True)
 
-    def __call__(self, input_ids, wanted, pool, *, mask=None, past=None, edit=None):
+    def __call__(
+        self,
+        input_ids,
+        wanted,
+        pool,
+        *,
+        mask=None,
+        positions=None,
+        past=None,
+        edit=None,
+    ):
         """Run one pass.
 
         Parameters
@@ -130,6 +140,8 @@ class HiddenStates:
         mask : bool tensor of shape (batch, tokens) or None
             False for padding, which stands on the right. None where there is none, or
             where the tokens before it can't see it.
+        positions : int tensor of shape (batch, tokens) or None
+            None lets the network count them.
         past : transformers Cache or None
             Keys and values of tokens that stand before `input_ids`; it is filled up.
         edit : callable or None
@@ -144,6 +156,8 @@ class HiddenStates:
         more = {} if past is None else {self._past_name: past, "use_cache": True}
         if mask is not None:
             more["attention_mask"] = mask.long()
+        if positions is not None:
+            more["position_ids"] = positions
         if self.layers is None:
             if edit is not None:
                 raise ValueError(

@@ -53,6 +53,8 @@ class LoadedModel:
     device : torch.device
     prefixes : dict
         For the ids of a prompt's head its `Prefix`, or None where that can't be used.
+    text_tokenizers : dict
+        For settings of a space its `TextTokenizer`.
     most_tokens : int or None
         Of a pass, since the memory ran out; None while it never did.
     hides_padding : dict
@@ -65,6 +67,7 @@ class LoadedModel:
     n_bytes: int
     device: object
     prefixes: dict = field(default_factory=dict)
+    text_tokenizers: dict = field(default_factory=dict)
     most_tokens: int | None = None
     hides_padding: dict = field(default_factory=dict)
 
@@ -87,6 +90,15 @@ class LoadedModel:
             for width in parameter.shape
         )
 
+    def text_tokenizer(self, **settings):
+        """The `TextTokenizer` of these settings, made once and not in each call."""
+        from sklearn_llm2vec._tokens import TextTokenizer
+
+        key = tuple(sorted(settings.items()))
+        if key not in self.text_tokenizers:
+            self.text_tokenizers[key] = TextTokenizer(self.tokenizer, **settings)
+        return self.text_tokenizers[key]
+
     def prefix(self, ids):
         """Keys and values of these first ids; None if the model can't go on from them.
 
@@ -98,6 +110,14 @@ class LoadedModel:
             if ids not in self.prefixes:
                 self.prefixes[ids] = Prefix.of(self.states, ids)
             return self.prefixes[ids]
+
+    @functools.cached_property
+    def varlen(self):
+        """Passes of rows of several lengths, or None where that can't be proved."""
+        from sklearn_llm2vec._varlen import Varlen
+
+        with loading, _quiet():
+            return Varlen.of(self.states)
 
 
 _registry: "OrderedDict[tuple, LoadedModel]" = OrderedDict()
@@ -216,9 +236,9 @@ def _registry_key(model, dtype, device, attention, adapters):
     return (
         tuple(adapter.digest for adapter in adapters),
         _is_switched(model, attention),
-        model.digest_weights(),
-        model.digest_config(),
-        model.digest_tokenizer(),
+        model.weights_digest,
+        model.config_digest,
+        model.tokenizer_digest,
         dtype,
         str(device),
     )

@@ -14,7 +14,15 @@ from scipy.special import erf, expit
 
 from sklearn_llm2vec._rowwise import row_by_row, unit_length
 
-__all__ = ["DENSE_FILES", "Behind", "Declared", "Dense", "read_declared", "read_json"]
+__all__ = [
+    "DENSE_FILES",
+    "Behind",
+    "Declared",
+    "Dense",
+    "module_folders",
+    "read_declared",
+    "read_json",
+]
 
 # Poolings of sentence-transformers by their names of today, and by their old flags.
 POOLING_NAMES = {
@@ -109,6 +117,21 @@ def read_declared(folder):
         lowercase=settings.get("do_lower_case") is True,
         unknown=unknown,
     )
+
+
+def module_folders(folder):
+    """The folders whose files `read_declared` and its callers read.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    list of Path
+    """
+    named = [path for _, path in _read_modules(folder / "modules.json")]
+    return [folder / path for path in dict.fromkeys(["", "1_Pooling", *named])]
 
 
 def _read_modules(path):

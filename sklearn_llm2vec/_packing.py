@@ -3,8 +3,8 @@
 torch hands a linear layer's weight to the matrix product as it lies and copies the bias
 into the result first. oneDNN, which comes with torch, can keep the weight in its own
 order of blocks: measured on two CPUs' instruction sets (AVX2, AVX-512) its products are
-then 6 to 35 % faster, most with few tokens, and a row's result has the same bits for any
-number of rows from 2 on. So threads without a pass of their own may compute some rows.
+then up to 35 % faster, and a row's result has the same bits for any number of rows from 2
+on and any number of threads. So threads without a pass of their own may compute some.
 Packed weights take the place of the plain ones, and memory stays the same. This file
 doesn't know layers, texts or where a model came from.
 """
@@ -14,15 +14,14 @@ import platform
 
 import torch
 
-from sklearn_llm2vec._threads import spread
+from sklearn_llm2vec._threads import on_idle_threads
 
 __all__ = ["can_pack", "pack", "unpack"]
 
 # Smaller products are over before oneDNN has prepared itself.
 MIN_WEIGHTS = 2**16
-# What is worth another thread: rows x weights, some tenths of a millisecond.
-MIN_PRODUCTS = 2**23
-MIN_ROWS = 16
+# What is worth another thread: rows x weights, a twentieth of a millisecond.
+MIN_PRODUCTS = 2**22
 
 
 def can_pack(device, dtype):
@@ -101,14 +100,10 @@ def _plain_weight(module):
 
 def _product(blocks, bias, states):
     # states: (..., in) -> (..., out)
-    n_out, n_in = blocks.shape
-    min_rows = max(MIN_ROWS, -(-MIN_PRODUCTS // (n_in * n_out)))
-    if states.numel() < 2 * min_rows * n_in:
-        return _product_of_rows(blocks, bias, states)
-    rows = states.reshape(-1, n_in)
-    product = functools.partial(_product_of_rows, blocks, bias)
-    return spread(product, rows, min_rows).view(*states.shape[:-1], n_out)
+    if states.numel() * blocks.shape[0] < MIN_PRODUCTS:
+        return _by_onednn(blocks, bias, states)
+    return on_idle_threads(_by_onednn, blocks, bias, states)
 
 
-def _product_of_rows(blocks, bias, rows):
-    return torch.ops.mkldnn._linear_pointwise(rows, blocks, bias, "none", [], "")
+def _by_onednn(blocks, bias, states):
+    return torch.ops.mkldnn._linear_pointwise(states, blocks, bias, "none", [], "")

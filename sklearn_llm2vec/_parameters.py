@@ -333,9 +333,9 @@ def resolve_space(params, model, adapters, device):
         # sentence-transformers counts them in every model's pooling.
         special = not model.decoder or model.declared.pooling is not None
     return EncoderSpec(
-        weights=model.digest_weights(),
-        config=model.digest_config(),
-        tokenizer=model.digest_tokenizer(),
+        weights=model.weights_digest,
+        config=model.config_digest,
+        tokenizer=model.tokenizer_digest,
         attention=attention,
         special_tokens=bool(special),
         max_length=resolve_max_length(params, model),

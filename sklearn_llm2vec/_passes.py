@@ -9,6 +9,7 @@ import queue
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -92,22 +93,25 @@ class Passes:
             batch_tokens = min(map(most_tokens, models))
         self.batch_tokens = int(batch_tokens)
         self._causal = causal
-        self._states = first.states
+        self._model, self._states = first, first.states
+        self._prepends = token_prepending is not None
         self._tail_rows = 1 if first.has_odd_widths else 0
         # Token Prepending takes the last token's state, wherever a row ends.
         self.pads = (
             not self.on_cpu
-            and token_prepending is None
+            and not self._prepends
             and all(hides_padding(model, causal) for model in models)
         )
-        # In the pool: with the caller's thread count its sums would have other bits.
-        replicas = list(
-            in_parallel(
-                lambda model: _replica(model, token_prepending, prefix_ids),
-                models,
-                self.n_at_once,
+        replicas = [Replica(model, None, None) for model in models]
+        if self._prepends or prefix_ids:
+            # In the pool: with the caller's thread count its sums would have other bits.
+            replicas = list(
+                in_parallel(
+                    lambda model: _replica(model, token_prepending, prefix_ids),
+                    models,
+                    self.n_at_once,
+                )
             )
-        )
         usable = all(one.prefix is not None for one in replicas)
         self.prefix_ids = tuple(prefix_ids) if usable else ()
         self._replicas = queue.SimpleQueue()
@@ -137,12 +141,26 @@ class Passes:
             more += n_tokens * bytes_of_keys_and_values(self._states)
         return length + more // bytes_of_a_token(self._states)
 
+    @property
+    def varlen(self):
+        """What takes rows of several lengths in one pass, or None.
+
+        On an accelerator padding serves better, and Token Prepending and prefixes know
+        rows of one length only.
+        """
+        if not self.on_cpu or self.pads or self._prepends:
+            return None
+        # As the replicas are made.
+        return next(in_parallel(lambda model: model.varlen, [self._model], 1))
+
     def __call__(self, rows, behind, layers, poolings):
-        """Run rows of one length; where memory runs out, in smaller parts.
+        """Run rows; where memory runs out, in smaller parts.
 
         Parameters
         ----------
         rows : list of Row
+            Of one length; or of several that `varlen` takes and not behind the prefix,
+            equal lengths side by side.
         behind : bool
             Whether they begin with the prefix, which needn't go through the model again.
         layers : list of int
@@ -154,50 +172,56 @@ class Passes:
         n_tokens : int
             That went through the model, without padding and repeats.
         """
-        length = self.length(rows[0], behind)
-        cost = self.cost(length, behind, len(layers) * len(poolings))
-        arrays = self._arrays(rows, behind, length)
-        n_tokens = int(arrays[-1].sum())
-        waiting, made = deque([arrays]), []
+        start = len(self.prefix_ids) if behind else 0
+        n_tokens = sum(len(row.ids) - start for row in rows)
+        n_cells = len(layers) * len(poolings)
+
+        def cost(part):
+            return sum(
+                self.cost(self.length(row, behind), behind, n_cells) for row in part
+            )
+
+        waiting, made = deque([rows]), []
         with self._replica() as replica:
             while waiting:
                 part = waiting.popleft()
-                n_rows = len(part[0])
+                half = max(1, len(part) // 2)
                 cells = None
-                if n_rows == 1 or n_rows * cost <= self.batch_tokens:
+                if len(part) == 1 or cost(part) <= self.batch_tokens:
                     cells = self._attempt(replica, part, behind, layers, poolings)
                     if cells is None:
-                        self._shrink(replica.model, n_rows, length, cost)
+                        fewer = part[:half]
+                        self._shrink(replica.model, part, fewer, behind, cost(fewer))
                 if cells is None:
-                    halves = zip(*(np.array_split(one, 2) for one in part), strict=True)
-                    waiting.extendleft(reversed(list(halves)))
+                    waiting.extendleft((part[half:], part[:half]))
                 else:
                     made.append(cells)
         return _joined(made), n_tokens
 
-    def _attempt(self, replica, arrays, behind, layers, poolings):
+    def _attempt(self, replica, rows, behind, layers, poolings):
         """The cells of some rows, or None when the memory is too small for them."""
-        n_rows, n_tokens = arrays[0].shape
         try:
-            return self._run(replica, *arrays, behind, layers, poolings)
+            return self._run(replica, rows, behind, layers, poolings)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            if n_rows == 1:
+            if len(rows) == 1:
                 raise MemoryError(
                     f"A pass on {replica.model.device} must have room for one text of "
-                    f"{n_tokens} tokens. Its memory ran out: {error}. Lower "
-                    "'max_length', or choose a smaller model, a lower layer or another "
-                    "device."
+                    f"{self.length(rows[0], behind)} tokens. Its memory ran out: "
+                    f"{error}. Lower 'max_length', or choose a smaller model, a lower "
+                    "layer or another device."
                 ) from error
         return None
 
-    def _shrink(self, model, n_rows, length, cost):
+    def _shrink(self, model, rows, fewer, behind, cost):
         # Out of the handler: there the error still held the tensors of the pass.
-        fewer = max(1, n_rows // 2)
-        if self.ran_out is None or fewer * length < self.ran_out[1]:
-            self.ran_out = n_rows * length, fewer * length
-        self.batch_tokens = min(self.batch_tokens, fewer * cost)
+        n_tokens, now = (
+            sum(self.length(row, behind) for row in some) for some in (rows, fewer)
+        )
+        if self.ran_out is None or now < self.ran_out[1]:
+            self.ran_out = n_tokens, now
+        self.batch_tokens = min(self.batch_tokens, cost)
         model.most_tokens = self.batch_tokens
         if not self.on_cpu:
             getattr(torch, model.device.type).empty_cache()
@@ -231,40 +255,66 @@ class Passes:
         text_at = np.array([row.text_at - start for row in rows])
         return ids, counted, text_at, np.array([len(row.ids) - start for row in rows])
 
-    def _run(self, replica, ids, counted, text_at, lengths, behind, layers, poolings):
+    def _run(self, replica, rows, behind, layers, poolings):
         """One pass: cells of shape (rows, hidden) as float32 arrays."""
-        n_rows = len(ids)
-        extra = fill_rows(*ids.shape) + self._tail_rows if self.on_cpu else 0
-        if extra:
-            ids, counted, text_at, lengths = (
-                np.concatenate([array, np.repeat(array[:1], extra, 0)])
-                for array in (ids, counted, text_at, lengths)
-            )
+        of_a_length = [
+            (length, list(some))
+            for length, some in groupby(rows, lambda row: self.length(row, behind))
+        ]
+        length, last = of_a_length[-1]
+        if self.on_cpu:
+            n_tokens = sum(n * len(some) for n, some in of_a_length)
+            last += [last[-1]] * (fill_rows(n_tokens, length) + self._tail_rows)
+        run = self._run_one_length if len(of_a_length) == 1 else self._run_varlen
         with torch.inference_mode():
-            device = replica.model.device
-            ids, counted, text_at, lengths = (
-                _on_device(array, device) for array in (ids, counted, text_at, lengths)
-            )  # (batch, tokens) twice, (batch,) twice
-            more = {}
-            if behind:
-                more["past"] = replica.prefix.cache(len(ids))
-            if replica.prepending is not None:
-                more["edit"] = replica.prepending.at(text_at)
-            if self.pads and not self._causal:
-                places = torch.arange(ids.shape[1], device=device)
-                more["mask"] = places < lengths[:, None]  # (batch, tokens)
-            ends = lengths - 1 if self.pads else None
-            pooled = replica.model.states(
-                ids,
-                layers,
-                lambda states: pool_all(states, counted, poolings, ends),
-                **more,
-            )
-            if behind and "first" in poolings:
-                for layer, by_pooling in pooled.items():
-                    first = replica.prefix.first[layer]
-                    by_pooling["first"] = first.expand(len(ids), -1)
-            return _on_host(pooled, n_rows)
+            arrays = [
+                self._arrays(some, behind, length) for length, some in of_a_length
+            ]
+            pooled = run(replica, arrays, behind, layers, poolings)
+            return _on_host(pooled, len(rows))
+
+    def _run_one_length(self, replica, arrays, behind, layers, poolings):
+        device = replica.model.device
+        ids, counted, text_at, lengths = (
+            _on_device(array, device) for array in arrays[0]
+        )  # (batch, tokens) twice, (batch,) twice
+        more = {}
+        if behind:
+            more["past"] = replica.prefix.cache(len(ids))
+        if replica.prepending is not None:
+            more["edit"] = replica.prepending.at(text_at)
+        if self.pads and not self._causal:
+            places = torch.arange(ids.shape[1], device=device)
+            more["mask"] = places < lengths[:, None]  # (batch, tokens)
+        ends = lengths - 1 if self.pads else None
+        pooled = replica.model.states(
+            ids,
+            layers,
+            lambda states: pool_all(states, counted, poolings, ends),
+            **more,
+        )
+        if behind and "first" in poolings:
+            for layer, by_pooling in pooled.items():
+                first = replica.prefix.first[layer]
+                by_pooling["first"] = first.expand(len(ids), -1)
+        return pooled
+
+    def _run_varlen(self, replica, arrays, behind, layers, poolings):
+        ids, counted = (
+            [torch.from_numpy(array) for array in some]
+            for some in list(zip(*arrays, strict=True))[:2]
+        )  # (rows, tokens) for each length
+
+        def pool(states):
+            parts = [
+                pool_all(some, its, poolings)
+                for some, its in zip(states, counted, strict=True)
+            ]
+            return {
+                name: torch.cat([part[name] for part in parts]) for name in poolings
+            }
+
+        return replica.model.varlen(ids, layers, pool)
 
 
 @torch.inference_mode()

@@ -94,7 +94,7 @@ def identity_of(embedder):
         "fingerprint": source.spec.fingerprint,
         "layer": layer,
         "pooling": pooling,
-        "behind": source.model.digest_modules() if declared else None,
+        "behind": source.model.modules_digest if declared else None,
         "template": transformer.template,
         "pca": _pca_digest(transformer),
         "normalize": bool(transformer.normalize),

@@ -1,60 +1,82 @@
-"""Threads: passes side by side, one torch thread each, and what idle ones can help with.
+"""Threads: passes side by side, one torch thread each, and what idle ones can do.
 
 Several single-threaded passes are faster than one pass on several threads, and a sum that
 one thread makes has the same bits whatever else runs. Where there are fewer passes than
-threads (one long text, the end of a run) ``spread`` gives the idle ones rows of a large
-product: rows don't depend on each other, so neither do their bits. This file knows
-functions and rows; it doesn't know models or texts.
+threads (one long text, the end of a run) ``on_idle_threads`` lends the idle ones to a
+function whose bits don't depend on them. This file knows functions; it doesn't know
+models or texts.
 """
 
+import functools
+import heapq
 import os
 import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
+from threadpoolctl import ThreadpoolController
 
-__all__ = ["in_parallel", "spread"]
+__all__ = ["in_parallel", "on_idle_threads"]
 
 
 class Crew:
-    """Threads for passes, and as many but one to help those that run.
+    """Threads for passes.
 
-    Helpers have threads of their own: a pass that waited for a thread which another pass
-    waits for would wait for ever.
+    The first idle one is always taken: a lone pass finds the caches of its core warm, and
+    OpenMP's threads, of which each thread here has its own, stay few.
     """
 
     def __init__(self, n_threads):
         self.n_threads = n_threads
-        self._passes = _single_threaded_pool(n_threads)
-        self._helpers = _single_threaded_pool(n_threads - 1) if n_threads > 1 else None
+        self._workers = _single_threaded_workers(n_threads)
+        self._idle = list(range(n_threads))  # a heap
+        self._waiting = deque()
         # Reentrant: the garbage collector may close a generator while it is held.
         self._lock = threading.RLock()
-        self._n_passes = 0  # that run or wait
 
     def submit(self, function, item):
-        """Run ``function(item)`` in one of the threads."""
-        future = self._passes.submit(self._run, function, item)
+        """Run ``function(item)`` in one of the threads; returns a future."""
+        task = Future(), function, item
         with self._lock:
-            self._n_passes += 1
-        future.add_done_callback(self._leave)  # called for cancelled ones, too
-        return future
-
-    def _run(self, function, item):
-        _here.crew = self
-        return function(item)
-
-    def _leave(self, future):
-        with self._lock:
-            self._n_passes -= 1
+            if self._idle:
+                worker = heapq.heappop(self._idle)
+                self._workers[worker].submit(self._run, worker, task)
+            else:
+                self._waiting.append(task)
+        return task[0]
 
     def share(self):
         """How many threads a running pass may use now, its own included."""
-        return max(1, self.n_threads // max(1, self._n_passes))
+        with self._lock:
+            n_passes = self.n_threads - len(self._idle) + len(self._waiting)
+        return max(1, self.n_threads // max(1, n_passes))
 
-    def help(self, function, *args):
-        """Run a part of a pass in an idle thread."""
-        return self._helpers.submit(function, *args)
+    def _run(self, worker, task):
+        _here.crew = self
+        while task is not None:
+            future, function, item = task
+            runs = future.set_running_or_notify_cancel()
+            result, error = _outcome(function, item) if runs else (None, None)
+            # Idle before the result is out: who waits for it may send the next one.
+            with self._lock:
+                task = self._waiting.popleft() if self._waiting else None
+                if task is None:
+                    heapq.heappush(self._idle, worker)
+            if error is not None:
+                future.set_exception(error)
+            elif runs:
+                future.set_result(result)
+            del future, function, item, result, error  # an idle thread holds nothing
+
+
+def _outcome(function, item):
+    """(result, None) or (None, error)."""
+    # In a frame of its own, which the error holds: it mustn't hold the future.
+    try:
+        return function(item), None
+    except BaseException as error:
+        return None, error
 
 
 _here = threading.local()
@@ -92,59 +114,61 @@ def in_parallel(function, items, n_threads):
             future.cancel()
 
 
-def spread(function, rows, min_rows):
-    """``function(rows)``, in parts where threads have nothing else to do.
+def on_idle_threads(function, *args):
+    """``function(*args)``, on the threads that have no pass to work on.
 
     Parameters
     ----------
     function : callable
-        Takes rows, returns as many; a row of its result follows from that row alone, with
-        the same bits among any number of at least `min_rows`.
-    rows : tensor of shape (n_rows, width)
-    min_rows : int
-        Fewer aren't worth a thread.
+        Its result must have the same bits on any number of OpenMP threads.
+    *args
+        What it is given.
 
     Returns
     -------
-    tensor of shape (n_rows, width of the result)
+    object
+        What `function` returns.
     """
     crew = getattr(_here, "crew", None)
-    n_parts = 1 if crew is None else min(crew.share(), len(rows) // min_rows)
-    if n_parts < 2:
-        return function(rows)
-    mine, *others = rows.tensor_split(n_parts)
-    helped = [crew.help(_in_inference_mode, function, part) for part in others]
+    n_threads = 1 if crew is None else crew.share()
+    if n_threads == 1:
+        return function(*args)
+    # torch's own setter would also set the count of the user's later threads.
+    for runtime in _openmp():
+        runtime.set_num_threads(n_threads)
     try:
-        return torch.cat([function(mine), *(one.result() for one in helped)])
+        return function(*args)
     finally:
-        wait(helped)  # nobody computes for a pass that has failed
-        helped.clear()  # an error in one of them would hold this frame, and it the error
+        for runtime in _openmp():
+            runtime.set_num_threads(1)
 
 
-@torch.inference_mode()  # each thread has a mode of its own
-def _in_inference_mode(function, rows):
-    return function(rows)
+@functools.cache
+def _openmp():
+    """The OpenMP runtimes of this process; their counts are the calling thread's own."""
+    runtimes = ThreadpoolController().select(internal_api="openmp")
+    return runtimes.lib_controllers
 
 
-def _single_threaded_pool(n_threads):
-    """Threads whose torch thread count is one; the caller's count stays as it was."""
+def _single_threaded_workers(n_threads):
+    """Pools of a thread whose torch thread count is one; the caller's stays as it was."""
     before = torch.get_num_threads()
-    ready = threading.Barrier(n_threads + 1)
 
     def one_torch_thread():
         # Asking first makes torch set this thread up now. It would do so at its first
         # parallel operation otherwise, and take the caller's count again.
         torch.get_num_threads()
         torch.set_num_threads(1)
-        ready.wait()
 
-    pool = ThreadPoolExecutor(
-        n_threads, thread_name_prefix="sklearn_llm2vec", initializer=one_torch_thread
-    )
-    for _ in range(n_threads):
-        pool.submit(lambda: None)
-    ready.wait()  # a thread is made for each task while none is idle
+    workers = [
+        ThreadPoolExecutor(
+            1, thread_name_prefix="sklearn_llm2vec", initializer=one_torch_thread
+        )
+        for _ in range(n_threads)
+    ]
+    for ready in [worker.submit(int) for worker in workers]:
+        ready.result()
     # torch keeps one number for threads yet to come beside each thread's own: without
     # this line it would stay one for every thread that the user starts later.
     torch.set_num_threads(before)
-    return pool
+    return workers

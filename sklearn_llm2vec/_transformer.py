@@ -566,7 +566,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
                 f"folder declares, but {declared.unknown} isn't known here. Choose "
                 f"'pooling' among {set(ALL_POOLINGS)} to take the hidden states."
             )
-        return load_behind(declared, model.digest_modules())
+        return load_behind(declared, model.modules_digest)
 
     def _layer_and_pooling(self, source):
         """The layer or layers counted from 0, and the pooling; a server has its own."""
@@ -736,7 +736,7 @@ def _model_files(source):
         model = source.model
         return model.endpoint, model.name, model.revision, model.hidden_size
     spec = source.spec
-    modules = source.model.digest_modules()
+    modules = source.model.modules_digest
     return spec.weights, spec.config, spec.tokenizer, spec.adapters, modules
 
 

@@ -105,7 +105,7 @@ class UnembeddingFilter(
         X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan")
         folder = read_model(self.model, revision=self.revision)
         self.singular_values_, directions = singular_directions(
-            folder.folder, folder.digest_weights(), folder.tied and folder.causal
+            folder.folder, folder.weights_digest, folder.tied and folder.causal
         )
         hidden = len(directions)
         if X.shape[1] % hidden:

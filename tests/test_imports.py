@@ -42,6 +42,7 @@ ORDER = [
     "_layers",
     "_heads",
     "_prefix",
+    "_varlen",
     "_prepending",
     "_attention",
     "_folders",

@@ -53,22 +53,43 @@ def test_declared_pooling_and_length(folder, flag, ours):
     assert (model.declared.pooling, model.max_tokens) == (ours, 77)
 
 
+def test_a_folder_is_read_again_only_when_a_file_has_changed(folder, monkeypatch):
+    first = read_model(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(_folders, "read_declared", lambda _: pytest.fail("was read"))
+        assert read_model(folder) is first
+    assert read_model(folder, trust_remote_code=True).trust_remote_code
+    (folder / "1_Pooling").mkdir()
+    pooling = folder / "1_Pooling" / "config.json"
+    for flag, name in (
+        ("pooling_mode_cls_token", "first"),
+        ("pooling_mode_max", "max"),
+    ):
+        # Of one size, so that only its times and its place say that it is another.
+        flags = {"pooling_mode_max_tokens": name == "max", flag: True}
+        pooling.write_text(json.dumps(flags).ljust(100))
+        assert read_model(folder).declared.pooling == name
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelNotFoundError, match="must hold its weights"):
+        read_model(folder)
+
+
 def test_digests_name_contents_not_places(folder, bert):
     here, there = read_model(folder), read_model(bert)
-    for digest in ("digest_weights", "digest_config", "digest_tokenizer"):
-        assert getattr(here, digest)() == getattr(there, digest)()
+    for digest in ("weights_digest", "config_digest", "tokenizer_digest"):
+        assert getattr(here, digest) == getattr(there, digest)
     weights = folder / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    assert read_model(folder).digest_weights() != there.digest_weights()
+    assert read_model(folder).weights_digest != there.weights_digest
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(
         json.dumps(config | {"transformers_version": "0"})
     )
-    assert read_model(folder).digest_config() == there.digest_config()
+    assert read_model(folder).config_digest == there.config_digest
     (folder / "config.json").write_text(json.dumps(config | {"hidden_act": "relu"}))
-    assert read_model(folder).digest_config() != there.digest_config()
+    assert read_model(folder).config_digest != there.config_digest
 
 
 def test_minilm_comes_from_its_package(minilm):
@@ -192,7 +213,7 @@ def test_dtype_of_the_file_isnt_the_dtype_of_the_arithmetic(tmp_path):
 
 def test_facts_are_remembered_between_processes(bert, tmp_path, monkeypatch):
     monkeypatch.setattr("sklearn_llm2vec._memo._known", {})
-    read_model(bert, memo_directory=tmp_path).digest_weights()
+    assert read_model(bert, memo_directory=tmp_path).weights_digest
     facts = json.loads((tmp_path / "facts.json").read_text())
     assert any(key.startswith("config:") for key in facts)
     assert any(key.startswith("sha256:") for key in facts)

@@ -1,7 +1,5 @@
 """Packed weights: the same states, the same memory, the same bits in any batch."""
 
-import threading
-
 import pytest
 import torch
 from conftest import bert_config, llama_config, save_model
@@ -115,9 +113,11 @@ def test_a_row_has_the_same_bits_among_any_number_of_rows(shape):
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("n_threads", [2, 3])
-@pytest.mark.parametrize("shape", [(384, 1536), (1536, 384), (384, 384)])
-def test_a_row_has_the_same_bits_from_idle_threads(shape, n_threads, monkeypatch):
+@pytest.mark.parametrize(
+    "shape",
+    [(384, 1536), (1536, 384), (384, 384), (8192, 64), (4096, 255), (576, 1537)],
+)
+def test_a_row_has_the_same_bits_on_any_number_of_threads(shape):
     torch.manual_seed(0)
     layer = torch.nn.Linear(*shape)
     pack(layer)
@@ -128,21 +128,26 @@ def test_a_row_has_the_same_bits_from_idle_threads(shape, n_threads, monkeypatch
             return layer(rows[:n].view(1, n, -1))[0]
 
     (whole,) = in_parallel(product, [300], 1)  # nobody is idle
-    parts = []
-    rows_of = _packing._product_of_rows
+    for n_threads in (2, 3, 8, 17):
+        for n in (2, 17, 64, 127, 300):
+            (found,) = in_parallel(product, [n], n_threads)
+            assert torch.equal(found, whole[:n]), (n_threads, n)
 
-    def noting(blocks, bias, some):
-        parts.append((threading.get_ident(), torch.is_inference_mode_enabled()))
-        return rows_of(blocks, bias, some)
 
-    monkeypatch.setattr(_packing, "_product_of_rows", noting)
-    for n in (2, 31, 64, 65, 127, 300):
-        parts.clear()
-        (found,) = in_parallel(product, [n], n_threads)
-        assert torch.equal(found, whole[:n]), n
-    assert len(parts) == n_threads
-    assert len({thread for thread, _ in parts}) > 1
-    assert all(in_mode for _, in_mode in parts)
+def test_large_products_use_idle_threads_and_small_ones_dont(monkeypatch):
+    counts = []
+    by_onednn = _packing._by_onednn
+
+    def noting(*args):
+        counts.append(torch.get_num_threads())
+        return by_onednn(*args)
+
+    monkeypatch.setattr(_packing, "_by_onednn", noting)
+    layer = torch.nn.Linear(512, 512)
+    pack(layer)
+    for n_rows in (4, 64):
+        list(in_parallel(lambda n: layer(torch.randn(n, 512)), [n_rows], 3))
+    assert counts == [1, 3]
 
 
 def test_a_network_that_computes_with_weights_itself_stays_plain(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from sklearn_llm2vec import LLMEmbeddingTransformer, _memory, _models, _passes
 from sklearn_llm2vec._encoder import Encoder
 from sklearn_llm2vec._folders import read_model
 from sklearn_llm2vec._models import forget_models, load_model
+from sklearn_llm2vec._tokens import Row
 
 SMALL = {
     "vocab_size": 79,
@@ -174,7 +175,7 @@ def test_padding_is_no_token_that_a_model_lacks(llama, texts):
 def test_few_lengths_are_left(llama, texts):
     texts = [*texts, "card " * 70]
     encoder = encoder_of(load(llama), causal=True, max_length=60, batch_tokens=10_000)
-    exact = {len(batch.rows[0].ids) for batch in encoder._batches(texts, 1)}
+    exact = {len(row.ids) for batch in encoder._batches(texts, 1) for row in batch.rows}
     encoder.passes.pads = True
     batches = list(encoder._batches(texts, 1))
     lengths = {encoder.passes.length(batch.rows[0], False) for batch in batches}
@@ -342,10 +343,11 @@ def test_memory_that_ran_out_on_a_device_is_given_back(llama, monkeypatch):
     loaded, emptied = on_cuda(load(llama), hides_padding={True: True}), []
     passes = passes_of_stand_ins(monkeypatch, loaded, batch_tokens=1000)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(1))
-    passes._shrink(loaded, n_rows=10, length=100, cost=100)
+    rows = [Row(list(range(56)), [(0, 56)], 0)] * 10
+    passes._shrink(loaded, rows, rows[:5], behind=False, cost=500)
     assert emptied == [1]
     assert passes.batch_tokens == loaded.most_tokens == 500
-    assert passes.ran_out == (1000, 500)
+    assert passes.ran_out == (560, 280)
 
 
 def test_memory_that_runs_out_says_nothing_of_a_prefix(llama):
@@ -421,6 +423,8 @@ def test_devices_share_the_passes(llama, texts):
         dataclasses.replace(loaded, states=Meeting(loaded.states, barrier))
         for _ in range(2)
     ]
+    for model in models:
+        model.varlen = None  # its proof would be a first pass
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -443,6 +447,7 @@ def test_threads_share_one_copy(llama, texts):
             return self._states(ids, *args, **more)
 
     model = dataclasses.replace(loaded, states=Together(loaded.states, barrier))
+    model.varlen = None
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

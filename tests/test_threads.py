@@ -1,13 +1,14 @@
-"""Passes side by side, and help for those that have idle threads beside them."""
+"""Passes side by side, and the idle threads beside them."""
 
 import threading
 import time
+import weakref
 
 import pytest
 import torch
 
 from sklearn_llm2vec import _threads
-from sklearn_llm2vec._threads import in_parallel, spread
+from sklearn_llm2vec._threads import in_parallel, on_idle_threads
 
 
 def test_torch_threads_in_a_pass_and_afterwards():
@@ -50,75 +51,88 @@ def test_few_items_are_drawn_ahead():
     results.close()
 
 
-def spread_parts(n_threads, n_rows, min_rows, n_passes=1):
-    """The rows that each thread computed in passes that start together."""
+def openmp_counts(n_threads, n_passes=1):
+    """OpenMP threads that each of some passes that run together may use."""
     together = threading.Barrier(n_passes)
 
     def one_pass(_):
-        parts, rows = [], torch.arange(2.0 * n_rows).reshape(n_rows, 2)
-
-        def double(part):
-            parts.append((len(part), threading.get_ident(), torch.get_num_threads()))
-            return 2 * part
-
         together.wait(5)
-        with torch.inference_mode():
-            found = spread(double, rows, min_rows)
+        inside = on_idle_threads(torch.get_num_threads)
         together.wait(5)
-        torch.testing.assert_close(found, 2 * rows, rtol=0, atol=0)
-        return parts
+        return inside, torch.get_num_threads()
 
     return list(in_parallel(one_pass, range(n_passes), n_threads))
 
 
 @pytest.mark.parametrize(
-    ("n_threads", "n_rows", "n_passes", "want"),
-    [
-        (4, 100, 1, [25, 25, 25, 25]),
-        (4, 101, 1, [26, 25, 25, 25]),
-        (4, 100, 2, [50, 50]),
-        (4, 100, 3, [100]),  # one idle thread for three passes
-        (4, 39, 1, [20, 19]),  # at least 16 rows a part
-        (4, 31, 1, [31]),
-        (1, 100, 1, [100]),
-    ],
+    ("n_threads", "n_passes", "want"),
+    [(4, 1, 4), (4, 2, 2), (4, 3, 1), (5, 2, 2), (4, 4, 1), (1, 1, 1)],
 )
-def test_idle_threads_take_rows(n_threads, n_rows, n_passes, want):
-    for parts in spread_parts(n_threads, n_rows, 16, n_passes):
-        assert sorted((n for n, _, _ in parts), reverse=True) == want
-        assert {count for _, _, count in parts} == {1}
+def test_passes_get_the_idle_threads(n_threads, n_passes, want):
+    before = torch.get_num_threads()
+    assert openmp_counts(n_threads, n_passes) == [(want, 1)] * n_passes
+    assert torch.get_num_threads() == before
+    later = []
+    thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert later == [before]
 
 
-def test_rows_stay_in_one_thread_outside_of_passes():
-    calls = []
-    spread(lambda rows: calls.append(len(rows)) or rows, torch.zeros(64, 2), 16)
-    assert calls == [64]
+def test_outside_of_passes_the_count_stays():
+    before = torch.get_num_threads()
+    assert on_idle_threads(torch.get_num_threads) == before
 
 
-def test_an_error_in_a_helper_comes_out_and_leaves_no_pass_behind():
-    def one_pass(_):
-        def fail(rows):
-            if len(rows) < 50:
-                raise ValueError("in a part")
-            return rows
-
-        return spread(fail, torch.zeros(99, 2), 16)
+def test_after_an_error_the_count_is_one_and_the_thread_idle():
+    def fail():
+        raise ValueError("in a part")
 
     for _ in range(3):
         with pytest.raises(ValueError, match="in a part"):
-            list(in_parallel(one_pass, [0], 2))
+            list(in_parallel(lambda _: on_idle_threads(fail), [0], 2))
+    assert list(in_parallel(lambda _: torch.get_num_threads(), [0], 2)) == [1]
     crew = _threads._crew(2)
     deadline = time.monotonic() + 5
-    while crew._n_passes and time.monotonic() < deadline:
+    while len(crew._idle) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert crew._n_passes == 0
+    assert sorted(crew._idle) == [0, 1]
 
 
-def test_passes_that_all_want_help_end():
-    def one_pass(seed):
-        rows = torch.randn(64, 8)
-        for _ in range(20):
-            rows = spread(lambda part: part + 1, rows, 4)
-        return float(rows.sum())
+def test_a_lone_pass_always_runs_in_the_same_thread():
+    seen = {
+        next(in_parallel(lambda _: threading.get_ident(), [0], 3)) for _ in range(50)
+    }
+    assert len(seen) == 1
 
-    assert len(list(in_parallel(one_pass, range(200), 3))) == 200
+
+def test_many_passes_use_all_threads_and_what_is_cancelled_never_runs():
+    together = threading.Barrier(3)
+    ran = []
+
+    def one_pass(i):
+        ran.append(i)
+        together.wait(5)
+        return threading.get_ident()
+
+    results = in_parallel(one_pass, range(60), 3)
+    assert len({next(results) for _ in range(6)}) == 3
+    together.abort()
+    results.close()
+    (found,) = in_parallel(lambda x: x, [7], 3)
+    assert found == 7
+    assert len(ran) < 20
+
+
+def test_an_item_is_let_go_when_its_pass_is_over():
+    class Item:
+        pass
+
+    item = Item()
+    gone = weakref.ref(item)
+    list(in_parallel(lambda one: type(one), [item], 2))
+    del item
+    deadline = time.monotonic() + 5
+    while gone() is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert gone() is None

@@ -1,0 +1,280 @@
+"""Rows of several lengths in one pass: the bits that each has alone, or no such pass."""
+
+import numpy as np
+import pytest
+import torch
+import transformers as t
+from conftest import bert_config, llama_config, save_model
+from test_layers import GROUPED, SMALL, configs, one_thread  # noqa: F401
+
+from sklearn_llm2vec import LLMEmbeddingTransformer, _passes
+from sklearn_llm2vec._encoder import Encoder
+from sklearn_llm2vec._folders import read_model
+from sklearn_llm2vec._layers import HiddenStates, some_ids
+from sklearn_llm2vec._models import forget_models, load_model
+from sklearn_llm2vec._varlen import LONGEST, Varlen
+
+POOLINGS = ("mean", "weighted_mean", "last", "first", "max")
+LONG = {**SMALL, "max_position_embeddings": 300}
+# Architecture -> the padding token from behind which it counts positions.
+MIXED = {
+    "bert": (lambda: t.BertConfig(**LONG), None),
+    "roberta": (lambda: t.RobertaConfig(**LONG | {"vocab_size": 4000}), 1),
+    "electra": (lambda: t.ElectraConfig(**LONG, embedding_size=16), None),
+    "distilbert": (configs()["distilbert"], None),
+    "gpt2": (
+        lambda: t.GPT2Config(
+            vocab_size=128, n_embd=32, n_layer=2, n_head=4, n_positions=300
+        ),
+        None,
+    ),
+    "gpt_neox": (configs()["gpt_neox"], None),
+    "llama": (lambda: t.LlamaConfig(**GROUPED), None),
+    "qwen3": (lambda: t.Qwen3Config(**GROUPED), None),
+    "mistral": (lambda: t.MistralConfig(**GROUPED, sliding_window=256), None),
+    "gemma": (lambda: t.GemmaConfig(**GROUPED), None),
+    "olmo2": (configs()["olmo2"], None),
+    "smollm3": (configs()["smollm3"], None),
+}
+ALONE = {
+    "a window of 4 tokens": lambda: t.MistralConfig(**GROUPED, sliding_window=4),
+    "biases of positions": configs()["bloom"],
+    "attention of its own": configs()["deberta-v2"],
+    "no positions asked for": configs()["bart"],
+    "a convolution": configs()["lfm2"],
+    "a recurrence": configs()["qwen3_next"],
+}
+
+
+@pytest.fixture(autouse=True)
+def empty_registry():
+    forget_models()
+    yield
+    forget_models()
+
+
+def states_of(config):
+    torch.manual_seed(0)
+    network = t.AutoModel.from_config(config).eval().requires_grad_(False)
+    if getattr(config, "is_encoder_decoder", False):
+        network = network.get_encoder()
+    n_layers = config.get_text_config().num_hidden_layers
+    return HiddenStates.of(network, n_layers, n_layers)
+
+
+def clones(parts):
+    return [part.clone() for part in parts]
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", MIXED)
+def test_every_state_has_the_bits_of_a_pass_alone(name):
+    make, padding = MIXED[name]
+    states = states_of(make())
+    varlen = Varlen.of(states)
+    assert varlen.longest == LONGEST[0]
+    assert varlen.padding == padding
+    # Other rows than those of the proof; the last one takes what another routine rounds.
+    rows = [some_ids(states.network, 1, n) + k for k, n in enumerate((97, 50, 49, 31))]
+    rows = [row.remainder(120) + 2 for row in [*rows, *rows[-1:]]]
+    assert all(varlen.takes(row[0].tolist()) for row in rows)
+    layers = range(states.depth + 1)
+    with torch.inference_mode():
+        found = varlen(rows, layers, clones)
+        for n, row in enumerate(rows[:-1]):
+            alone = states(row.repeat(2, 1), layers, torch.clone)
+            for k in layers:
+                assert torch.equal(found[k][n][0], alone[k][0]), (n, k)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("why", ALONE)
+def test_what_cant_be_run_like_this_stays_as_it_was(why):
+    states = states_of(ALONE[why]())
+    before = states.of_some_tokens()
+    implementation = states.network.config._attn_implementation
+    assert Varlen.of(states) is None
+    assert states.network.config._attn_implementation == implementation
+    assert all(map(torch.equal, before, states.of_some_tokens()))
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_window_lets_shorter_rows_be_together():
+    config = t.MistralConfig(**GROUPED, sliding_window=100)
+    assert Varlen.of(states_of(config)).longest == LONGEST[1]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_network_that_lets_rows_see_each_other_is_found_out(monkeypatch):
+    states = states_of(t.LlamaConfig(**GROUPED))
+
+    def leaks(self, *args, forward=t.models.llama.modeling_llama.LlamaMLP.forward):
+        return forward(self, *args) + 1e-6 * args[0].mean(1, keepdim=True)
+
+    monkeypatch.setattr(t.models.llama.modeling_llama.LlamaMLP, "forward", leaks)
+    assert Varlen.of(states) is None
+
+
+def encoder_of(folder, attention="auto", max_length=300, **params):
+    model = read_model(folder)
+    loaded = load_model(
+        model,
+        depth=model.n_layers,
+        dtype="float32",
+        device="cpu",
+        attention=attention,
+    )
+    return Encoder(loaded, special_tokens=True, max_length=max_length, **params)
+
+
+def encode(encoder, texts, poolings=POOLINGS):
+    blocks = list(encoder.encode(texts, (0, 1, 2), poolings))
+    order = np.argsort(np.concatenate([block.rows for block in blocks]))
+    cells = {
+        cell: np.concatenate([block.cells[cell] for block in blocks])[order]
+        for cell in blocks[0].cells
+    }
+    return cells, sum(block.n_tokens for block in blocks)
+
+
+@pytest.fixture
+def shapes(monkeypatch):
+    """The (rows, tokens) of each length of each varlen pass, as they are run."""
+    seen, run = [], Varlen.__call__
+
+    def noting(self, ids, wanted, pool):
+        seen.append([tuple(part.shape) for part in ids])
+        return run(self, ids, wanted, pool)
+
+    monkeypatch.setattr(Varlen, "__call__", noting)
+    return seen
+
+
+@pytest.fixture(params=["bert", "llama", "odd llama", "bidirectional llama"])
+def folder(request, tmp_path):
+    if request.param == "bert":
+        config, kind = bert_config(max_position_embeddings=320), "bert"
+    else:
+        odd = {"intermediate_size": 50} if "odd" in request.param else {}
+        config, kind = llama_config(max_position_embeddings=320, **odd), "llama"
+    attention = "bidirectional" if "bi" in request.param else "auto"
+    return save_model(tmp_path / "model", config, kind), attention
+
+
+def some_texts(rng, n):
+    return [" ".join(["word"] * k) for k in rng.integers(0, 90, n)] + ["a", "", "b c"]
+
+
+@pytest.mark.parametrize("batch_tokens", ["auto", 40, 150, 1 << 20])
+def test_texts_get_the_bits_they_have_alone(folder, shapes, batch_tokens):
+    folder, attention = folder
+    texts = some_texts(np.random.default_rng(0), 40)
+    alone = [encode(encoder_of(folder, attention), [text]) for text in texts]
+    assert shapes == []
+    encoder = encoder_of(folder, attention, batch_tokens=batch_tokens)
+    encoder.passes.varlen  # noqa: B018 - the proof runs such passes, too
+    shapes.clear()
+    together, n_tokens = encode(encoder, texts)
+    assert n_tokens == sum(n for _, n in alone)
+    for cell, vectors in together.items():
+        for i, (one, _) in enumerate(alone):
+            assert np.array_equal(vectors[i], one[cell][0]), (cell, i)
+    assert max(len(one) for one in shapes) > 1
+    if batch_tokens != "auto":
+        most = max(sum(n * tokens for n, tokens in one) for one in shapes)
+        odd = encoder._tokenizer.room  # one repeated row at most
+        assert most <= batch_tokens + odd
+
+
+def test_long_rows_have_passes_of_their_own(tmp_path, shapes):
+    config = bert_config(max_position_embeddings=320)
+    folder = save_model(tmp_path / "bert", config)
+    encoder = encoder_of(folder)
+    encoder.passes.varlen  # noqa: B018
+    shapes.clear()
+    texts = [" ".join(["word"] * n) for n in (290, 280, 30, 20, 10)]
+    encode(encoder, texts)
+    assert shapes
+    assert max(tokens for one in shapes for _, tokens in one) < 280
+
+
+def test_texts_of_one_length_need_no_proof(bert, monkeypatch):
+    def refuse(states):
+        raise AssertionError("asked for")
+
+    monkeypatch.setattr(Varlen, "of", refuse)
+    encode(encoder_of(bert, max_length=32), ["one word", "two words", "one more"])
+    with pytest.raises(AssertionError, match="asked for"):
+        encode(encoder_of(bert, max_length=32), ["one word", "now two words"])
+
+
+def test_it_is_proved_once_for_a_model(bert, monkeypatch):
+    calls, of = [], Varlen.of
+
+    def noting(states):
+        calls.append(states)
+        return of(states)
+
+    monkeypatch.setattr(Varlen, "of", noting)
+    for _ in range(3):
+        encode(encoder_of(bert, max_length=32), ["one word", "now two words"])
+    assert len(calls) == 1
+
+
+def test_memory_that_runs_out_halves_a_pass_and_loses_nothing(
+    bert, monkeypatch, shapes
+):
+    texts = some_texts(np.random.default_rng(1), 30)
+    want, n_tokens = encode(encoder_of(bert, max_length=64), texts)
+    shapes.clear()
+    run = _passes.Passes._run_varlen
+
+    def too_small(self, replica, arrays, *args):
+        if sum(array[0].size for array in arrays) > 100:
+            raise torch.OutOfMemoryError("out of memory")
+        return run(self, replica, arrays, *args)
+
+    monkeypatch.setattr(_passes.Passes, "_run_varlen", too_small)
+    encoder = encoder_of(bert, max_length=64, batch_tokens=400)
+    got, again = encode(encoder, texts)
+    assert again == n_tokens
+    assert all(np.array_equal(want[cell], got[cell]) for cell in want)
+    tokens, most = encoder.ran_out
+    assert tokens > 100 >= most / 2
+    assert encoder.passes.batch_tokens < 400
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_padding_token_in_a_text_keeps_it_alone(tmp_path, shapes):
+    config = t.RobertaConfig(**LONG | {"vocab_size": 4000})
+    states = states_of(config)
+    assert not Varlen.of(states).takes([0, 7, config.pad_token_id, 8])
+    assert Varlen.of(states_of(t.BertConfig(**LONG))).takes([0, 7, 1, 8])
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"template": "ke"}, {"token_prepending": (0, 2), "template": "Read: {text} So:"}],
+    ids=["prefix", "token prepending"],
+)
+def test_prompts_that_know_one_length_stay_with_it(params, llama, monkeypatch):
+    encoder = LLMEmbeddingTransformer(
+        llama, cache=None, device="cpu", max_length=64, layer=2, **params
+    )
+    texts = ["a word", "and some more words", "three more words"]
+    want = np.concatenate([encoder.transform([text]) for text in texts])
+    forget_models()
+    monkeypatch.setattr(Varlen, "of", lambda states: pytest.fail("asked for"))
+    assert np.array_equal(encoder.transform(texts), want)
+
+
+def test_several_threads_may_be_in_passes_of_both_kinds(bert):
+    texts = [text[:250] for text in some_texts(np.random.default_rng(2), 60)]
+    encoder = LLMEmbeddingTransformer(bert, cache=None, device="cpu", max_length=64)
+    want = encoder.transform(texts)
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(encoder.transform, [texts, texts[:1], texts[:9]] * 8))
+    for part in found:
+        assert np.array_equal(part, want[: len(part)])
