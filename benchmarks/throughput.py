@@ -447,7 +447,7 @@ def few(args, root):
         "sentence-transformers": by_sentence_transformers(folder, 256),
     }
     texts = [text for text in mixed_texts(2000) if len(text) < 220]
-    functions["ours"](texts[:64])  # what is proved once a model
+    functions["ours"](texts[:400])  # what is proved once a model
     rng = np.random.default_rng(0)
     rows = []
     for n in (4, 8, 16, 32, 64, 128):

@@ -64,10 +64,11 @@ def insert_block(db, space_id, keys, stored):
     ).lastrowid
     rows = ((space_id, key, block, row) for row, key in enumerate(keys))
     db.executemany("INSERT INTO rows VALUES (?, ?, ?, ?)", rows)
+    # The same words each time: sqlite3 keeps 128 statements, each with its last vectors.
     db.executemany(
         "INSERT INTO cells (block_id, layer, pooling, dtype, dim, checksums, data)"
-        f" VALUES ({block}, ?, ?, ?, ?, ?, ?)",
-        stored,
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        ((block, *row) for row in stored),
     )
     return block
 

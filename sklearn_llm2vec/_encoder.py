@@ -18,6 +18,7 @@ from sklearn_llm2vec._passes import Passes
 from sklearn_llm2vec._prepending import PLACEHOLDER
 from sklearn_llm2vec._threads import in_parallel
 from sklearn_llm2vec._tokens import Row
+from sklearn_llm2vec._varlen import MOST_TOKENS
 from sklearn_llm2vec._windows import NEEDED, join_windows
 
 __all__ = ["Block", "Encoder"]
@@ -197,13 +198,14 @@ class Encoder:
         budget, n_at_once = self.passes.batch_tokens, self.passes.n_at_once
         joins = np.zeros(len(rows), bool)
         if not behind and len(np.unique(costs)) > 1:
-            varlen = self.passes.varlen
+            varlen = self.passes.varlen(int(costs.sum()))
             if varlen is not None:
                 joins[:] = [varlen.takes(row.ids) for row in rows]
         # Rows of one length have one cost, and others have others.
         alone, together = np.flatnonzero(~joins), np.flatnonzero(joins)
         for chosen in exact_length_batches(costs[alone], budget):
             yield alone[chosen]
+        budget = min(budget, MOST_TOKENS)
         for chosen in varlen_batches(costs[together], budget, n_at_once):
             yield together[chosen]
 

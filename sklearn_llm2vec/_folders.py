@@ -194,7 +194,10 @@ def read_model(model, *, revision=None, trust_remote_code=False, memo_directory=
     key = os.path.abspath(folder), folder, str(model), memo, trust_remote_code
     folders, state, described = _read.get(key, ((), None, None))
     if described is None or _state_of_files(folders) != state:
-        folders = module_folders(folder)
+        inner = folder / read_declared(folder).transformer
+        # An index may name weights in other folders.
+        of_weights = [path.parent for path in weight_files(inner)]
+        folders = list(dict.fromkeys([*module_folders(folder), *of_weights]))
         state = _state_of_files(folders)  # before: a later change is seen the next time
         declared = read_declared(folder)
         inner = folder / declared.transformer

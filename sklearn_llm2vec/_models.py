@@ -51,6 +51,8 @@ class LoadedModel:
     n_bytes : int
         Of the weights.
     device : torch.device
+    n_tokens_alone : int
+        Tokens that went through in passes of one length, and might have had company.
     prefixes : dict
         For the ids of a prompt's head its `Prefix`, or None where that can't be used.
     text_tokenizers : dict
@@ -69,6 +71,7 @@ class LoadedModel:
     prefixes: dict = field(default_factory=dict)
     text_tokenizers: dict = field(default_factory=dict)
     most_tokens: int | None = None
+    n_tokens_alone: int = 0
     hides_padding: dict = field(default_factory=dict)
 
     @functools.cached_property
@@ -113,7 +116,10 @@ class LoadedModel:
 
     @functools.cached_property
     def varlen(self):
-        """Passes of rows of several lengths, or None where that can't be proved."""
+        """Passes of rows of several lengths, or None where that can't be proved.
+
+        The proof takes two passes of a thousand tokens.
+        """
         from sklearn_llm2vec._varlen import Varlen
 
         with loading, _quiet():

@@ -4,9 +4,9 @@ torch hands a linear layer's weight to the matrix product as it lies and copies 
 into the result first. oneDNN, which comes with torch, can keep the weight in its own
 order of blocks: measured on two CPUs' instruction sets (AVX2, AVX-512) its products are
 then up to 35 % faster, and a row's result has the same bits for any number of rows from 2
-on and any number of threads. So threads without a pass of their own may compute some.
-Packed weights take the place of the plain ones, and memory stays the same. This file
-doesn't know layers, texts or where a model came from.
+on and, where sums aren't very long, any number of threads. So threads without a pass of
+their own may compute some. Packed weights take the place of the plain ones, and memory
+stays the same. This file doesn't know layers, texts or where a model came from.
 """
 
 import functools
@@ -22,6 +22,9 @@ __all__ = ["can_pack", "pack", "unpack"]
 MIN_WEIGHTS = 2**16
 # What is worth another thread: rows x weights, a twentieth of a millisecond.
 MIN_PRODUCTS = 2**22
+# Of a long sum for few results (20,480 numbers for 128) oneDNN gives each thread a part,
+# and the bits follow from how many there are.
+LONGEST_SUM = 2**14
 
 
 def can_pack(device, dtype):
@@ -100,7 +103,8 @@ def _plain_weight(module):
 
 def _product(blocks, bias, states):
     # states: (..., in) -> (..., out)
-    if states.numel() * blocks.shape[0] < MIN_PRODUCTS:
+    n_out, n_in = blocks.shape
+    if states.numel() * n_out < MIN_PRODUCTS or n_in > LONGEST_SUM:
         return _by_onednn(blocks, bias, states)
     return on_idle_threads(_by_onednn, blocks, bias, states)
 

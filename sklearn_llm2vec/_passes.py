@@ -32,6 +32,8 @@ __all__ = ["Passes"]
 # Passes under way on an accelerator: while one is computed, the next one's ids are copied
 # and its kernels put into the queue.
 PASSES_A_DEVICE = 2
+# Tokens after which passes of several lengths are tried: the proof takes about as long.
+WORTH_A_PROOF = 2048
 
 
 @dataclass
@@ -141,17 +143,28 @@ class Passes:
             more += n_tokens * bytes_of_keys_and_values(self._states)
         return length + more // bytes_of_a_token(self._states)
 
-    @property
-    def varlen(self):
+    def varlen(self, n_tokens):
         """What takes rows of several lengths in one pass, or None.
 
         On an accelerator padding serves better, and Token Prepending and prefixes know
         rows of one length only.
+
+        Parameters
+        ----------
+        n_tokens : int
+            Of such rows that wait. The first thousands go through alone: for a few texts
+            the proof would take longer than they do.
         """
+        model = self._model
         if not self.on_cpu or self.pads or self._prepends:
             return None
-        # As the replicas are made.
-        return next(in_parallel(lambda model: model.varlen, [self._model], 1))
+        if "varlen" not in vars(model):
+            model.n_tokens_alone += n_tokens
+            if model.n_tokens_alone < WORTH_A_PROOF:
+                return None
+            # In a thread as passes have it.
+            return next(in_parallel(lambda model: model.varlen, [model], 1))
+        return model.varlen
 
     def __call__(self, rows, behind, layers, poolings):
         """Run rows; where memory runs out, in smaller parts.

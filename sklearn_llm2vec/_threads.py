@@ -41,7 +41,8 @@ class Crew:
         with self._lock:
             if self._idle:
                 worker = heapq.heappop(self._idle)
-                self._workers[worker].submit(self._run, worker, task)
+                # In a list that it empties: the pool holds on to what it was given.
+                self._workers[worker].submit(self._run, worker, [task])
             else:
                 self._waiting.append(task)
         return task[0]
@@ -52,8 +53,9 @@ class Crew:
             n_passes = self.n_threads - len(self._idle) + len(self._waiting)
         return max(1, self.n_threads // max(1, n_passes))
 
-    def _run(self, worker, task):
+    def _run(self, worker, tasks):
         _here.crew = self
+        task = tasks.pop()
         while task is not None:
             future, function, item = task
             runs = future.set_running_or_notify_cancel()
@@ -153,6 +155,7 @@ def _openmp():
 def _single_threaded_workers(n_threads):
     """Pools of a thread whose torch thread count is one; the caller's stays as it was."""
     before = torch.get_num_threads()
+    _openmp()  # looked for before threads load or compute anything
 
     def one_torch_thread():
         # Asking first makes torch set this thread up now. It would do so at its first

@@ -4,26 +4,33 @@ They stand one behind the other, each with positions from its own start. Product
 have the rows of all texts, however different their lengths, and only attention goes
 length by length: no token sees another text. Few networks say whether they can be run
 like this, so it is proved, bit for bit, on tokens of several lengths, and what fails
-(positions that aren't asked for, windows shorter than a row, recurrent layers) is left
-alone. This file knows ids and states; it doesn't know texts or why their lengths differ.
+(positions that aren't asked for, windows shorter than a row, recurrent layers) isn't. A
+twin of the network, which shares its weights, runs such passes: the network itself stays
+as it is. This file knows ids and states; it doesn't know texts or why their lengths
+differ.
 """
 
+import copy
 import threading
 from contextlib import contextmanager
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface
 
-from sklearn_llm2vec._layers import some_ids
+from sklearn_llm2vec._layers import HiddenStates, find_layers, some_ids
 
-__all__ = ["Varlen"]
+__all__ = ["MOST_TOKENS", "Varlen"]
 
 NAME = "sklearn_llm2vec_varlen"
-# Longest rows that are tried: longer ones fill the products by themselves. The second is
-# for networks with short windows.
-LONGEST = (256, 64)
-
-FAILURES = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+# Of a pass: as many as the proof has, since networks may look at a token's place.
+MOST_TOKENS = 1024
+# Shapes (rows, tokens) of the proof; numbers of tokens are no multiples of anything, as
+# texts have them. The first find most of what can't be run like this, and cost little.
+# Longer rows than those of the second fill the products by themselves; the third is for
+# networks with short windows.
+FIRST = (1, 19), (2, 17)
+LONG = (1, 256), (2, 137), (3, 101), (5, 31), (2, 18)
+SHORT = (3, 64), (5, 61), (7, 37), (10, 23), (2, 19)
 
 # The shapes (rows, tokens) of the thread's sequence, while it is in a network.
 _here = threading.local()
@@ -35,35 +42,40 @@ class Varlen:
     Parameters
     ----------
     states : HiddenStates
-    longest : int
-        Tokens of the longest row.
+        Of the network's twin.
     padding : int or None
         The padding token of a network that counts positions from behind it, as RoBERTa
         does, and gives such tokens in a text none; else positions are 0, 1, 2, ...
+
+    Attributes
+    ----------
+    longest : int
+        Tokens of the longest row that it was proved for.
     """
 
-    def __init__(self, states, longest, padding):
+    def __init__(self, states, padding):
         self._states = states
-        self.longest = longest
         self.padding = padding
+        self.longest = 0
 
     @classmethod
     def of(cls, states):
         """The passes of a network, or None when it can't be run in this way."""
-        network = states.network
-        if network.config._attn_implementation not in ("sdpa", NAME):
+        config = states.network.config
+        if config._attn_implementation != "sdpa":
             return None
-        padding = getattr(network.config.get_text_config(), "pad_token_id", None)
+        padding = getattr(config.get_text_config(), "pad_token_id", None)
         try:
-            network.set_attn_implementation(NAME)
-            for longest in LONGEST:
-                for counts_from in dict.fromkeys((None, padding)):
-                    varlen = cls(states, longest, counts_from)
-                    if varlen._proved():
+            twin = _twin(states)
+        except Exception:  # what a network of foreign code is made of may not be copied
+            return None
+        for counts_from in dict.fromkeys((None, padding)):
+            varlen = cls(twin, counts_from)
+            if varlen._proved(states, FIRST):
+                for shapes in (LONG, SHORT):
+                    if varlen._proved(states, shapes):
+                        varlen.longest = max(n_tokens for _, n_tokens in shapes)
                         return varlen
-        except FAILURES:
-            pass
-        network.set_attn_implementation("sdpa")
         return None
 
     def takes(self, ids):
@@ -102,30 +114,67 @@ class Varlen:
             )
 
     @torch.inference_mode()
-    def _proved(self):
+    def _proved(self, states, shapes):
         """Whether all states have the bits that they have without company."""
-        states, layers = self._states, range(self._states.depth + 1)
-        # Numbers of tokens that are no multiples of anything, as texts have them.
-        ids = [
-            some_ids(states.network, n_rows, n_tokens)
-            for n_rows, n_tokens in ((1, self.longest), (2, 37), (1, 23), (3, 16))
-        ]
+        layers = range(states.depth + 1)
+        ids = self._probe(states.network, shapes)
         # One row more at the end of each pass, as `LoadedModel.has_odd_widths` asks for.
         longer = [torch.cat([part, part[-1:]]) for part in ids]
         try:
-            alone = [states(part, layers, torch.clone) for part in longer]
             together = self(
                 [*ids[:-1], longer[-1]],
                 layers,
                 lambda parts: [part.clone() for part in parts],
             )
-        except FAILURES:
+            return all(
+                torch.equal(alone[k][: len(part)], together[k][n][: len(part)])
+                for n, part in enumerate(ids)
+                for alone in [states(longer[n], layers, torch.clone)]
+                for k in layers
+            )
+        except Exception:  # foreign code may raise what it likes
             return False
-        return all(
-            torch.equal(one[k][: len(part)], found[: len(part)])
-            for k in layers
-            for part, one, found in zip(ids, alone, together[k], strict=True)
-        )
+
+    def _probe(self, network, shapes):
+        """Rows of different tokens, and in each one of those that networks look for."""
+        config = network.config.get_text_config()
+        known = [
+            getattr(config, f"{name}_token_id", None)
+            for name in ("pad", "mask", "bos", "eos", "cls", "sep", "unk")
+        ]
+        vocabulary = network.get_input_embeddings().weight.shape[0]
+        special = [
+            i
+            for i in known
+            if isinstance(i, int) and i < vocabulary and i != self.padding
+        ]
+        probe = [some_ids(network, n_rows, n_tokens) for n_rows, n_tokens in shapes]
+        for part in probe:
+            if self.padding is not None:
+                part[part == self.padding] += 1
+            for n, row in enumerate(part):
+                if special:
+                    row[5 + n] = special[n % len(special)]
+        return probe
+
+
+def _twin(states):
+    """The same network again, with the same weights, and an attention of its own."""
+    network = states.network
+    shared = [states, *network.parameters(), *network.buffers()]
+    for module in network.modules():
+        shared += getattr(vars(module).get("forward"), "args", ())  # packed weights
+    twin = copy.deepcopy(network, {id(one): one for one in shared})
+    layers = None
+    if states.layers is not None:
+        layers = find_layers(twin, states.depth)
+        for module in (twin.get_input_embeddings(), *layers):  # the hooks of `states`
+            module._forward_hooks.clear()
+            module._forward_pre_hooks.clear()
+    twin.set_attn_implementation(NAME)
+    return HiddenStates(
+        twin, layers, states.depth, last_is_output=states.last_is_output
+    )
 
 
 @contextmanager
@@ -144,18 +193,16 @@ def _by_length(tokens, shapes):
 
 
 def _attention(module, query, key, value, attention_mask, **options):
-    """The sdpa of transformers; in a sequence of several lengths, once for each."""
-    sdpa = AttentionInterface()["sdpa"]
-    shapes = getattr(_here, "shapes", None)
-    if shapes is None:
-        return sdpa(module, query, key, value, attention_mask, **options)
+    """The sdpa of transformers, once for each length; no row needs a mask."""
     if options.get("position_bias") is not None:
         raise ValueError("a bias of positions isn't known by length")
     # query, key, value: (1, heads, all tokens, width of a head)
     by_length = [
         [part.transpose(1, 2) for part in _by_length(one[0].transpose(0, 1), shapes)]
+        for shapes in [_here.shapes]
         for one in (query, key, value)
     ]  # (rows, heads, tokens, width of a head)
+    sdpa = AttentionInterface()["sdpa"]
     made = [
         sdpa(module, *parts, None, **options)[0].flatten(0, 1)
         for parts in zip(*by_length, strict=True)
@@ -163,12 +210,5 @@ def _attention(module, query, key, value, attention_mask, **options):
     return torch.cat(made)[None], None
 
 
-def _mask(*args, **options):
-    """The mask of transformers for sdpa; none in a sequence, where no row needs one."""
-    if getattr(_here, "shapes", None) is not None:
-        return None
-    return AttentionMaskInterface()["sdpa"](*args, **options)
-
-
+# Without a function for masks of that name, transformers makes none.
 AttentionInterface.register(NAME, _attention)
-AttentionMaskInterface.register(NAME, _mask)

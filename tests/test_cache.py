@@ -82,6 +82,19 @@ def test_nothing_is_made_before_the_first_put(tmp_path):
     assert not cache.path.exists()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
+def test_what_was_written_isnt_held_in_memory(cache):
+    def anonymous():
+        status = Path("/proc/self/status").read_text()
+        return 1024 * int(status.partition("RssAnon:")[2].split()[0])
+
+    put(cache, range(90_000, 92_000), dim=512)
+    before = anonymous()
+    for block in range(60):  # of 2 MB; SQLite's own page cache has 16 MB
+        put(cache, range(1000 * block, 1000 * block + 1000), dim=512)
+    assert anonymous() - before < 40e6
+
+
 def test_every_bit_comes_back(cache):
     odd = np.array([[np.nan, np.inf, -np.inf, -0.0, 1e-45, 3.4e38, 1 / 3, 0]], "f4")
     cache.put_many("s", keys_of([5]), {MEAN: odd})

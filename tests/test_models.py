@@ -74,6 +74,19 @@ def test_a_folder_is_read_again_only_when_a_file_has_changed(folder, monkeypatch
         read_model(folder)
 
 
+def test_weights_in_a_folder_that_only_the_index_names_are_watched(folder):
+    (folder / "parts").mkdir()
+    part = folder / "parts" / "a.safetensors"
+    shutil.move(folder / "model.safetensors", part)
+    index = {"weight_map": {"a": "parts/a.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    before = read_model(folder).weights_digest
+    content = bytearray(part.read_bytes())
+    content[-1] ^= 1
+    part.write_bytes(content)
+    assert read_model(folder).weights_digest != before
+
+
 def test_digests_name_contents_not_places(folder, bert):
     here, there = read_model(folder), read_model(bert)
     for digest in ("weights_digest", "config_digest", "tokenizer_digest"):

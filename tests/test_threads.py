@@ -124,15 +124,29 @@ def test_many_passes_use_all_threads_and_what_is_cancelled_never_runs():
     assert len(ran) < 20
 
 
-def test_an_item_is_let_go_when_its_pass_is_over():
+@pytest.mark.parametrize("n_later", [0, 30])
+def test_an_item_is_let_go_when_its_pass_is_over(n_later):
     class Item:
         pass
 
-    item = Item()
-    gone = weakref.ref(item)
-    list(in_parallel(lambda one: type(one), [item], 2))
-    del item
+    first = Item()
+    gone, seen = weakref.ref(first), []
+    items = [first]
+    del first
+
+    def draw():
+        yield items.pop()
+        for _ in range(n_later):
+            # The thread that had it may still be in the line that lets it go.
+            deadline = time.monotonic() + 0.5
+            while len(seen) > 8 and gone() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            seen.append(gone() is None)
+            yield Item()
+
+    list(in_parallel(type, draw(), 2))
     deadline = time.monotonic() + 5
     while gone() is not None and time.monotonic() < deadline:
         time.sleep(0.01)
     assert gone() is None
+    assert all(seen[9:])  # also while its thread goes on working
