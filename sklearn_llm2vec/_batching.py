@@ -76,7 +76,7 @@ def varlen_batches(lengths, token_budget, n_at_once):
     Examples
     --------
     >>> from sklearn_llm2vec._batching import varlen_batches
-    >>> [batch.tolist() for batch in varlen_batches([30, 50, 20, 60], 100, 2)]
+    >>> [batch.tolist() for batch in varlen_batches([30, 50, 20, 60], 120, 2)]
     [[3, 1], [0, 2]]
     """
     lengths = np.asarray(lengths, dtype=np.int64)
