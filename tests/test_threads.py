@@ -11,16 +11,21 @@ from sklearn_llm2vec import _threads
 from sklearn_llm2vec._threads import in_parallel, on_idle_threads
 
 
+def count_of_a_later_thread():
+    """The torch threads of a thread that the user starts now."""
+    counts = []
+    thread = threading.Thread(target=lambda: counts.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    return counts[0]
+
+
 def test_torch_threads_in_a_pass_and_afterwards():
     before = torch.get_num_threads()
     counts = list(in_parallel(lambda _: torch.get_num_threads(), range(20), 3))
     assert counts == [1] * 20
     assert torch.get_num_threads() == before
-    later = []
-    thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
-    thread.start()
-    thread.join()
-    assert later == [before]
+    assert count_of_a_later_thread() == before
 
 
 def test_parallel_results_come_in_order_and_errors_come_out():
@@ -72,11 +77,7 @@ def test_passes_get_the_idle_threads(n_threads, n_passes, want):
     before = torch.get_num_threads()
     assert openmp_counts(n_threads, n_passes) == [(want, 1)] * n_passes
     assert torch.get_num_threads() == before
-    later = []
-    thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
-    thread.start()
-    thread.join()
-    assert later == [before]
+    assert count_of_a_later_thread() == before
 
 
 def test_outside_of_passes_the_count_stays():
