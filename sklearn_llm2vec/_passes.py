@@ -152,8 +152,8 @@ class Passes:
         Parameters
         ----------
         n_tokens : int
-            Of such rows that wait. The first thousands go through alone: for a few texts
-            the proof would take longer than they do.
+            Of the rows that wait. The first thousands go through length by length: for a
+            few texts the proof would take longer than they do.
         """
         model = self._model
         if not self.on_cpu or self.pads or self._prepends:

@@ -41,8 +41,12 @@ class Crew:
         with self._lock:
             if self._idle:
                 worker = heapq.heappop(self._idle)
-                # In a list that it empties: the pool holds on to what it was given.
-                self._workers[worker].submit(self._run, worker, [task])
+                try:
+                    # In a list that it empties: the pool holds on to what it was given.
+                    self._workers[worker].submit(self._run, worker, [task])
+                except BaseException:  # Ctrl-C: the thread mustn't be lost for ever
+                    heapq.heappush(self._idle, worker)
+                    raise
             else:
                 self._waiting.append(task)
         return task[0]

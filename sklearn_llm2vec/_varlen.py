@@ -126,14 +126,16 @@ class Varlen:
                 layers,
                 lambda parts: [part.clone() for part in parts],
             )
-            return all(
-                torch.equal(alone[k][: len(part)], together[k][n][: len(part)])
-                for n, part in enumerate(ids)
-                for alone in [states(longer[n], layers, torch.clone)]
-                for k in layers
-            )
+            for n, part in enumerate(ids):
+                alone = states(longer[n], layers, torch.clone)
+                for k in layers:
+                    if not torch.equal(
+                        alone[k][: len(part)], together[k][n][: len(part)]
+                    ):
+                        return False
         except Exception:  # foreign code may raise what it likes
             return False
+        return True
 
     def _probe(self, network, shapes):
         """Rows of different tokens, and in each one of those that networks look for."""
@@ -143,11 +145,9 @@ class Varlen:
             for name in ("pad", "mask", "bos", "eos", "cls", "sep", "unk")
         ]
         vocabulary = network.get_input_embeddings().weight.shape[0]
-        special = [
-            i
-            for i in known
-            if isinstance(i, int) and i < vocabulary and i != self.padding
-        ]
+        # Some say -1 for none, others a list, and some an id that they have no room for.
+        known = [i for i in known if isinstance(i, int) and i != self.padding]
+        special = [i for i in known if 0 <= i < vocabulary]
         probe = [some_ids(network, n_rows, n_tokens) for n_rows, n_tokens in shapes]
         for part in probe:
             if self.padding is not None:
@@ -194,12 +194,10 @@ def _by_length(tokens, shapes):
 
 def _attention(module, query, key, value, attention_mask, **options):
     """The sdpa of transformers, once for each length; no row needs a mask."""
-    if options.get("position_bias") is not None:
-        raise ValueError("a bias of positions isn't known by length")
     # query, key, value: (1, heads, all tokens, width of a head)
+    shapes = _here.shapes
     by_length = [
         [part.transpose(1, 2) for part in _by_length(one[0].transpose(0, 1), shapes)]
-        for shapes in [_here.shapes]
         for one in (query, key, value)
     ]  # (rows, heads, tokens, width of a head)
     sdpa = AttentionInterface()["sdpa"]

@@ -100,6 +100,18 @@ def test_after_an_error_the_count_is_one_and_the_thread_idle():
     assert sorted(crew._idle) == [0, 1]
 
 
+def test_ctrl_c_on_the_way_to_a_thread_loses_none(monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    list(in_parallel(int, [1], 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(_threads._crew(1)._workers[0], "submit", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            list(in_parallel(int, [1], 1))
+    assert list(in_parallel(int, [1, 2], 1)) == [1, 2]
+
+
 def test_a_lone_pass_always_runs_in_the_same_thread():
     seen = {
         next(in_parallel(lambda _: threading.get_ident(), [0], 3)) for _ in range(50)

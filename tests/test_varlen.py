@@ -110,6 +110,19 @@ def test_every_state_has_the_bits_of_a_pass_alone(name):
 
 
 @pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("token", [-1, 5000, [3, 4]])
+def test_special_tokens_that_are_none_of_the_vocabulary_are_left_out(token):
+    config = t.LlamaConfig(**GROUPED)
+    config.pad_token_id = config.eos_token_id = None
+    states = states_of(config)
+    config = states.network.config
+    config.eos_token_id = token
+    if isinstance(token, int):
+        config.pad_token_id = token
+    assert Varlen.of(states).longest == 256
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("why", ALONE)
 def test_what_cant_be_run_like_this_isnt(why):
     assert Varlen.of(states_of(ALONE[why]())) is None
