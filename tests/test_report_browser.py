@@ -101,6 +101,8 @@ def open_page(browser, path, *, width=1280, scheme="light"):
         "mobile": width < 500,
     }
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    # A headless window has no focus of its own since Chromium 150.
+    browser.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.get(path.as_uri())
 
