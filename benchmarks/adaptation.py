@@ -390,23 +390,23 @@ def domain(args):
 
 def measured_stage(model, stage, checkpointing, n_texts, steps):
     """Tokens/s and peak memory of one stage, in a process of its own."""
-    from sklearn_llm2vec import _examples, _stages
+    from sklearn_llm2vec._adapt import batches, stages
 
     counted = []
-    collect = _examples.padded
+    collect = batches.padded
 
     def counting(rows, pad_id):
         counted.append(sum(len(row.ids) for row in rows))
         return collect(rows, pad_id)
 
-    _examples.padded = counting
+    batches.padded = counting
     texts = unlabelled_pool()[:n_texts]
     labels = [len(text) % 8 for text in texts]
     recipe = LLM2VecRecipe(
         stage, **{f"{stage}_steps": steps}, gradient_checkpointing=checkpointing
     )
     trained = []
-    train_stage = _stages.train_stage
+    train_stage = stages.train_stage
 
     def timing(*args, **kwargs):
         before = time.perf_counter()
@@ -414,7 +414,7 @@ def measured_stage(model, stage, checkpointing, n_texts, steps):
         trained.append(time.perf_counter() - before)
         return done
 
-    _stages.train_stage = timing
+    stages.train_stage = timing
     with harness.new_folder():
         transformer = LLMEmbeddingTransformer(
             model, adapt=recipe, cache=None, verbose=False, max_length=128
@@ -432,8 +432,8 @@ def plain_passes(transformer, stage, texts, labels, steps):
     """Seconds of the same batches through the same network by a loop of four lines."""
     import torch
 
-    from sklearn_llm2vec import _stages, _training
-    from sklearn_llm2vec._training_texts import read_training_texts
+    from sklearn_llm2vec._adapt import stages, trainer
+    from sklearn_llm2vec._adapt.texts import read_training_texts
 
     recipe = transformer.adapt
     transformer.adapt = None
@@ -449,14 +449,14 @@ def plain_passes(transformer, stage, texts, labels, steps):
         pooling="mean",
         seed=0,
     )
-    network, head, tokenizer = _stages.load_for_training(plan, source, ())
+    network, head, tokenizer = stages.load_for_training(plan, source, ())
     n_layers = source.model.n_layers
-    wrapped = _training.add_lora(network, plan, n_layers).train()
+    wrapped = trainer.add_lora(network, plan, n_layers).train()
     if plan.gradient_checkpointing:
-        _training.checkpoint_activations(wrapped)
-    material = _stages.Material(plan, data, source, wrapped, tokenizer)
-    batches = _stages.batches_of(material)(plan.batch_size, steps)
-    loss_of = _training.make_loss(plan, n_layers, head)
+        trainer.checkpoint_activations(wrapped)
+    material = stages.Material(plan, data, source, wrapped, tokenizer)
+    batches = stages.batches_of(material)(plan.batch_size, steps)
+    loss_of = trainer.make_loss(plan, n_layers, head)
     optimizer = torch.optim.AdamW(
         [p for p in wrapped.parameters() if p.requires_grad], lr=1e-5
     )

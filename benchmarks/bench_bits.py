@@ -15,10 +15,11 @@ import harness
 import numpy as np
 import torch
 
-from sklearn_llm2vec import LLMEmbeddingTransformer, _models
-from sklearn_llm2vec._encoder import Encoder
-from sklearn_llm2vec._folders import read_model
-from sklearn_llm2vec._vectors import ALL_POOLINGS
+from sklearn_llm2vec import LLMEmbeddingTransformer
+from sklearn_llm2vec._encode.encoder import Encoder
+from sklearn_llm2vec._estimator.vectors import ALL_POOLINGS
+from sklearn_llm2vec._model import loading
+from sklearn_llm2vec._model.folders import read_model
 
 
 def real_texts(n_texts, n_words_of):
@@ -71,7 +72,7 @@ def check_model(name, folder, texts, root, special, n_alone):
     rows = []
 
     def load(depth, batch_tokens="auto"):
-        loaded = _models.load_model(model, depth=depth, dtype="float32", device="cpu")
+        loaded = loading.load_model(model, depth=depth, dtype="float32", device="cpu")
         return Encoder(
             loaded, special_tokens=special, max_length=512, batch_tokens=batch_tokens
         )
@@ -105,10 +106,10 @@ def check_model(name, folder, texts, root, special, n_alone):
     for depth in sorted({0, 1, whole // 2, whole - 1}):
         cells = encode(load(whole), texts, [depth], ALL_POOLINGS)
         note(f"stopped after layer {depth}, whole model loaded", cells)
-        _models.forget_models()
+        loading.forget_models()
         cells = encode(load(depth), texts, [depth], ALL_POOLINGS)
         note(f"stopped after layer {depth}, only these loaded", cells)
-    _models.forget_models()
+    loading.forget_models()
 
     # Through the estimator: no cache, a cold and a warm one, every keep.
     base = {
@@ -142,7 +143,7 @@ def check_model(name, folder, texts, root, special, n_alone):
 def main():
     args = harness.read_sizes(__doc__, texts=(300, 40), alone=(300, 10))
     with harness.new_folder() as root:
-        tokenizer = _models.load_tokenizer(harness.minilm())
+        tokenizer = loading.load_tokenizer(harness.minilm())
         texts = real_texts(
             args.texts, lambda text: len(tokenizer(text, verbose=False)["input_ids"])
         )

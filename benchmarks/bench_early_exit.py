@@ -13,9 +13,9 @@ import time
 import harness
 import numpy as np
 
-from sklearn_llm2vec import _models
-from sklearn_llm2vec._encoder import Encoder
-from sklearn_llm2vec._folders import read_model
+from sklearn_llm2vec._encode.encoder import Encoder
+from sklearn_llm2vec._model import loading
+from sklearn_llm2vec._model.folders import read_model
 
 
 def main():
@@ -41,8 +41,8 @@ def main():
         model = read_model(folder)
         encoders, weights = {}, {}
         for depth in depths:
-            _models.forget_models()  # else a deeper copy would serve
-            loaded = _models.load_model(
+            loading.forget_models()  # else a deeper copy would serve
+            loaded = loading.load_model(
                 model, depth=depth, dtype="float32", device="cpu"
             )
             embeddings = loaded.states.network.get_input_embeddings().weight

@@ -35,9 +35,9 @@ class CountLoads(TransformerMixin, BaseEstimator):
         self.file = file
 
     def fit(self, X, y=None):
-        from sklearn_llm2vec import _models
+        from sklearn_llm2vec._model import loading
 
-        load_network = getattr(_models.load_network, "original", _models.load_network)
+        load_network = getattr(loading.load_network, "original", loading.load_network)
 
         def counting(*args, **kwargs):
             with open(self.file, "a", encoding="utf-8") as file:
@@ -45,7 +45,7 @@ class CountLoads(TransformerMixin, BaseEstimator):
             return load_network(*args, **kwargs)
 
         counting.original = load_network
-        _models.load_network = counting
+        loading.load_network = counting
         return self
 
     def transform(self, X):

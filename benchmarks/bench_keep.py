@@ -17,7 +17,7 @@ import time
 import harness
 import numpy as np
 
-from sklearn_llm2vec._vectors import ALL_POOLINGS
+from sklearn_llm2vec._estimator.vectors import ALL_POOLINGS
 
 ALL_LAYERS = range(7)
 
@@ -44,8 +44,8 @@ def one_transform(texts, folder, keep):
 
 
 def load_encoder():
-    from sklearn_llm2vec._encoder import Encoder
-    from sklearn_llm2vec._models import load_model
+    from sklearn_llm2vec._encode.encoder import Encoder
+    from sklearn_llm2vec._model.loading import load_model
 
     model = load_model(harness.minilm(), depth=6, dtype="float32", device="cpu")
     return Encoder(model, special_tokens=True, max_length=256)

@@ -45,7 +45,7 @@ class StubEncoder:
     ran_out = None
 
     def encode(self, texts, layers, poolings):
-        from sklearn_llm2vec._encoder import BLOCK_ROWS, Block
+        from sklearn_llm2vec._encode.encoder import BLOCK_ROWS, Block
 
         for start in range(0, len(texts), BLOCK_ROWS):
             part = texts[start : start + BLOCK_ROWS]
@@ -57,9 +57,10 @@ class StubEncoder:
 
 def one_size(n_texts, root):
     """In a process of its own: time and memory of a cold and a warm transform."""
-    from sklearn_llm2vec import LLMEmbeddingTransformer, _vectors
+    from sklearn_llm2vec import LLMEmbeddingTransformer
+    from sklearn_llm2vec._estimator import vectors
 
-    _vectors.load_encoder = lambda source, depth: StubEncoder()
+    vectors.load_encoder = lambda source, depth: StubEncoder()
     transformer = LLMEmbeddingTransformer(
         Path(root, "llama"),
         cache=Path(root, f"cache-{n_texts}"),

@@ -23,7 +23,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import Pipeline
 
 from sklearn_llm2vec import LLMEmbeddingTransformer, layer_pooling_grid
-from sklearn_llm2vec._vectors import ALL_POOLINGS
+from sklearn_llm2vec._estimator.vectors import ALL_POOLINGS
 
 counts = {"texts": 0, "loads": 0, "head": 0.0}
 
@@ -120,14 +120,15 @@ def count_calls(owner, method, name, amount):
 
 def contestants(folder, cache, n_layers, poolings):
     """Name -> (pipeline, grid), each with as many candidates."""
-    from sklearn_llm2vec import _encoder, _models
+    from sklearn_llm2vec._encode import encoder
+    from sklearn_llm2vec._model import loading
 
     head = TimedHead(alpha=0.1)
     layers = list(range(n_layers + 1))
     strengths = list(np.logspace(-3, 1, len(layers) * len(poolings)))
 
-    count_calls(_models, "load_network", "loads", lambda *args: 1)
-    count_calls(_encoder.Encoder, "encode", "texts", lambda self, texts, *_: len(texts))
+    count_calls(loading, "load_network", "loads", lambda *args: 1)
+    count_calls(encoder.Encoder, "encode", "texts", lambda self, texts, *_: len(texts))
     encoder = LLMEmbeddingTransformer(harness.MINILM, cache=cache, verbose=False)
     ours = Pipeline([("encoder", encoder), ("head", head)])
     yield "sklearn-llm2vec", ours, layer_pooling_grid(ours, poolings=poolings)

@@ -13,10 +13,10 @@ import time
 import harness
 import numpy as np
 
-from sklearn_llm2vec._encoder import Encoder
-from sklearn_llm2vec._folders import read_model
-from sklearn_llm2vec._models import load_model
-from sklearn_llm2vec._templates import PRESETS
+from sklearn_llm2vec._encode.encoder import Encoder
+from sklearn_llm2vec._model.folders import read_model
+from sklearn_llm2vec._model.loading import load_model
+from sklearn_llm2vec._text.templates import PRESETS
 
 
 def make_model(folder, n_layers, tokenizer_of):

@@ -45,7 +45,7 @@ def transformer_with(folder):
 def fill(folder, n_rows):
     """Put random vectors for `n_rows` texts into the cache."""
     from sklearn_llm2vec import EmbeddingCache
-    from sklearn_llm2vec._spec import text_keys
+    from sklearn_llm2vec._model.spec import text_keys
 
     transformer = transformer_with(folder).fit(["a"])
     texts, vectors = texts_and_vectors(n_rows, transformer.embedding_dim_)

@@ -83,7 +83,7 @@ def minilm(cache=None):
     call it within `new_folder`.
     """
     from sklearn_llm2vec import ModelNotFoundError
-    from sklearn_llm2vec._folders import read_model
+    from sklearn_llm2vec._model.folders import read_model
 
     try:
         return read_model(MINILM, memo_directory=cache)

@@ -57,7 +57,7 @@ def matmul_rate(seconds=1.0):
     """
     import torch
 
-    from sklearn_llm2vec._threads import in_parallel
+    from sklearn_llm2vec._network.threads import in_parallel
 
     n_threads = torch.get_num_threads()
     a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)

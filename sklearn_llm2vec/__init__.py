@@ -10,16 +10,16 @@ from importlib import import_module
 __version__ = "0.1.0.dev0"
 
 _HOMES = {
-    "AdaptationDisplay": "_adaptation_display",
-    "EmbeddingCache": "_cache",
-    "LLM2VecRecipe": "_recipe",
-    "LLMEmbeddingTransformer": "_transformer",
-    "LayerPoolingDisplay": "_display",
-    "LayerPoolingReport": "_report",
-    "ModelNotFoundError": "_folders",
-    "UnembeddingFilter": "_unembedding",
-    "layer_pooling_grid": "_search",
-    "transform_to_npy": "_npy",
+    "AdaptationDisplay": "_adapt.display",
+    "EmbeddingCache": "_cache.store",
+    "LLM2VecRecipe": "_adapt.recipe",
+    "LLMEmbeddingTransformer": "_estimator.transformer",
+    "LayerPoolingDisplay": "_search.display",
+    "LayerPoolingReport": "_report.report",
+    "ModelNotFoundError": "_model.folders",
+    "UnembeddingFilter": "_estimator.unembedding",
+    "layer_pooling_grid": "_search.grid",
+    "transform_to_npy": "_estimator.npy",
 }
 
 _MODULES = ("distributed", "evaluation")

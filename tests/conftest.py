@@ -168,3 +168,14 @@ def run(capsys, tmp_path, monkeypatch):
         return code, *capsys.readouterr()
 
     return run_command
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Tiny products on several threads wait for each other most of the time."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sklearn_llm2vec._examples import (
+from sklearn_llm2vec._adapt.batches import (
     ClassBatches,
     MaskedBatches,
     PairBatches,
@@ -11,7 +11,7 @@ from sklearn_llm2vec._examples import (
     hide_tokens,
     nearest,
 )
-from sklearn_llm2vec._tokens import Row
+from sklearn_llm2vec._text.tokens import Row
 
 
 def rows_of(lengths):

@@ -11,134 +11,85 @@ import pytest
 import sklearn_llm2vec
 
 PACKAGE = Path(sklearn_llm2vec.__file__).parent
+PREFIX = "sklearn_llm2vec."
 
-# From the bottom up: a file imports only from those before it, inside functions too.
-ORDER = [
-    "_memory",
-    "_pooling",
-    "_blocks",
-    "_losses",
-    "_recipe",
-    "_rowwise",
-    "_modules",
-    "_templates",
-    "_windows",
-    "_batching",
-    "_tokens",
-    "_examples",
-    "_threads",
-    "_packing",
-    "_memo",
-    "_handover",
-    "_inputs",
-    "_rows",
-    "_whole_files",
-    "_npy",
-    "_cache_place",
-    "_database",
-    "_cache_blocks",
+# From the bottom up: a folder imports from itself and from those before it, inside
+# functions too.
+FOLDERS = [
+    "_common",
+    "_text",
     "_cache",
-    "_spec",
-    "_layers",
-    "_heads",
-    "_prefix",
-    "_varlen",
-    "_prepending",
-    "_attention",
-    "_folders",
-    "_training",
-    "_adapters",
-    "_adapter_store",
-    "_models",
-    "_stages",
-    "_training_texts",
-    "adapt",
-    "_passes",
-    "_encoder",
-    "endpoint",
-    "_vectors",
-    "_parameters",
-    "_transformer",
+    "_network",
+    "_model",
+    "_encode",
+    "_adapt",
+    "_estimator",
     "_search",
-    "_score_tables",
-    "_display",
-    "_estimator_code",
-    "_report_facts",
-    "_report_colors",
-    "_report_charts",
-    "_report_page",
     "_report",
-    "_adaptation_display",
-    "_unembedding",
-    "_tables",
-    "_parquet",
-    "distributed",
-    "_features",
-    "_ranking",
-    "_relevance",
-    "_bm25",
-    "_mteb",
     "evaluation",
-    "_console",
-    "_argument_types",
-    "_model_arguments",
-    "_table_files",
-    "_text_columns",
-    "_feature_files",
-    "_pictures",
-    "_saved_pipelines",
-    "_command_embed",
-    "_command_search",
-    "_command_adapt",
-    "_command_evaluate",
-    "_command_cache",
-    "_arguments",
+    "distributed",
     "cli",
-    "__main__",
 ]
 
 
-def siblings(path):
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            if node.module == "sklearn_llm2vec":
-                yield from (alias.name for alias in node.names)
-            elif node.module.startswith("sklearn_llm2vec."):
-                yield node.module.split(".")[1]
+def folders_imported(path):
+    """The folders of the package that a file imports from, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "sklearn_llm2vec":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules = [node.module]
+            yield from (m.split(".")[1] for m in modules if m.startswith(PREFIX))
         elif isinstance(node, ast.Import):
-            for alias in node.names:
-                if alias.name.startswith("sklearn_llm2vec."):
-                    yield alias.name.split(".")[1]
+            modules = [alias.name for alias in node.names]
+            yield from (m.split(".")[1] for m in modules if m.startswith(PREFIX))
 
 
-@pytest.mark.parametrize("name", ORDER)
-def test_imports_go_one_way(name):
-    before = ORDER[: ORDER.index(name)]
-    assert set(siblings(PACKAGE / f"{name}.py")) <= set(before)
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_folders_import_one_way(folder):
+    allowed = set(FOLDERS[: FOLDERS.index(folder) + 1])
+    for path in (PACKAGE / folder).glob("*.py"):
+        above = set(folders_imported(path)) & set(FOLDERS) - allowed
+        assert not above, f"{path.name} imports from {above}"
 
 
-def test_every_file_is_in_the_order():
-    files = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
-    assert files == set(ORDER)
+def test_every_file_is_in_a_folder_of_the_order():
+    inside = {path.relative_to(PACKAGE).parts[0] for path in PACKAGE.glob("*/*.py")}
+    assert inside == set(FOLDERS)
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", "__main__"}
 
 
-@pytest.mark.parametrize(
-    "leaf",
-    ["_pooling", "_batching", "_inputs", "_cache_place", "_database", "_cache_blocks"],
-)
-def test_leaves_import_no_sibling(leaf):
-    assert not set(siblings(PACKAGE / f"{leaf}.py"))
+def test_the_cache_knows_no_models_and_the_encoder_no_cache():
+    for folder, others in (
+        ("_cache", {"_common"}),
+        ("_encode", set(FOLDERS) - {"_cache"}),
+    ):
+        for path in (PACKAGE / folder).glob("*.py"):
+            assert set(folders_imported(path)) & set(FOLDERS) <= {folder, *others}
 
 
-def test_the_cache_knows_its_own_parts_only():
-    parts = {"_cache_place", "_database", "_cache_blocks"}
-    assert set(siblings(PACKAGE / "_cache.py")) == parts
+def test_files_import_no_cycle():
+    """Inside a folder as well: each file can be placed after those it imports."""
+    left = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path
+        for path in PACKAGE.rglob("*.py")
+        if path.name not in ("__init__.py", "__main__.py")
+    }
+    imported = {name: set(modules_imported(path)) for name, path in left.items()}
+    while left:
+        free = [name for name in left if not imported[name] & set(left)]
+        assert free, f"a cycle among {sorted(left)}"
+        for name in free:
+            del left[name]
 
 
-def test_the_cache_and_the_encoder_dont_know_each_other():
-    assert "_encoder" not in siblings(PACKAGE / "_cache.py")
-    assert "_cache" not in siblings(PACKAGE / "_encoder.py")
+def modules_imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
 
 
 def test_all_names_are_there():

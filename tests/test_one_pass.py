@@ -14,13 +14,9 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from sklearn_llm2vec import (
-    EmbeddingCache,
-    LLMEmbeddingTransformer,
-    _handover,
-    layer_pooling_grid,
-)
-from sklearn_llm2vec._vectors import ALL_POOLINGS
+from sklearn_llm2vec import EmbeddingCache, LLMEmbeddingTransformer, layer_pooling_grid
+from sklearn_llm2vec._estimator.vectors import ALL_POOLINGS
+from sklearn_llm2vec._model import handover
 
 N_TEXTS = 60
 
@@ -86,16 +82,16 @@ def test_two_models_side_by_side(llama, bert, cache, table):
 
 def count_loads(path):
     """Make each load of a model leave a line in a file."""
-    from sklearn_llm2vec import _models
+    from sklearn_llm2vec._model import loading
 
-    load = _models.load_network
+    load = loading.load_network
 
     def counting(*args):
         with open(path, "a") as file:
             file.write(f"{os.getpid()}\n")
         return load(*args)
 
-    _models.load_network = counting
+    loading.load_network = counting
 
 
 def transform_part(model, cache, texts, log, barrier):
@@ -137,7 +133,7 @@ def offer_and_sleep(directory, ready):
         time.sleep(60)
         yield 0
 
-    _handover.offer(directory, "name", encode)
+    handover.offer(directory, "name", encode)
     ready.set()
     time.sleep(60)
 
@@ -149,17 +145,17 @@ def test_work_comes_back_from_a_process_that_dies(tmp_path):
     worker.start()
     assert ready.wait(60)
     ready.clear()
-    assert _handover.is_offered(tmp_path, "name")
+    assert handover.is_offered(tmp_path, "name")
 
     def kill(done):
         os.kill(worker.pid, signal.SIGKILL)
 
     work = {"texts": ["a"], "layers": [1], "poolings": ["mean"]}
-    assert _handover.hand_over(tmp_path, "name", **work, progress=kill) is None
+    assert handover.hand_over(tmp_path, "name", **work, progress=kill) is None
     worker.join()
     # It is gone and can't take its offer back: whoever comes next isn't misled.
-    assert _handover.hand_over(tmp_path, "name", **work) is None
-    assert not _handover.is_offered(tmp_path, "name")
+    assert handover.hand_over(tmp_path, "name", **work) is None
+    assert not handover.is_offered(tmp_path, "name")
 
 
 def offer_counting(directory, ready):
@@ -168,7 +164,7 @@ def offer_counting(directory, ready):
             raise ValueError("no such layer")
         yield from (1 for _ in texts)
 
-    _handover.offer(directory, "name", encode)
+    handover.offer(directory, "name", encode)
     ready.set()
     time.sleep(60)
 
@@ -181,10 +177,10 @@ def test_handing_over(tmp_path):
     assert ready.wait(60)
     seen = []
     work = {"texts": ["a", "שלום"], "poolings": ["mean"]}
-    n = _handover.hand_over(tmp_path, "name", layers=[1], **work, progress=seen.append)
+    n = handover.hand_over(tmp_path, "name", layers=[1], **work, progress=seen.append)
     assert (n, seen) == (2, [0, 1, 2])
-    assert _handover.hand_over(tmp_path, "name", layers=[9], **work) is None
-    assert _handover.hand_over(tmp_path, "other", layers=[1], **work) is None
+    assert handover.hand_over(tmp_path, "name", layers=[9], **work) is None
+    assert handover.hand_over(tmp_path, "other", layers=[1], **work) is None
     (offer,) = tmp_path.glob("model-*.json")
     assert offer.stat().st_mode & 0o077 == 0
     worker.terminate()

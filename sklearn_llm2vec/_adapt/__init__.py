@@ -1,0 +1,1 @@
+"""LLM2Vec training: MNTP, SimCSE and supervised contrastive learning."""

@@ -1,0 +1,163 @@
+"""Adaptation: the stages of a recipe, one after the other, each trained once.
+
+``adapt`` names each stage by all that its adapter depends on and asks the store first; a
+stage that isn't there is trained on the result of those before it. This file knows the
+order, the names and the store; how a stage is trained is known by ``_stages``.
+"""
+
+import hashlib
+import json
+from dataclasses import replace
+
+from sklearn_llm2vec._adapt.recipe import LLM2VecRecipe
+
+__all__ = ["LLM2VecRecipe", "adapt"]
+
+# Raised when the same recipe gives another adapter than before.
+ADAPTATION_VERSION = 1
+
+
+def adapt(data, recipe, source, *, pooling, seed, store, verbose):
+    """Train what a recipe says, or take it from the store.
+
+    Parameters
+    ----------
+    data : TrainingTexts
+    recipe : LLM2VecRecipe
+    source : Source
+        The model before the adaptation, and how `transform` will make texts into rows.
+    pooling : str
+        As in `transform`.
+    seed : int
+        Where the recipe has none.
+    store : AdapterStore
+    verbose : "auto" or bool
+
+    Returns
+    -------
+    adapters : tuple of TrainedAdapter
+        In the order in which they are merged.
+    history : dict of str to list
+        ``stage``, ``step``, ``loss`` and ``learning_rate`` of all steps.
+
+    Raises
+    ------
+    ValueError
+        When there are too few texts, or the model can't be adapted this way.
+    ImportError
+        Without peft and accelerate.
+    """
+    stages = [
+        recipe.stage(
+            name,
+            n_texts=len(data.of(name)),
+            n_layers=source.model.n_layers,
+            width=source.model.hidden_size,
+            pooling=pooling,
+            seed=seed,
+        )
+        for name in recipe.names()
+    ]
+    check_enough(data, stages)
+    check_model(source, stages)
+    check_packages()
+    adapters, history, before = (), [], ""
+    for stage in stages:
+        key = stage_key(stage, data, source, before)
+        found = store.get(key)
+        if found is None:
+            with store.training(key) as folder:
+                found = store.get(key)  # another process may have been faster
+                if found is None:
+                    found = train(stage, data, source, adapters, folder, verbose)
+                    store.put(key, *found)
+        adapter, steps = found
+        adapters, before = (*adapters, adapter), key
+        history += [{"stage": stage.name, **step} for step in steps]
+    columns = ("stage", "step", "loss", "learning_rate")
+    return adapters, {name: [entry[name] for entry in history] for name in columns}
+
+
+def check_enough(data, stages):
+    """Refuse too few texts before anything is loaded."""
+    for stage in stages:
+        texts = data.of(stage.name)
+        joined = (text if isinstance(text, str) else "".join(text) for text in texts)
+        n_filled = sum(bool(text.strip()) for text in joined)
+        if not n_filled:
+            raise ValueError(
+                f"Adapting a model needs texts. Got {len(texts)} distinct ones, all of "
+                "them empty."
+            )
+        if n_filled < 2 * stage.batch_size:
+            raise ValueError(
+                f"The stage {stage.name!r} of LLM2VecRecipe needs at least two batches, "
+                f"{2 * stage.batch_size} distinct texts. Got {n_filled}: give more "
+                f"texts, or a smaller '{stage.name}_batch_size'."
+            )
+
+
+def check_model(source, stages):
+    """Refuse what this model, or its other parameters, can't be adapted with."""
+    spec, model = source.spec, source.model
+    names = [stage.name for stage in stages]
+    if spec.token_prepending is not None:
+        raise ValueError(
+            "The 'token_prepending' parameter of LLMEmbeddingTransformer must be None "
+            f"with 'adapt'. Got {spec.token_prepending!r} instead."
+        )
+    if "mntp" in names and spec.attention == "causal":
+        raise ValueError(
+            "The 'attention' parameter of LLMEmbeddingTransformer must be 'auto' or "
+            "'bidirectional' with MNTP, which teaches tokens to see those behind them. "
+            "Got 'causal' instead: choose adapt='simcse' to stay causal."
+        )
+    if "mntp" in names and model.is_encoder_decoder:
+        raise ValueError(
+            "The 'adapt' parameter of LLMEmbeddingTransformer must be 'simcse' or "
+            f"'supervised' for {model.name!r}, an encoder-decoder. Got 'mntp' instead."
+        )
+    if source.device.startswith("cuda:") and source.device != "cuda:0":
+        raise ValueError(
+            "The 'device' parameter of LLMEmbeddingTransformer must be 'cuda' or "
+            f"'cuda:0' with 'adapt'. Got {source.device!r} instead: name the GPU in the "
+            "environment variable CUDA_VISIBLE_DEVICES."
+        )
+
+
+def check_packages():
+    """Raise with the pip line when peft or accelerate is absent."""
+    from importlib.util import find_spec
+
+    absent = [name for name in ("peft", "accelerate") if find_spec(name) is None]
+    if absent:
+        raise ImportError(
+            "The 'adapt' parameter of LLMEmbeddingTransformer needs "
+            f"{' and '.join(absent)}: pip install 'sklearn-llm2vec[adapt]'"
+        )
+
+
+def stage_key(stage, data, source, before):
+    """The name of a stage's adapter: all that it depends on."""
+    # Of the lengths only what is left of a text in training matters.
+    space = replace(
+        source.spec,
+        max_length=min(stage.max_length, source.spec.max_length),
+        long_texts="truncate",
+        chunk_overlap=0,
+    )
+    about = {
+        "version": ADAPTATION_VERSION,
+        "space": space.fingerprint,
+        "stage": stage.digest,
+        "before": before,
+        "texts": data.digest(stage.name),
+    }
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def train(stage, data, source, adapters, folder, verbose):
+    """Train one stage; torch is imported here and not before."""
+    from sklearn_llm2vec._adapt.stages import train_on_model
+
+    return train_on_model(stage, data, source, adapters, folder, verbose)

@@ -1,0 +1,452 @@
+"""``LLM2VecRecipe``: what ``adapt`` trains, and how.
+
+Parameters only, and what they mean for a number of texts and a model's width. This file
+doesn't know torch, texts or models, so that a grid over recipes costs no import.
+"""
+
+import hashlib
+import json
+import numbers
+from dataclasses import asdict, dataclass
+
+from sklearn.base import BaseEstimator
+
+__all__ = ["CHAINS", "STAGES", "LLM2VecRecipe", "Stage", "resolve_recipe"]
+
+STAGES = ("mntp", "simcse", "supervised")
+# What `adapt` and `stages` may be: the contrastive stage comes after MNTP.
+CHAINS = ("mntp", "simcse", "supervised", "mntp+simcse", "mntp+supervised")
+
+# LLM2Vec's batches, learning rates (of 7B models, 4,096 features wide) and warm-up, and
+# the number of steps after which it stopped (arXiv 2404.05961, 2.2 and appendix D).
+PAPER = {
+    "mntp": {"batch_size": 32, "learning_rate": 5e-5, "warmup": 0.0},
+    "simcse": {"batch_size": 128, "learning_rate": 3e-5, "warmup": 0.0},
+    "supervised": {"batch_size": 512, "learning_rate": 2e-4, "warmup": 0.3},
+}
+PAPER_STEPS = 1000
+PAPER_WIDTH = 4096
+# Narrow models reach it; above it, training became unstable.
+HIGHEST_RATE = 1e-3
+# Most passes over the texts where "auto" steps would be more; measured on small models.
+PASSES = {"mntp": 10, "simcse": 5, "supervised": 10}
+# The largest batch that "auto" takes: beyond it small models only became slower.
+LARGEST_BATCH = 128
+
+
+class LLM2VecRecipe(BaseEstimator):
+    """How `LLMEmbeddingTransformer.fit` adapts a model: the parameters of LLM2Vec.
+
+    Give it as `adapt`. Its parameters are the transformer's too: a grid may search
+    ``adapt__mntp_steps``. Each stage trains LoRA adapters on the result of the stage
+    before.
+
+    Parameters
+    ----------
+    stages : str, default="mntp+simcse"
+        "mntp" (masked next token prediction), "simcse" (unsupervised contrastive
+        learning), "supervised" (contrastive learning from `y` or from pairs), or MNTP
+        and one of the others, "mntp+simcse" or "mntp+supervised".
+    mntp_steps, simcse_steps, supervised_steps : int or "auto", default="auto"
+        Optimiser steps. "auto" is LLM2Vec's 1,000, but at most 10 passes over the texts
+        for MNTP, 5 for SimCSE and 10 with labels.
+    mntp_batch_size, simcse_batch_size, supervised_batch_size : int or "auto", \
+default="auto"
+        Texts in a step. "auto" is LLM2Vec's 32, 128 and 512, but at most 128 and a
+        quarter of the texts, as a power of two.
+    mntp_learning_rate, simcse_learning_rate, supervised_learning_rate : float or \
+"auto", default="auto"
+        Highest learning rate; it falls linearly to 0. "auto" is LLM2Vec's 5e-5, 3e-5
+        and 2e-4 for models 4,096 features wide, and for others in inverse proportion, up
+        to 1e-3.
+    mntp_warmup, simcse_warmup, supervised_warmup : int, float or "auto", default="auto"
+        Steps, or share of the steps, in which the learning rate rises. "auto" is
+        LLM2Vec's: none, none and 0.3.
+    mask_probability : float, default=0.2
+        Share of the tokens that MNTP hides.
+    mask_strategy : {"bert", "all"}, default="bert"
+        "bert" hides 80 % of these behind the mask token, puts another token in the
+        place of 10 % and leaves 10 %; "all" hides all.
+    mask_token : str, default="auto"
+        "auto" is the tokenizer's own, else "_".
+    temperature : float, default=0.05
+        Cosines are divided by it in both contrastive losses.
+    dropout : float or "auto", default="auto"
+        Of the attention while SimCSE makes its two views. "auto" is 0.3 for causal
+        decoders and what the model was trained with for encoders.
+    lora_rank : int, default=16
+        Columns of the two matrices whose product is added to a layer's weights.
+    lora_alpha : int, default=32
+        That product is scaled by ``lora_alpha / lora_rank``.
+    lora_dropout : float, default=0.05
+        Share of an adapter's inputs that are hidden in training.
+    lora_targets : sequence of str or "auto", default="auto"
+        Names of the linear layers that get an adapter; "auto" is all in the layers.
+    layer : int, default=-1
+        Hidden state that the contrastive stages train, as transformers numbers them. The
+        last, so that one training serves a search over layers; give the layer that you
+        will use to train that one.
+    max_length : int, default=128
+        Tokens of a text in training; what comes after is cut.
+    hard_negatives : int, default=0
+        For each text of a "supervised" batch so many texts of other classes that are
+        nearest to it before training; with pairs, positives of others. A column
+        "negative" is used in any case.
+    gradient_checkpointing : bool, default=False
+        Less memory for about a third more time.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Of the arithmetic in training; "auto" is the transformer's `dtype`.
+    seed : int or None, default=None
+        None takes the transformer's `random_state` where that is an int, else 0.
+
+    Notes
+    -----
+    Masked token i is predicted from the state at i - 1 (LLM2Vec, section 2.1), of an
+    encoder with its masked-language-model head from the state at i. Both contrastive
+    losses are cross-entropies over a batch: SimCSE's positive is the same text under
+    another dropout (arXiv 2104.08821), a class's positives are all its other members in
+    the batch (supervised contrastive learning, arXiv 2004.11362, eq. 2).
+
+    The scaling of "auto" with the number of texts and with the width is ours.
+
+    The same recipe, texts and seed give the same adapter on the same machine with the
+    same number of threads.
+
+    References
+    ----------
+    .. [1] BehnamGhader et al., "LLM2Vec: Large Language Models Are Secretly Powerful
+       Text Encoders", COLM 2024, arXiv 2404.05961.
+
+    Examples
+    --------
+    >>> from sklearn_llm2vec import LLM2VecRecipe, LLMEmbeddingTransformer
+    >>> recipe = LLM2VecRecipe("simcse", simcse_steps=100)
+    >>> transformer = LLMEmbeddingTransformer(adapt=recipe)
+    >>> transformer.get_params()["adapt__simcse_steps"]
+    100
+    """
+
+    def __init__(
+        self,
+        stages="mntp+simcse",
+        *,
+        mntp_steps="auto",
+        mntp_batch_size="auto",
+        mntp_learning_rate="auto",
+        mntp_warmup="auto",
+        simcse_steps="auto",
+        simcse_batch_size="auto",
+        simcse_learning_rate="auto",
+        simcse_warmup="auto",
+        supervised_steps="auto",
+        supervised_batch_size="auto",
+        supervised_learning_rate="auto",
+        supervised_warmup="auto",
+        mask_probability=0.2,
+        mask_strategy="bert",
+        mask_token="auto",
+        temperature=0.05,
+        dropout="auto",
+        lora_rank=16,
+        lora_alpha=32,
+        lora_dropout=0.05,
+        lora_targets="auto",
+        layer=-1,
+        max_length=128,
+        hard_negatives=0,
+        gradient_checkpointing=False,
+        precision="auto",
+        seed=None,
+    ):
+        self.stages = stages
+        self.mntp_steps = mntp_steps
+        self.mntp_batch_size = mntp_batch_size
+        self.mntp_learning_rate = mntp_learning_rate
+        self.mntp_warmup = mntp_warmup
+        self.simcse_steps = simcse_steps
+        self.simcse_batch_size = simcse_batch_size
+        self.simcse_learning_rate = simcse_learning_rate
+        self.simcse_warmup = simcse_warmup
+        self.supervised_steps = supervised_steps
+        self.supervised_batch_size = supervised_batch_size
+        self.supervised_learning_rate = supervised_learning_rate
+        self.supervised_warmup = supervised_warmup
+        self.mask_probability = mask_probability
+        self.mask_strategy = mask_strategy
+        self.mask_token = mask_token
+        self.temperature = temperature
+        self.dropout = dropout
+        self.lora_rank = lora_rank
+        self.lora_alpha = lora_alpha
+        self.lora_dropout = lora_dropout
+        self.lora_targets = lora_targets
+        self.layer = layer
+        self.max_length = max_length
+        self.hard_negatives = hard_negatives
+        self.gradient_checkpointing = gradient_checkpointing
+        self.precision = precision
+        self.seed = seed
+
+    def names(self):
+        """The stages in order, after a check of all parameters.
+
+        Returns
+        -------
+        tuple of str
+
+        Raises
+        ------
+        ValueError
+            For a parameter that it can't have.
+        """
+        for name, (accepts, expected) in _constraints().items():
+            value = getattr(self, name)
+            if not accepts(value):
+                raise ValueError(
+                    f"The {name!r} parameter of LLM2VecRecipe must be {expected}. Got "
+                    f"{value!r} instead."
+                )
+        names = tuple(self.stages.split("+"))
+        if "simcse" in names and self.dropout == 0 and self.lora_dropout == 0:
+            raise ValueError(
+                "The 'dropout' or the 'lora_dropout' parameter of LLM2VecRecipe must be "
+                "above 0 for 'simcse': without dropout its two views are the same. Got 0 "
+                "for both instead."
+            )
+        return names
+
+    def stage(self, name, *, n_texts, n_layers, width, pooling, seed):
+        """What one stage does with so many texts.
+
+        Parameters
+        ----------
+        name : {"mntp", "simcse", "supervised"}
+            Which of the stages.
+        n_texts : int
+            That this stage is trained on.
+        n_layers : int
+            Of the model.
+        width : int
+            Features of the model's hidden states.
+        pooling : str
+            Of the contrastive stages.
+        seed : int
+            Where the recipe has none.
+
+        Returns
+        -------
+        Stage
+
+        Raises
+        ------
+        ValueError
+            For a layer that the model doesn't have.
+        """
+        batch = getattr(self, f"{name}_batch_size")
+        if batch == "auto":
+            batch = min(PAPER[name]["batch_size"], LARGEST_BATCH, max(8, n_texts // 4))
+            batch = 2 ** (batch.bit_length() - 1)
+        steps = getattr(self, f"{name}_steps")
+        if steps == "auto":
+            steps = min(PAPER_STEPS, -(-PASSES[name] * n_texts // batch))
+        rate = getattr(self, f"{name}_learning_rate")
+        if rate == "auto":
+            rate = PAPER[name]["learning_rate"] * PAPER_WIDTH / width
+            rate = min(rate, HIGHEST_RATE)
+        warmup = getattr(self, f"{name}_warmup")
+        if warmup == "auto":
+            warmup = PAPER[name]["warmup"]
+        if not isinstance(warmup, numbers.Integral):
+            warmup = round(warmup * steps)
+        targets = self.lora_targets
+        return Stage(
+            name=name,
+            steps=int(steps),
+            batch_size=int(batch),
+            learning_rate=float(rate),
+            warmup_steps=int(warmup),
+            mask_probability=float(self.mask_probability),
+            mask_strategy=self.mask_strategy,
+            mask_token=self.mask_token,
+            temperature=float(self.temperature),
+            dropout="auto" if self.dropout == "auto" else float(self.dropout),
+            lora_rank=int(self.lora_rank),
+            lora_alpha=int(self.lora_alpha),
+            lora_dropout=float(self.lora_dropout),
+            lora_targets=targets if targets == "auto" else tuple(targets),
+            layer=self._counted_layer(n_layers),
+            pooling=pooling,
+            max_length=int(self.max_length),
+            hard_negatives=int(self.hard_negatives),
+            gradient_checkpointing=bool(self.gradient_checkpointing),
+            precision=self.precision,
+            seed=int(seed if self.seed is None else self.seed),
+        )
+
+    def _counted_layer(self, n_layers):
+        layer = int(self.layer) + (n_layers + 1 if self.layer < 0 else 0)
+        if not 1 <= layer <= n_layers:
+            raise ValueError(
+                f"The 'layer' parameter of LLM2VecRecipe must be from 1 to {n_layers}, "
+                "the layers of the model, or negative from the end. Got "
+                f"{self.layer} instead."
+            )
+        return layer
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training: a recipe's parameters with nothing left open.
+
+    `layer` is counted from 0, the embeddings.
+    """
+
+    name: str
+    steps: int
+    batch_size: int
+    learning_rate: float
+    warmup_steps: int
+    mask_probability: float
+    mask_strategy: str
+    mask_token: str
+    temperature: float
+    dropout: object
+    lora_rank: int
+    lora_alpha: int
+    lora_dropout: float
+    lora_targets: object
+    layer: int
+    pooling: str
+    max_length: int
+    hard_negatives: int
+    gradient_checkpointing: bool
+    precision: str
+    seed: int
+
+    @property
+    def digest(self):
+        """SHA-256 of all that changes the adapter that comes out."""
+        fields = asdict(self)
+        # Less memory for more time, and nothing else.
+        unused = {"gradient_checkpointing"}
+        if self.name == "mntp":
+            unused |= {"temperature", "layer", "pooling", "hard_negatives", "dropout"}
+        else:
+            unused |= {"mask_probability", "mask_strategy", "mask_token"}
+        if self.name == "simcse":
+            unused |= {"hard_negatives"}
+        for field in unused:
+            del fields[field]
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def resolve_recipe(adapt):
+    """The recipe that an `adapt` parameter means.
+
+    Examples
+    --------
+    >>> from sklearn_llm2vec._adapt.recipe import resolve_recipe
+    >>> resolve_recipe("mntp+simcse").names()
+    ('mntp', 'simcse')
+    """
+    return LLM2VecRecipe(adapt) if isinstance(adapt, str) else adapt
+
+
+def _is_int(least):
+    def accepts(value):
+        return (
+            isinstance(value, numbers.Integral)
+            and not isinstance(value, bool)
+            and value >= least
+        )
+
+    return accepts
+
+
+def _is_auto(accepts):
+    return lambda value: value == "auto" if isinstance(value, str) else accepts(value)
+
+
+def _is_between(low, high, *, closed_low=False):
+    def accepts(value):
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        return (
+            is_number
+            and (low <= value if closed_low else low < value)
+            and value <= high
+        )
+
+    return accepts
+
+
+def _is_warmup(value):
+    if isinstance(value, numbers.Integral):
+        return _is_int(0)(value)
+    return _is_between(0, 1, closed_low=True)(value)
+
+
+def _are_names(value):
+    return (
+        isinstance(value, list | tuple)
+        and len(value) > 0
+        and all(isinstance(name, str) for name in value)
+    )
+
+
+def _constraints():
+    """For each parameter its check, and in words what it may be."""
+    count = _is_int(1), "a positive int"
+    count_or_auto = _is_auto(_is_int(1)), "a positive int or 'auto'"
+    # A contrast needs two texts.
+    pair = _is_auto(_is_int(2)), "an int of at least 2 or 'auto'"
+    rate = _is_auto(_is_between(0, 1)), "a float in (0, 1] or 'auto'"
+    warmup = _is_auto(_is_warmup), "an int, a float in [0, 1] or 'auto'"
+    by_stage = {}
+    for stage in STAGES:
+        by_stage |= {
+            f"{stage}_steps": count_or_auto,
+            f"{stage}_batch_size": pair,
+            f"{stage}_learning_rate": rate,
+            f"{stage}_warmup": warmup,
+        }
+    return {
+        "stages": (
+            lambda value: isinstance(value, str) and value in CHAINS,
+            "among {" + ", ".join(map(repr, CHAINS)) + "}",
+        ),
+        **by_stage,
+        "mask_probability": (_is_between(0, 1), "a float in (0, 1]"),
+        "mask_strategy": (
+            lambda value: isinstance(value, str) and value in ("bert", "all"),
+            "among {'bert', 'all'}",
+        ),
+        "mask_token": (lambda value: isinstance(value, str) and value, "a str"),
+        "temperature": (_is_between(0, float("inf")), "a positive float"),
+        "dropout": (
+            _is_auto(_is_between(0, 0.99, closed_low=True)),
+            "a float in [0, 1) or 'auto'",
+        ),
+        "lora_rank": count,
+        "lora_alpha": count,
+        "lora_dropout": (_is_between(0, 0.99, closed_low=True), "a float in [0, 1)"),
+        "lora_targets": (_is_auto(_are_names), "a sequence of str or 'auto'"),
+        "layer": (
+            lambda value: (
+                isinstance(value, numbers.Integral) and not isinstance(value, bool)
+            ),
+            "an int",
+        ),
+        "max_length": count,
+        "hard_negatives": (_is_int(0), "an int that isn't negative"),
+        "gradient_checkpointing": (lambda value: isinstance(value, bool), "a bool"),
+        "precision": (
+            lambda value: (
+                isinstance(value, str) and value in ("auto", "float32", "bfloat16")
+            ),
+            "among {'auto', 'float32', 'bfloat16'}",
+        ),
+        "seed": (
+            lambda value: value is None or (_is_int(0)(value) and value < 2**32),
+            "an int from 0 to 2**32 - 1 or None",
+        ),
+    }

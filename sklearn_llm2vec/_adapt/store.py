@@ -1,0 +1,120 @@
+"""The store of trained adapters: what a training made, so that it is made once.
+
+A folder beside the cached vectors with one folder for each training. What an entry is
+named by is for others to say; this file knows no networks and no texts.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+from sklearn_llm2vec._model.adapters import (
+    CONFIG,
+    NOTE,
+    WEIGHTS,
+    TrainedAdapter,
+    save_adapter,
+)
+
+__all__ = ["AdapterStore"]
+
+HISTORY = "history.json"
+UNFINISHED = ".unfinished"
+
+
+class AdapterStore:
+    """Trained adapters on disk, safe for several processes of one host.
+
+    Parameters
+    ----------
+    directory : Path or None
+        None keeps nothing: checkpoints go to a temporary folder.
+    """
+
+    def __init__(self, directory):
+        self.directory = directory
+
+    def get(self, key):
+        """The adapter and its history, or None where it isn't, or is damaged.
+
+        Parameters
+        ----------
+        key : str
+        """
+        if self.directory is None:
+            return None
+        folder = self.directory / key
+        try:
+            note = json.loads((folder / NOTE).read_text())
+            adapter = TrainedAdapter(
+                stage=note.pop("stage"),
+                config=(folder / CONFIG).read_bytes(),
+                weights=(folder / WEIGHTS).read_bytes(),
+                bidirectional=note.pop("bidirectional"),
+                note=json.dumps(note),
+            )
+            record = json.loads((folder / HISTORY).read_text())
+            whole = record["digest"] == adapter.digest
+            return (adapter, record["history"]) if whole else None
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def put(self, key, adapter, history):
+        """Keep an adapter; a reader sees all of it or nothing.
+
+        A full or read-only disk costs the keeping, not the result.
+        """
+        if self.directory is None:
+            return
+        beside = self.directory / f".new-{key}-{os.getpid()}"
+        try:
+            save_adapter(adapter, beside)
+            record = {"digest": adapter.digest, "history": history, "made": time.time()}
+            (beside / HISTORY).write_text(json.dumps(record))
+            shutil.rmtree(self.directory / key, ignore_errors=True)
+            os.replace(beside, self.directory / key)
+        except OSError as error:
+            shutil.rmtree(beside, ignore_errors=True)
+            warnings.warn(
+                f"The trained adapter can't be kept in {self.directory} ({error}). The "
+                "result is the same, but the next fit trains again.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    @contextmanager
+    def training(self, key):
+        """A context in which no other process of this host trains what `key` names.
+
+        Yields
+        ------
+        Path
+            For checkpoints. It stays when the training is interrupted or the process is
+            killed, and goes when it is done.
+        """
+        from filelock import FileLock
+
+        if not self._can_write():
+            with tempfile.TemporaryDirectory(prefix="sklearn-llm2vec-") as folder:
+                yield Path(folder)
+            return
+        with FileLock(self.directory / f"{key}.lock"):
+            folder = self.directory / f"{key}{UNFINISHED}"
+            folder.mkdir(exist_ok=True)
+            yield folder
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _can_write(self):
+        if self.directory is None:
+            return False
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.directory):
+                return True
+        except OSError:
+            return False

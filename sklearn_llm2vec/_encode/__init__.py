@@ -1,0 +1,1 @@
+"""Texts become blocks of pooled hidden states, by a model or by a server."""

@@ -1,0 +1,280 @@
+"""The encoder: texts become blocks of pooled hidden states.
+
+Texts are tokenised once, put into batches, run through the layers that are needed, and
+come out as blocks of rows with one float32 array for each cell (layer, pooling). The
+windows of a long text are joined again. On a CPU no row is padded and several passes run
+side by side, one thread each: that is faster than several threads a pass, and it is why a
+vector has the same bits in any batch. This file doesn't know caches or scikit-learn.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from sklearn_llm2vec._encode.batching import exact_length_batches, varlen_batches
+from sklearn_llm2vec._encode.block import Block
+from sklearn_llm2vec._encode.passes import Passes
+from sklearn_llm2vec._encode.windows import NEEDED, join_windows
+from sklearn_llm2vec._network.prepending import PLACEHOLDER
+from sklearn_llm2vec._network.threads import in_parallel
+from sklearn_llm2vec._network.varlen import MOST_TOKENS
+from sklearn_llm2vec._text.tokens import Row
+
+__all__ = ["Block", "Encoder"]
+
+# Texts tokenised at a time: enough to find many of each length, few enough to hold.
+TEXTS_AT_A_TIME = {"cpu": 4096, "accelerator": 32768}
+# A block is handed out after so many rows, bytes or seconds: what a crash can lose. The
+# index of a cache is written all over by each block, so large ones are written less; the
+# bytes limit what many layers and poolings hold.
+BLOCK_ROWS = 2048
+BLOCK_BYTES = 1 << 25
+BLOCK_SECONDS = 2.0
+
+
+@dataclass
+class Batch:
+    """Rows that go through the model together.
+
+    Attributes
+    ----------
+    texts, windows, n_windows : ndarray of int, shape (n_rows,)
+        Which text each row is of, which of its windows, and how many it has.
+    rows : list of Row
+    behind : bool
+        Whether the rows begin with the prefix, which is there already.
+    """
+
+    texts: np.ndarray
+    windows: np.ndarray
+    n_windows: np.ndarray
+    rows: list
+    behind: bool
+
+
+class Encoder:
+    """A loaded model with the settings of one space.
+
+    Parameters
+    ----------
+    *models : LoadedModel
+        One, or the same model on several devices.
+    special_tokens : bool
+        Whether the tokens that the tokenizer adds count in mean, weighted_mean and max.
+    max_length : int
+        Tokens of a row, special tokens and prompt included.
+    batch_tokens : int or "auto"
+        Most tokens of one pass.
+    template, counts, chunk_overlap
+        As `TextTokenizer` takes them.
+    token_prepending : tuple of (int, int) or None
+        Start and exit, as `TokenPrepending` takes them.
+    causal : bool
+        Whether tokens see only those before them. What all prompts begin with goes
+        through the model once then.
+
+    Attributes
+    ----------
+    n_cut : int
+        Texts that were cut, of those encoded so far.
+    passes : Passes
+    """
+
+    def __init__(
+        self,
+        *models,
+        special_tokens,
+        max_length,
+        batch_tokens="auto",
+        template=None,
+        counts="text",
+        chunk_overlap=None,
+        token_prepending=None,
+        causal=False,
+    ):
+        self.n_cut = 0
+        self._tokenizer = models[0].text_tokenizer(
+            special_tokens=special_tokens,
+            max_length=max_length,
+            template=template,
+            counts=counts,
+            chunk_overlap=chunk_overlap,
+            n_added=0 if token_prepending is None else 1,
+        )
+        self._has_placeholder = token_prepending is not None
+        shares_prefix = causal and template is not None
+        self.passes = Passes(
+            models,
+            max_length=max_length,
+            batch_tokens=batch_tokens,
+            causal=causal,
+            token_prepending=token_prepending,
+            prefix_ids=self._tokenizer.prefix() if shares_prefix else (),
+        )
+
+    def encode(self, texts, layers, poolings):
+        """Encode texts.
+
+        Parameters
+        ----------
+        texts : sequence of str, or of tuple of str
+            Tuples hold the values of a template's columns.
+        layers : collection of int
+            Hidden states to keep, 0 (the embeddings) to the depth of the model.
+        poolings : collection of str
+
+        Yields
+        ------
+        Block
+            Each text is in exactly one block; blocks come as they are finished.
+        """
+        layers, poolings = sorted(set(layers)), sorted(set(poolings))
+        needed = sorted({one for name in poolings for one in NEEDED.get(name, (name,))})
+        self.n_cut = 0
+        n_cells = len(layers) * len(needed)
+        long_texts = LongTexts(layers, poolings)
+
+        def run(batch):
+            wanted = needed if batch.n_windows.max() > 1 else poolings
+            cells, n_tokens = self.passes(batch.rows, batch.behind, layers, wanted)
+            return batch, n_tokens, cells
+
+        finished, n_rows, n_bytes, since = [], 0, 0, time.monotonic()
+        for batch, n_tokens, cells in in_parallel(
+            run, self._batches(texts, n_cells), self.passes.n_at_once
+        ):
+            rows, cells = long_texts.add(batch, cells)
+            finished.append((rows, n_tokens, cells))
+            n_rows += len(rows)
+            n_bytes += sum(vectors.nbytes for vectors in cells.values())
+            if n_rows and (
+                n_rows >= BLOCK_ROWS
+                or n_bytes >= BLOCK_BYTES
+                or time.monotonic() - since > BLOCK_SECONDS
+            ):
+                yield _joined(finished)
+                finished, n_rows, n_bytes, since = [], 0, 0, time.monotonic()
+        if finished:
+            yield _joined(finished)
+
+    @property
+    def ran_out(self):
+        """Tokens of a pass that found no room, and of the largest since; or None."""
+        return self.passes.ran_out
+
+    def _batches(self, texts, n_cells):
+        """Yield batches, of a few thousand texts at a time."""
+        step = TEXTS_AT_A_TIME["cpu" if self.passes.on_cpu else "accelerator"]
+        for start in range(0, len(texts), step):
+            made, n_cut = self._tokenizer(texts[start : start + step])
+            self.n_cut += n_cut
+            flat = [
+                (text, window, len(rows), self._with_placeholder(row))
+                for text, rows in enumerate(made, start)
+                for window, row in enumerate(rows)
+            ]
+            there = [self._is_behind_prefix(one[3]) for one in flat]
+            for behind in (False, True):
+                group = [
+                    one for one, its in zip(flat, there, strict=True) if its is behind
+                ]
+                costs = [
+                    self.passes.cost(
+                        self.passes.length(one[3], behind), behind, n_cells
+                    )
+                    for one in group
+                ]
+                rows = [one[3] for one in group]
+                for chosen in self._split(rows, np.array(costs, np.int64), behind):
+                    texts_, windows, n_windows, rows = zip(
+                        *(group[i] for i in chosen), strict=True
+                    )
+                    numbers = map(np.array, (texts_, windows, n_windows))
+                    yield Batch(*numbers, list(rows), behind)
+
+    def _split(self, rows, costs, behind):
+        """Yield positions of rows that go through the model together."""
+        budget, n_at_once = self.passes.batch_tokens, self.passes.n_at_once
+        joins = np.zeros(len(rows), bool)
+        if not behind and len(np.unique(costs)) > 1:
+            varlen = self.passes.varlen(int(costs.sum()))
+            if varlen is not None:
+                joins[:] = [varlen.takes(row.ids) for row in rows]
+        # Rows of one length have one cost, and others have others.
+        alone, together = np.flatnonzero(~joins), np.flatnonzero(joins)
+        for chosen in exact_length_batches(costs[alone], budget):
+            yield alone[chosen]
+        budget = min(budget, MOST_TOKENS)
+        for chosen in varlen_batches(costs[together], budget, n_at_once):
+            yield together[chosen]
+
+    def _with_placeholder(self, row):
+        if not self._has_placeholder:
+            return row
+        at = row.text_at
+        ids = [*row.ids[:at], PLACEHOLDER, *row.ids[at:]]
+        counted = []
+        for start, stop in row.counted:  # what stands behind it moves by one
+            counted += [
+                (start, min(stop, at)),
+                (max(start, at) + 1, stop + 1),
+            ]
+        return Row(ids, [(a, b) for a, b in counted if a < b], at)
+
+    def _is_behind_prefix(self, row):
+        """Whether the row begins with the prefix, and nothing that counts is in it."""
+        prefix = self.passes.prefix_ids
+        if not prefix:
+            return False
+        n = len(prefix)
+        first = min(row.text_at, *(start for start, _ in row.counted))
+        return first >= n and len(row.ids) > n and tuple(row.ids[:n]) == prefix
+
+
+class LongTexts:
+    """Holds the windows of long texts until a text has all of them."""
+
+    def __init__(self, layers, poolings):
+        self.cells = [(layer, pooling) for layer in layers for pooling in poolings]
+        self._waiting = {}  # text -> {window: (tokens that count, {cell: vector})}
+
+    def add(self, batch, cells):
+        """Take a batch's rows; return the texts that are complete, and their cells."""
+        whole = batch.n_windows == 1
+        if whole.all():
+            return batch.texts, cells
+        texts = list(batch.texts[whole])
+        made = {cell: [cells[cell][whole]] for cell in self.cells}
+        for i in np.flatnonzero(~whole):
+            text = batch.texts[i]
+            windows = self._waiting.setdefault(text, {})
+            vectors = {cell: array[i] for cell, array in cells.items()}
+            windows[batch.windows[i]] = batch.rows[i].n_counted, vectors
+            if len(windows) == batch.n_windows[i]:
+                del self._waiting[text]
+                texts.append(text)
+                for cell, vector in self._join(windows).items():
+                    made[cell].append(vector[None])
+        arrays = {cell: np.concatenate(parts) for cell, parts in made.items()}
+        return np.array(texts, dtype=np.intp), arrays
+
+    def _join(self, windows):
+        counts, vectors = zip(*(windows[w] for w in sorted(windows)), strict=True)
+        by_layer = {}
+        for layer, pooling in vectors[0]:
+            stacked = np.stack([one[layer, pooling] for one in vectors])
+            by_layer.setdefault(layer, {})[pooling] = stacked  # (windows, hidden)
+        return {
+            (layer, pooling): join_windows(by_layer[layer], counts, pooling)
+            for layer, pooling in self.cells
+        }
+
+
+def _joined(finished):
+    rows = np.concatenate([rows for rows, _, _ in finished])
+    cells = {
+        cell: np.concatenate([cells[cell] for _, _, cells in finished])
+        for cell in finished[0][2]
+    }
+    return Block(rows, cells, sum(n_tokens for _, n_tokens, _ in finished))

@@ -1,0 +1,393 @@
+"""Passes: rows of tokens go through the model, and their pooled states come back.
+
+Which of several devices takes a pass, how long a row is made, and what happens when
+memory runs out. This file knows rows of ids; it doesn't know texts, the order of batches
+or scikit-learn.
+"""
+
+import queue
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import torch
+
+from sklearn_llm2vec._encode.batching import canonical_length, fill_rows
+from sklearn_llm2vec._network.layers import agree, some_ids
+from sklearn_llm2vec._network.memory import (
+    bytes_of_a_token,
+    bytes_of_keys_and_values,
+    hidden_size,
+    is_out_of_memory,
+    most_tokens,
+)
+from sklearn_llm2vec._network.pooling import pool_all
+from sklearn_llm2vec._network.prepending import TokenPrepending
+from sklearn_llm2vec._network.threads import in_parallel
+
+__all__ = ["Passes"]
+
+# Passes under way on an accelerator: while one is computed, the next one's ids are copied
+# and its kernels put into the queue.
+PASSES_A_DEVICE = 2
+# Tokens after which passes of several lengths are tried: the proof takes about as long.
+WORTH_A_PROOF = 2048
+
+
+@dataclass
+class Replica:
+    """The model on one device, and what the prompts need of it there."""
+
+    model: object
+    prepending: TokenPrepending | None
+    prefix: object
+
+
+class Passes:
+    """Runs a model's passes on one or more devices.
+
+    Parameters
+    ----------
+    models : list of LoadedModel
+        The same model on each device. Several passes run side by side: two a device, on
+        a CPU one a torch thread.
+    max_length : int
+        Tokens of the longest row.
+    batch_tokens : int or "auto"
+        Most tokens of a pass. It shrinks when memory runs out.
+    causal : bool
+        Whether tokens see only those before them; padding behind them needs no mask then.
+    token_prepending : tuple of (int, int) or None
+    prefix_ids : tuple of int
+        What rows that are "behind the prefix" begin with; empty for none.
+
+    Attributes
+    ----------
+    batch_tokens : int
+    ran_out : tuple of (int, int) or None
+        Tokens of the last pass that the memory was too small for, and the most that a
+        pass of such rows has had since.
+    prefix_ids : tuple of int
+        Empty where the model can't go on from a prefix.
+    """
+
+    def __init__(
+        self,
+        models,
+        *,
+        max_length,
+        batch_tokens,
+        causal,
+        token_prepending=None,
+        prefix_ids=(),
+    ):
+        first = models[0]
+        self.on_cpu = first.device.type == "cpu"
+        self.n_at_once = PASSES_A_DEVICE * len(models)
+        if self.on_cpu:
+            self.n_at_once = torch.get_num_threads()
+        self.max_length = max_length
+        self.ran_out = None
+        self._by_memory = batch_tokens == "auto" and not self.on_cpu
+        if batch_tokens == "auto":
+            batch_tokens = min(map(most_tokens, models))
+        self.batch_tokens = int(batch_tokens)
+        self._causal = causal
+        self._model, self._states = first, first.states
+        self._prepends = token_prepending is not None
+        self._tail_rows = 1 if first.has_odd_widths else 0
+        # Token Prepending takes the last token's state, wherever a row ends.
+        self.pads = (
+            not self.on_cpu
+            and not self._prepends
+            and all(hides_padding(model, causal) for model in models)
+        )
+        replicas = [Replica(model, None, None) for model in models]
+        if self._prepends or prefix_ids:
+            # In the pool: with the caller's thread count its sums would have other bits.
+            replicas = list(
+                in_parallel(
+                    lambda model: _replica(model, token_prepending, prefix_ids),
+                    models,
+                    self.n_at_once,
+                )
+            )
+        usable = all(one.prefix is not None for one in replicas)
+        self.prefix_ids = tuple(prefix_ids) if usable else ()
+        self._replicas = queue.SimpleQueue()
+        # All threads of a CPU share one copy.
+        n_rounds = -(-self.n_at_once // len(replicas))
+        for replica in replicas * n_rounds:
+            self._replicas.put(replica)
+
+    def length(self, row, behind):
+        """Tokens that a row has in a pass: of the row alone, whatever is beside it."""
+        start = len(self.prefix_ids) if behind else 0
+        n = len(row.ids) - start
+        # No longer than the longest row: the model may have no positions for more.
+        return min(canonical_length(n), self.max_length - start) if self.pads else n
+
+    def cost(self, length, behind, n_cells):
+        """What a row takes of `batch_tokens`: its tokens.
+
+        Where those follow from the free memory, also what else it keeps there: keys and
+        values for all layers behind a prefix, and the vectors of many cells.
+        """
+        if not self._by_memory:
+            return length
+        more = 2 * n_cells * 4 * hidden_size(self._states.network)
+        if behind:
+            n_tokens = len(self.prefix_ids) + length
+            more += n_tokens * bytes_of_keys_and_values(self._states)
+        return length + more // bytes_of_a_token(self._states)
+
+    def varlen(self, n_tokens):
+        """What takes rows of several lengths in one pass, or None.
+
+        On an accelerator padding serves better, and Token Prepending and prefixes know
+        rows of one length only.
+
+        Parameters
+        ----------
+        n_tokens : int
+            Of the rows that wait. The first thousands go through length by length: for a
+            few texts the proof would take longer than they do.
+        """
+        model = self._model
+        if not self.on_cpu or self.pads or self._prepends:
+            return None
+        if "varlen" not in vars(model):
+            model.n_tokens_alone += n_tokens
+            if model.n_tokens_alone < WORTH_A_PROOF:
+                return None
+            # In a thread as passes have it.
+            return next(in_parallel(lambda model: model.varlen, [model], 1))
+        return model.varlen
+
+    def __call__(self, rows, behind, layers, poolings):
+        """Run rows; where memory runs out, in smaller parts.
+
+        Parameters
+        ----------
+        rows : list of Row
+            Of one length; or of several that `varlen` takes and not behind the prefix,
+            equal lengths side by side.
+        behind : bool
+            Whether they begin with the prefix, which needn't go through the model again.
+        layers : list of int
+        poolings : list of str
+
+        Returns
+        -------
+        cells : dict of (int, str) to float32 ndarray of shape (n_rows, hidden)
+        n_tokens : int
+            That went through the model, without padding and repeats.
+        """
+        start = len(self.prefix_ids) if behind else 0
+        n_tokens = sum(len(row.ids) - start for row in rows)
+        n_cells = len(layers) * len(poolings)
+
+        def cost(part):
+            return sum(
+                self.cost(self.length(row, behind), behind, n_cells) for row in part
+            )
+
+        waiting, made = deque([rows]), []
+        with self._replica() as replica:
+            while waiting:
+                part = waiting.popleft()
+                half = max(1, len(part) // 2)
+                cells = None
+                if len(part) == 1 or cost(part) <= self.batch_tokens:
+                    cells = self._attempt(replica, part, behind, layers, poolings)
+                    if cells is None:
+                        fewer = part[:half]
+                        self._shrink(replica.model, part, fewer, behind, cost(fewer))
+                if cells is None:
+                    waiting.extendleft((part[half:], part[:half]))
+                else:
+                    made.append(cells)
+        return _joined(made), n_tokens
+
+    def _attempt(self, replica, rows, behind, layers, poolings):
+        """The cells of some rows, or None when the memory is too small for them."""
+        try:
+            return self._run(replica, rows, behind, layers, poolings)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(rows) == 1:
+                raise MemoryError(
+                    f"A pass on {replica.model.device} must have room for one text of "
+                    f"{self.length(rows[0], behind)} tokens. Its memory ran out: "
+                    f"{error}. Lower 'max_length', or choose a smaller model, a lower "
+                    "layer or another device."
+                ) from error
+        return None
+
+    def _shrink(self, model, rows, fewer, behind, cost):
+        # Out of the handler: there the error still held the tensors of the pass.
+        n_tokens, now = (
+            sum(self.length(row, behind) for row in some) for some in (rows, fewer)
+        )
+        if self.ran_out is None or now < self.ran_out[1]:
+            self.ran_out = n_tokens, now
+        self.batch_tokens = min(self.batch_tokens, cost)
+        model.most_tokens = self.batch_tokens
+        if not self.on_cpu:
+            getattr(torch, model.device.type).empty_cache()
+
+    @contextmanager
+    def _replica(self):
+        replica = self._replicas.get()
+        try:
+            yield replica
+        finally:
+            self._replicas.put(replica)
+
+    def _arrays(self, rows, behind, length):
+        """Ids, counted tokens, places of the texts and lengths, behind the prefix.
+
+        Returns
+        -------
+        ids : ndarray of int, shape (n_rows, length)
+        counted : ndarray of bool, shape (n_rows, length)
+        text_at, lengths : ndarray of int, shape (n_rows,)
+        """
+        start = len(self.prefix_ids) if behind else 0
+        ids = np.zeros((len(rows), length), np.int64)
+        counted = np.zeros(ids.shape, bool)
+        for row, its_ids, its_counted in zip(rows, ids, counted, strict=True):
+            its_ids[: len(row.ids) - start] = row.ids[start:]
+            # A tokenizer's own padding token may be none of the model's.
+            its_ids[len(row.ids) - start :] = row.ids[-1]
+            for first, stop in row.counted:
+                its_counted[first - start : stop - start] = True
+        text_at = np.array([row.text_at - start for row in rows])
+        return ids, counted, text_at, np.array([len(row.ids) - start for row in rows])
+
+    def _run(self, replica, rows, behind, layers, poolings):
+        """One pass: cells of shape (rows, hidden) as float32 arrays."""
+        of_a_length = [
+            (length, list(some))
+            for length, some in groupby(rows, lambda row: self.length(row, behind))
+        ]
+        length, last = of_a_length[-1]
+        if self.on_cpu:
+            n_tokens = sum(n * len(some) for n, some in of_a_length)
+            last += [last[-1]] * (fill_rows(n_tokens, length) + self._tail_rows)
+        run = self._run_one_length if len(of_a_length) == 1 else self._run_varlen
+        with torch.inference_mode():
+            arrays = [
+                self._arrays(some, behind, length) for length, some in of_a_length
+            ]
+            pooled = run(replica, arrays, behind, layers, poolings)
+            return _on_host(pooled, len(rows))
+
+    def _run_one_length(self, replica, arrays, behind, layers, poolings):
+        device = replica.model.device
+        ids, counted, text_at, lengths = (
+            _on_device(array, device) for array in arrays[0]
+        )  # (batch, tokens) twice, (batch,) twice
+        more = {}
+        if behind:
+            more["past"] = replica.prefix.cache(len(ids))
+        if replica.prepending is not None:
+            more["edit"] = replica.prepending.at(text_at)
+        if self.pads and not self._causal:
+            places = torch.arange(ids.shape[1], device=device)
+            more["mask"] = places < lengths[:, None]  # (batch, tokens)
+        ends = lengths - 1 if self.pads else None
+        pooled = replica.model.states(
+            ids,
+            layers,
+            lambda states: pool_all(states, counted, poolings, ends),
+            **more,
+        )
+        if behind and "first" in poolings:
+            for layer, by_pooling in pooled.items():
+                first = replica.prefix.first[layer]
+                by_pooling["first"] = first.expand(len(ids), -1)
+        return pooled
+
+    def _run_varlen(self, replica, arrays, behind, layers, poolings):
+        ids, counted = (
+            [torch.from_numpy(array) for array in some]
+            for some in list(zip(*arrays, strict=True))[:2]
+        )  # (rows, tokens) for each length
+
+        def pool(states):
+            parts = [
+                pool_all(some, its, poolings)
+                for some, its in zip(states, counted, strict=True)
+            ]
+            return {
+                name: torch.cat([part[name] for part in parts]) for name in poolings
+            }
+
+        return replica.model.varlen(ids, layers, pool)
+
+
+@torch.inference_mode()
+def hides_padding(model, causal):
+    """Whether padding on the right changes no state before it; proved once a model.
+
+    Convolutions and models that mix all tokens read it whatever the mask says, and some
+    decoders aren't as causal as their configuration has it.
+    """
+    if causal not in model.hides_padding:
+        states = model.states
+        ids = some_ids(states.network, 2, 24)
+        mask = torch.ones_like(ids, dtype=torch.bool)
+        mask[:, 16:] = False
+        layers = range(states.depth + 1)
+        tolerance = 1e-4 if states.network.dtype == torch.float32 else 5e-2
+
+        def before(hidden):
+            return hidden[:, :16].float()
+
+        try:
+            exact = states(ids[:, :16], layers, before)
+            padded = states(ids, layers, before, mask=None if causal else mask)
+            model.hides_padding[causal] = all(
+                agree(exact[k], padded[k], tolerance) for k in layers
+            )
+        except (IndexError, TypeError, ValueError):  # no mask, no positions for 24
+            model.hides_padding[causal] = False
+    return model.hides_padding[causal]
+
+
+def _replica(model, token_prepending, prefix_ids):
+    prepending = None
+    if token_prepending is not None:
+        prepending = TokenPrepending(model.states.network, *token_prepending)
+    prefix = model.prefix(tuple(prefix_ids)) if prefix_ids else None
+    return Replica(model, prepending, prefix)
+
+
+def _on_device(array, device):
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        # From pinned memory: copied while the device works on the pass before.
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def _on_host(pooled, n_rows):
+    """Cells as arrays; one copy from the device, which would wait before each."""
+    cells = [
+        (layer, pooling)
+        for layer, by_pooling in pooled.items()
+        for pooling in by_pooling
+    ]
+    together = torch.stack([pooled[layer][pooling] for layer, pooling in cells])
+    arrays = together[:, :n_rows].cpu().numpy()  # (cells, rows, hidden)
+    return dict(zip(cells, arrays, strict=True))
+
+
+def _joined(parts):
+    if len(parts) == 1:
+        return parts[0]
+    return {cell: np.concatenate([one[cell] for one in parts]) for cell in parts[0]}

@@ -1,0 +1,1 @@
+"""The scikit-learn side; cache and encoder meet here and only here."""

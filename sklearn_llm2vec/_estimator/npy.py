@@ -1,0 +1,205 @@
+"""``transform_to_npy``: features of more rows than memory holds, in a ``.npy`` file.
+
+Rows go through `transform` block by block, and what comes out is written behind what is
+there. Any transformer of scikit-learn will do: this file doesn't know models or caches.
+"""
+
+import numbers
+from collections.abc import Sequence
+from pathlib import Path
+
+import narwhals as nw
+import numpy as np
+from numpy.lib import format as npy
+from scipy.sparse import issparse
+
+from sklearn_llm2vec._common.whole_files import check_file, whole_file
+from sklearn_llm2vec._text.columns import read_native
+
+__all__ = ["transform_to_npy"]
+
+
+def transform_to_npy(transformer, X, path, *, block_rows=10_000, verbose="auto"):
+    """Write the features of `X` into a ``.npy`` file, a block of rows at a time.
+
+    Memory doesn't grow with the number of rows: besides `X` a block or two are held.
+    The file appears under its name when it is complete; a file that was there stays
+    until then.
+
+    Parameters
+    ----------
+    transformer : estimator with `transform`
+        A fitted transformer or pipeline whose features are dense.
+    X : list, array, Series or frame of shape (n_rows,) or (n_rows, n_columns)
+        What `transform` takes, of any library that narwhals reads.
+    path : path-like
+        The file, in a folder that is there.
+    block_rows : int, default=10_000
+        Rows of one call of `transform`.
+    verbose : "auto" or bool, default="auto"
+        Progress bar over all rows; "auto" shows it when this lasts longer than 3 seconds.
+
+    Returns
+    -------
+    features : memmap of shape (n_rows, n_features)
+        The file, read-only. The first block decides the dtype.
+
+    Raises
+    ------
+    TypeError
+        For input without rows that can be counted, a transformer without `transform`,
+        and sparse features.
+    ValueError
+        For a block that has another number of rows, or features of another number or
+        dtype, than it should; also for parameters out of range.
+    OSError
+        When the file can't be written. Whatever is raised, also by `transform`, the
+        unfinished file is removed.
+
+    See Also
+    --------
+    sklearn_llm2vec.distributed.embed_parquet : Parquet files, on many machines.
+
+    Notes
+    -----
+    Rows are those of ``transformer.transform(X)``; with `LLMEmbeddingTransformer` on a
+    CPU in float32 they have the same bits. Its `last_report_` is that of the last block,
+    and a warning such as that of texts that were cut is about one block. Texts that come
+    again in another block are found in the cache, and so is what a stopped call had
+    encoded; with ``cache=False`` they are encoded again.
+
+    A process that is killed may leave ``.{name}.xxxxxxxx.part`` behind, which nobody
+    reads.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn_llm2vec import LLMEmbeddingTransformer, transform_to_npy
+    >>> path = Path(tempfile.mkdtemp(), "features.npy")
+    >>> encoder = LLMEmbeddingTransformer(cache=False)
+    >>> features = transform_to_npy(encoder, ["a text", "another", None], path)
+    >>> features.shape, features.dtype
+    ((3, 384), dtype('float32'))
+    """
+    _check_transformer(transformer)
+    if (
+        not isinstance(block_rows, numbers.Integral)
+        or block_rows is True
+        or block_rows < 1
+    ):
+        raise ValueError(
+            "The 'block_rows' parameter of transform_to_npy must be an int of at least "
+            f"1. Got {block_rows!r} instead."
+        )
+    n_rows, take = _sliceable(X)
+    path = Path(path)
+    check_file(path, "transform_to_npy", "features.npy")
+    # Not through a memory map, whose pages would count as memory of this process; and a
+    # full disk is an error here, where it would kill the process there.
+    with whole_file(path) as file:
+        blocks = _blocks(transformer, n_rows, take, block_rows)
+        with _progress(path, n_rows, verbose) as bar:
+            _write(file, blocks, n_rows, bar)
+    return npy.open_memmap(path, mode="r")
+
+
+def _check_transformer(transformer):
+    if not hasattr(transformer, "transform") or isinstance(transformer, type):
+        raise TypeError(
+            "The 'transformer' parameter of transform_to_npy must be a fitted "
+            f"transformer. Got {transformer!r}, without 'transform'."
+        )
+
+
+def _sliceable(X):
+    """The number of rows, and a function that takes the rows from start to stop."""
+    native = read_native(X, "transform_to_npy")
+    if isinstance(native, (nw.DataFrame, nw.Series)):
+        return len(native), lambda start, stop: native[start:stop].to_native()
+    if getattr(X, "shape", None):  # arrays of any library
+        return len(X), lambda start, stop: X[start:stop]
+    if isinstance(X, Sequence):
+        rows = X if isinstance(X, (list, tuple)) else list(X)  # a deque has no slices
+        return len(rows), lambda start, stop: rows[start:stop]
+    raise TypeError(
+        "transform_to_npy expects a list, array, Series or frame, got "
+        f"{type(X).__name__}."
+    )
+
+
+def _blocks(transformer, n_rows, take, block_rows):
+    """Yield dense blocks, each as wide as the first and of a dtype that fits into its."""
+    width = dtype = None
+    # At least one, if an empty one: the width of no rows is the transformer's to say.
+    for start in range(0, max(n_rows, 1), block_rows):
+        stop = min(start + block_rows, n_rows)
+        which = f"rows {start} to {stop} (not included)"
+        block = _dense(transformer.transform(take(start, stop)))
+        if block.ndim != 2 or len(block) != stop - start:
+            raise ValueError(
+                "transform_to_npy expects features of shape (n_rows, n_features), one "
+                f"row for each row of X. Got {block.shape} for {which}."
+            )
+        if start == 0:
+            width, dtype = block.shape[1], block.dtype
+        _check_features(block, width, dtype, which)
+        yield block.astype(dtype, copy=False)
+
+
+def _dense(features):
+    if issparse(features):
+        raise TypeError(
+            "transform_to_npy expects dense features, got a sparse "
+            f"{type(features).__name__}. Ask the transformer for dense ones, such as "
+            "with sparse_output=False or sparse_threshold=0."
+        )
+    native = nw.from_native(features, pass_through=True)
+    if isinstance(native, nw.DataFrame):
+        return native.to_numpy()
+    return np.asarray(features)
+
+
+def _check_features(block, width, dtype, which):
+    if block.dtype.hasobject:
+        raise ValueError(
+            f"transform_to_npy expects features that are numbers. Got {block.dtype} for "
+            f"{which}: a column that isn't numeric was passed through."
+        )
+    if block.shape[1] != width:
+        raise ValueError(
+            "transform_to_npy expects as many features of each block as of the first, "
+            f"{width}. Got {block.shape[1]} for {which}: the transformer must be fitted, "
+            "and the number of its features must not depend on the rows."
+        )
+    if not np.can_cast(block.dtype, dtype):
+        raise ValueError(
+            "transform_to_npy expects features of a dtype that fits into that of the "
+            f"first block, {dtype}. Got {block.dtype} for {which}: convert them to one "
+            "dtype, such as with a FunctionTransformer behind."
+        )
+
+
+def _write(file, blocks, n_rows, bar):
+    for n, block in enumerate(blocks):
+        if n == 0:
+            header = {
+                "descr": npy.dtype_to_descr(block.dtype),
+                "fortran_order": False,
+                "shape": (n_rows, block.shape[1]),
+            }
+            npy.write_array_header_1_0(file, header)
+        file.write(np.ascontiguousarray(block).reshape(-1).view(np.uint8))
+        bar.update(len(block))
+
+
+def _progress(path, n_rows, verbose):
+    from tqdm.auto import tqdm
+
+    return tqdm(
+        total=n_rows,
+        desc=f"Writing {path.name}",
+        unit="row",
+        delay=3 if verbose == "auto" else 0,
+        disable=not verbose,
+    )

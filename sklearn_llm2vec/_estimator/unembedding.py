@@ -1,0 +1,234 @@
+"""EmbedFilter: what the unembedding matrix says about which directions carry meaning.
+
+A small transformer for a ``Pipeline``, behind ``LLMEmbeddingTransformer``. It reads one
+matrix of the model and nothing else; it doesn't know texts, layers or caches.
+"""
+
+import functools
+import numbers
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sklearn_llm2vec._common.rowwise import row_by_row
+from sklearn_llm2vec._model.folders import read_model
+
+__all__ = ["UnembeddingFilter"]
+
+# Where language models keep the matrix from hidden states to the vocabulary; with tied
+# embeddings it is the one from the vocabulary to hidden states.
+UNEMBEDDINGS = ("lm_head.weight", "embed_out.weight", "output.weight")
+EMBEDDINGS = (
+    "embed_tokens.weight",
+    "wte.weight",
+    "word_embeddings.weight",
+    "embed_in.weight",
+)
+
+
+class UnembeddingFilter(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
+    """Keep the middle right-singular vectors of a model's unembedding matrix.
+
+    The first directions of the matrix that turns hidden states into words say mostly how
+    frequent a word is, the last ones nothing; features are projected on those between.
+    No data and no training are needed, and fewer features come out.
+
+    Parameters
+    ----------
+    model : str or path-like
+        Hub id or local folder of the causal decoder that made the features.
+    n_components : int or float, default=0.5
+        How many directions are kept; a float in (0, 1] is their share of all.
+    start : int or None, default=None
+        The first direction that is kept, counted from 0 by falling singular value. None
+        leaves out as many at the front as at the end.
+    revision : str or None, default=None
+        Branch, tag or commit of the model on the hub.
+
+    Attributes
+    ----------
+    components_ : float32 ndarray of shape (n_components, hidden)
+        The directions that are kept, one a row.
+    singular_values_ : ndarray of shape (hidden,)
+        All singular values of the matrix, falling.
+    n_features_in_ : int
+        Features that `fit` saw: of one text column, or of several beside each other.
+
+    Notes
+    -----
+    With unembedding matrix ``W = U S V^T`` of shape (vocabulary, hidden) features ``x``
+    become ``x V[:, start : start + n_components]``. Whitening and standardising, which
+    serve the same end and learn from data, are scikit-learn's ``PCA(whiten=True)`` and
+    ``StandardScaler``.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn_llm2vec import LLMEmbeddingTransformer, UnembeddingFilter
+    >>> pipe = make_pipeline(
+    ...     LLMEmbeddingTransformer("Qwen/Qwen3-0.6B", template="prompt_eol"),
+    ...     UnembeddingFilter("Qwen/Qwen3-0.6B", n_components=0.5),
+    ... )
+    """
+
+    def __init__(self, model, *, n_components=0.5, start=None, revision=None):
+        self.model = model
+        self.n_components = n_components
+        self.start = start
+        self.revision = revision
+
+    def fit(self, X, y=None):
+        """Read the model's unembedding matrix; nothing is learned from `X`.
+
+        Parameters
+        ----------
+        X : array of shape (n_rows, n_columns * hidden)
+            Features of the model's hidden states.
+        y : ignored
+
+        Returns
+        -------
+        self : UnembeddingFilter
+
+        Raises
+        ------
+        ValueError
+            For a model without such a matrix, or features of another width.
+        """
+        X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan")
+        folder = read_model(self.model, revision=self.revision)
+        self.singular_values_, directions = singular_directions(
+            folder.folder, folder.weights_digest, folder.tied and folder.causal
+        )
+        hidden = len(directions)
+        if X.shape[1] % hidden:
+            raise ValueError(
+                f"UnembeddingFilter expects the {hidden} features of {folder.name!r}, or "
+                f"those of several columns beside each other. Got {X.shape[1]} instead."
+            )
+        start, stop = self._range(hidden)
+        self.components_ = directions[start:stop]
+        self._n_features_out = X.shape[1] // hidden * (stop - start)
+        return self
+
+    def transform(self, X):
+        """Project features on the directions that are kept.
+
+        Parameters
+        ----------
+        X : array of shape (n_rows, n_columns * hidden)
+            Features of the model's hidden states, as in `fit`.
+
+        Returns
+        -------
+        float32 ndarray of shape (n_rows, n_columns * n_components)
+        """
+        check_is_fitted(self)
+        X = validate_data(
+            self, X, dtype=np.float32, reset=False, ensure_all_finite="allow-nan"
+        )
+        n_kept, hidden = self.components_.shape
+        blocks = [
+            row_by_row(
+                lambda block: block @ self.components_.T,
+                X[:, at : at + hidden],
+                n_kept,
+            )
+            for at in range(0, X.shape[1], hidden)
+        ]
+        return np.concatenate(blocks, axis=1)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    def _range(self, hidden):
+        n = self.n_components
+        is_share = isinstance(n, numbers.Real) and not isinstance(n, numbers.Integral)
+        if is_share and 0 < n <= 1:
+            n = max(1, round(n * hidden))
+        if (
+            isinstance(n, bool)
+            or not isinstance(n, numbers.Integral)
+            or not 1 <= n <= hidden
+        ):
+            raise ValueError(
+                "The 'n_components' parameter of UnembeddingFilter must be an int from 1 "
+                f"to {hidden} or a float in (0, 1]. Got {self.n_components!r} instead."
+            )
+        start = (hidden - n) // 2 if self.start is None else self.start
+        if not isinstance(start, numbers.Integral) or not 0 <= start <= hidden - n:
+            raise ValueError(
+                f"The 'start' parameter of UnembeddingFilter must be None or an int from "
+                f"0 to {hidden - n}, so that {n} of {hidden} directions follow it. Got "
+                f"{self.start!r} instead."
+            )
+        return start, start + n
+
+
+@functools.lru_cache(maxsize=4)
+def singular_directions(folder, digest, tied):
+    """Singular values and right-singular vectors of the unembedding matrix.
+
+    Parameters
+    ----------
+    folder : Path
+    digest : str
+        Of the weights: another content is another matrix.
+    tied : bool
+        Whether the embeddings are the unembedding matrix too.
+
+    Returns
+    -------
+    values : float64 ndarray of shape (hidden,)
+        Falling.
+    directions : float32 ndarray of shape (hidden, hidden)
+        One a row; the largest entry of each is positive.
+    """
+    gram = _gram(_unembedding(folder, tied))
+    values, vectors = np.linalg.eigh(gram)  # rising
+    values, directions = values[::-1], vectors.T[::-1]
+    largest = np.abs(directions).argmax(1)
+    signs = np.sign(directions[np.arange(len(directions)), largest])
+    return np.sqrt(values.clip(0)), (directions * signs[:, None]).astype(np.float32)
+
+
+def _gram(matrix, rows=16384):
+    """``W^T W`` in float64, a block of the vocabulary at a time."""
+    hidden = matrix.shape[1]
+    gram = np.zeros((hidden, hidden))
+    for start in range(0, len(matrix), rows):
+        block = matrix[start : start + rows].double().numpy()
+        gram += block.T @ block
+    return gram
+
+
+def _unembedding(folder, tied):
+    """The matrix as a tensor of shape (vocabulary, hidden)."""
+    from safetensors import safe_open
+
+    from sklearn_llm2vec._model.folders import weight_files
+
+    # Embeddings that aren't tied, an encoder's or those of a decoder that was saved
+    # without its head, say nothing of the way from hidden states to words.
+    for endings in (UNEMBEDDINGS, EMBEDDINGS) if tied else (UNEMBEDDINGS,):
+        for path in weight_files(folder):
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():
+                    if name.endswith(endings):
+                        return file.get_tensor(name)
+    raise ValueError(
+        "The 'model' parameter of UnembeddingFilter must name a causal decoder whose "
+        f"weights hold a matrix from hidden states to words. {folder} has none of "
+        f"{', '.join(UNEMBEDDINGS)}, and isn't a causal decoder whose embeddings are "
+        "tied to it."
+    )

@@ -1,0 +1,1 @@
+"""A model's folder, its fingerprint, its weights in memory, lent to other workers."""

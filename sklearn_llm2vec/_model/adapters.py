@@ -1,0 +1,369 @@
+"""Adapters: PEFT adapters found, named, and merged into a network.
+
+A chain is merged in order, as published LLM2Vec checkpoints need it (first MNTP, then
+SimCSE or supervised). This file knows adapter folders and networks, not texts; peft is
+imported only when weights are merged.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import re
+import tempfile
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sklearn_llm2vec._model.declared import read_json
+from sklearn_llm2vec._model.folders import (
+    ModelNotFoundError,
+    hub_folder,
+    listing,
+    looks_like_path,
+)
+from sklearn_llm2vec._model.spec import file_digest
+
+__all__ = [
+    "AdapterFolder",
+    "TrainedAdapter",
+    "merge_adapters",
+    "read_adapters",
+    "save_adapter",
+]
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+# Before every name that peft writes.
+START = "base_model.model."
+# What peft's configuration has no place for: how the adapter is to be used.
+NOTE = "sklearn_llm2vec.json"
+
+
+@dataclass(frozen=True)
+class AdapterFolder:
+    """One adapter's folder.
+
+    Attributes
+    ----------
+    name : str
+        As the user gave it.
+    folder : Path
+    bidirectional : bool
+        Whether its configuration names one of LLM2Vec's classes, such as LlamaBiModel or
+        LlamaEncoderModel, or it was trained here for bidirectional attention.
+    digest : str
+        Of the contents of configuration and weights.
+    base : str or None
+        The model that it says it was trained on.
+    """
+
+    name: str
+    folder: Path
+    bidirectional: bool
+    digest: str
+    base: str | None = None
+
+    def read_config(self):
+        """The configuration as JSON bytes."""
+        return (self.folder / CONFIG).read_bytes()
+
+    def load_weights(self):
+        """Tensors by name."""
+        from safetensors.torch import load_file
+
+        return load_file(self.folder / WEIGHTS)
+
+
+@dataclass(frozen=True)
+class TrainedAdapter:
+    """One adapter that `fit` trained, held in memory and in the estimator's pickle.
+
+    Attributes
+    ----------
+    stage : str
+        "mntp", "simcse" or "supervised".
+    config : bytes
+        What ``adapter_config.json`` holds.
+    weights : bytes
+        What ``adapter_model.safetensors`` holds.
+    bidirectional : bool
+        Whether it was trained with bidirectional attention.
+    note : str
+        How it was trained, as JSON, for people.
+    """
+
+    stage: str
+    config: bytes = field(repr=False)
+    weights: bytes = field(repr=False)
+    bidirectional: bool
+    note: str = field(repr=False, default="{}")
+
+    @property
+    def name(self):
+        """For messages and notes."""
+        return f"trained: {self.stage}"
+
+    @functools.cached_property
+    def digest(self):
+        """The same as that of a folder with these contents."""
+        return digest_of(
+            hashlib.sha256(part).hexdigest() for part in (self.config, self.weights)
+        )
+
+    def read_config(self):
+        """The configuration as JSON bytes."""
+        return self.config
+
+    def load_weights(self):
+        """Tensors by name."""
+        from safetensors.torch import load
+
+        return load(self.weights)
+
+
+def save_adapter(adapter, folder):
+    """Write a trained adapter as a folder that `read_adapters` and peft read.
+
+    Parameters
+    ----------
+    adapter : TrainedAdapter
+    folder : Path
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).write_bytes(adapter.config)
+    (folder / WEIGHTS).write_bytes(adapter.weights)
+    note = {**json.loads(adapter.note), "bidirectional": adapter.bidirectional}
+    (folder / NOTE).write_text(json.dumps({"stage": adapter.stage, **note}, indent=2))
+
+
+def digest_of(digests):
+    """One digest of the digests of configuration and weights."""
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def read_adapters(adapters, memo_directory):
+    """Find adapters and read what they say; no weights are loaded.
+
+    Parameters
+    ----------
+    adapters : None, str, path-like or sequence of these
+        Local folders or hub ids.
+    memo_directory : path-like
+
+    Returns
+    -------
+    tuple of AdapterFolder
+
+    Raises
+    ------
+    ModelNotFoundError
+        When no place holds an adapter, or its folder lacks a file.
+    """
+    if adapters is None:
+        return ()
+    if isinstance(adapters, str | os.PathLike):
+        adapters = [adapters]
+    return tuple(_read_adapter(adapter, memo_directory) for adapter in adapters)
+
+
+def _read_adapter(adapter, memo_directory):
+    folder = _find_folder(str(adapter))
+    config = read_json(folder / CONFIG)
+    if not config or not (folder / WEIGHTS).is_file():
+        raise ModelNotFoundError(
+            f"The folder of adapter {str(adapter)!r} ({folder}) must hold "
+            f"adapter_config.json and {WEIGHTS}. Got {listing(folder)} instead."
+        )
+    base = (config.get("auto_mapping") or {}).get("base_model_class") or ""
+    bidirectional = bool(re.search(r"Bi(Model|For)|EncoderModel$", base))
+    contents = (
+        file_digest(folder / name, memo_directory) for name in (CONFIG, WEIGHTS)
+    )
+    return AdapterFolder(
+        name=str(adapter),
+        folder=folder,
+        bidirectional=bidirectional
+        or bool(read_json(folder / NOTE).get("bidirectional")),
+        digest=digest_of(contents),
+        base=config.get("base_model_name_or_path"),
+    )
+
+
+def _find_folder(name):
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if looks_like_path(name):
+        raise ModelNotFoundError(
+            f"The 'adapters' parameter of LLMEmbeddingTransformer names the folder "
+            f"{name!r}, which doesn't exist."
+        )
+
+    def is_whole(folder):
+        return (folder / WEIGHTS).is_file()
+
+    try:
+        for local_files_only in (True, False):
+            folder = hub_folder(
+                name, None, local_files_only=local_files_only, is_whole=is_whole
+            )
+            if folder is not None:
+                break
+    except ModelNotFoundError as error:
+        raise ModelNotFoundError(
+            f"The adapter {name!r} was found in none of these places: a local folder of "
+            "that name; the hub's cache; the Hugging Face hub (not reached, or it has no "
+            "such adapter). Give a folder that holds it, or go online once."
+        ) from error
+    return folder
+
+
+def merge_adapters(network, adapters, n_layers):
+    """Merge adapters into a network, in order.
+
+    Parameters
+    ----------
+    network : transformers model
+        Changed in place. It may hold only the first layers of the whole model.
+    adapters : sequence of AdapterFolder or TrainedAdapter
+    n_layers : int
+        Layers of the whole model.
+
+    Returns
+    -------
+    transformers model
+
+    Raises
+    ------
+    ImportError
+        Without peft.
+    ValueError
+        For an adapter of another model, or of a kind that can't be merged.
+    """
+    for adapter in adapters:
+        network = _merge(network, adapter, n_layers)
+    return network
+
+
+def _merge(network, adapter, n_layers):
+    try:
+        import peft
+    except ImportError as error:
+        raise ImportError(
+            "Adapters of LLMEmbeddingTransformer need peft: "
+            "pip install 'sklearn-llm2vec[adapt]'"
+        ) from error
+
+    depth = getattr(network, "n_layers_loaded", n_layers)
+    weights = adapter.load_weights()
+    theirs = {
+        name: weight
+        for name, weight in weights.items()
+        if not _is_left_out(name, depth, n_layers)
+    }
+    if weights and not theirs:
+        return network
+    config = _peft_config(adapter)
+    config.inference_mode = True
+    config.task_type = None  # the head that a task adds isn't loaded
+    # A name proves nothing, and peft would warn of another place of the same model; names
+    # and shapes of the weights are compared below.
+    config.base_model_name_or_path = None
+    try:
+        with warnings.catch_warnings():
+            # peft asks transformers by names that are going out of use.
+            warnings.simplefilter("ignore", FutureWarning)
+            if depth < n_layers:  # and would miss the layers that are cut off
+                warnings.simplefilter("ignore", RuntimeWarning)
+            wrapped = peft.get_peft_model(_put_in(network, theirs), config)
+        merge = wrapped.merge_and_unload
+    except (AttributeError, ValueError, KeyError) as error:
+        raise ValueError(
+            _refusal(adapter, f"it can't be put into {type(network).__name__}: {error}")
+        ) from error
+    own = peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    peft.set_peft_model_state_dict(wrapped, _matched(theirs, own, adapter))
+    merged = merge()
+    # What peft leaves behind would make it warn when the next adapter comes.
+    merged.__dict__.pop("peft_config", None)
+    for name in _path_to_network(network, theirs):
+        merged = getattr(merged, name)
+    return merged.eval().requires_grad_(False)
+
+
+def _is_left_out(name, depth, n_layers):
+    """Whether a weight is the base's own, or behind the hidden states that are wanted."""
+    layer = re.search(r"\.(\d+)\.", name)
+    return (
+        "lm_head." in name
+        or "base_layer." in name
+        or bool(layer and depth <= int(layer[1]) < n_layers)
+    )
+
+
+def _path_to_network(network, theirs):
+    """Attributes that lead to the network in the model that the adapter was saved from.
+
+    An adapter of the whole language model says ``model.layers`` where the network without
+    its head, and LLM2Vec, say ``layers``: then it is ``["model"]``.
+    """
+    children = dict(network.named_children())
+    for name in theirs:
+        parts = name.removeprefix(START).split(".")
+        for n in range(min(3, len(parts))):
+            if parts[n] in children:
+                return parts[:n]
+    return []
+
+
+def _put_in(network, theirs):
+    """The network where the adapter's names have it.
+
+    Its configuration speaks of these names too: in full, as patterns, or by what stands
+    before a layer's number.
+    """
+    import torch
+
+    model = network
+    for name in reversed(_path_to_network(network, theirs)):
+        outer = torch.nn.Module()
+        outer.config = network.config
+        setattr(outer, name, model)
+        model = outer
+    return model
+
+
+def _peft_config(adapter):
+    """The configuration as peft's object; peft reads it from a folder only."""
+    import peft
+
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, CONFIG).write_bytes(adapter.read_config())
+        return peft.PeftConfig.from_pretrained(folder)
+
+
+def _matched(theirs, own, adapter):
+    """The adapter's weights, once all of them are found to be the network's too."""
+    for name, weight in theirs.items():
+        if name not in own or own[name].shape != weight.shape:
+            got = f"{tuple(own[name].shape)}" if name in own else "no such layer"
+            raise ValueError(
+                _refusal(
+                    adapter,
+                    f"its {name} has the shape {tuple(weight.shape)}, the model {got}",
+                )
+            )
+    missing = sorted(set(own) - set(theirs))
+    if missing:
+        raise ValueError(
+            _refusal(adapter, f"it lacks {len(missing)} weights, {missing[0]} first")
+        )
+    return theirs
+
+
+def _refusal(adapter, reason):
+    return (
+        "The 'adapters' parameter of LLMEmbeddingTransformer must name adapters of the "
+        f"model they are merged into. Got {adapter.name!r} instead, but {reason}."
+    )

@@ -1,0 +1,299 @@
+"""Modules: what a sentence-transformers folder declares to come around its model.
+
+Its ``modules.json`` names a pooling, dense layers and a prompt; with ``pooling="auto"``
+and the last layer they are followed. This file knows JSON and small weight files; it
+imports neither torch nor sentence-transformers.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.special import erf, expit
+
+from sklearn_llm2vec._common.rowwise import row_by_row, unit_length
+
+__all__ = [
+    "DENSE_FILES",
+    "Behind",
+    "Declared",
+    "Dense",
+    "module_folders",
+    "read_declared",
+    "read_json",
+]
+
+# Poolings of sentence-transformers by their names of today, and by their old flags.
+POOLING_NAMES = {
+    "mean": "mean",
+    "cls": "first",
+    "max": "max",
+    "weightedmean": "weighted_mean",
+    "lasttoken": "last",
+}
+POOLING_FLAGS = {
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+DENSE_FILES = ("config.json", "model.safetensors")
+# What follows the pooling; dropout does nothing outside training.
+KNOWN = {"Transformer", "Pooling", "Dense", "Normalize", "Dropout"}
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a folder says.
+
+    Attributes
+    ----------
+    transformer : str
+        Folder of the transformer itself, inside the model's; usually "".
+    pooling : str or None
+        In our names.
+    behind : tuple of (Path or None)
+        What follows the pooling, in order: the folder of a dense layer, or None for
+        unit length. Unit length at the very end is left out: it is the user's
+        `normalize`.
+    truncate_dim : int or None
+        How many features are kept of what then comes out.
+    prompt : str or None
+        What stands before each text by default.
+    counts : {"prompt", "behind"}
+        Whether the prompt's tokens count in the pooling, or only what is behind them.
+    prompts : tuple of (str, str)
+        All prompts by name.
+    lowercase : bool
+        Whether texts are to be in lower case, whatever the tokenizer does.
+    unknown : str or None
+        What can't be followed, in words.
+    """
+
+    transformer: str = ""
+    pooling: str | None = None
+    behind: tuple = ()
+    truncate_dim: int | None = None
+    prompt: str | None = None
+    counts: str = "prompt"
+    prompts: tuple = ()
+    lowercase: bool = False
+    unknown: str | None = None
+
+
+def read_declared(folder):
+    """Read what a model's folder declares; without ``modules.json`` only its pooling.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    Declared
+    """
+    modules = _read_modules(folder / "modules.json")
+    kinds = [(kind.rpartition(".")[2], path) for kind, path in modules]
+    by_kind = dict(reversed(kinds))
+    pooling, unknown = _read_pooling(folder / by_kind.get("Pooling", "1_Pooling"))
+    unknown = _unknown_module([kind for kind, _ in kinds]) or unknown
+    transformer = by_kind.get("Transformer", "")
+    texts = read_json(folder / "config_sentence_transformers.json")
+    settings = read_json(folder / transformer / "sentence_bert_config.json")
+    prompts = texts.get("prompts") or {}
+    truncate_dim = texts.get("truncate_dim")
+    config = read_json(folder / by_kind.get("Pooling", "1_Pooling") / "config.json")
+    return Declared(
+        transformer=transformer,
+        pooling=pooling,
+        behind=_read_behind(folder, kinds, truncate_dim),
+        truncate_dim=truncate_dim,
+        prompt=prompts.get(texts.get("default_prompt_name")) or None,
+        counts="behind" if config.get("include_prompt") is False else "prompt",
+        prompts=tuple((name, prompt) for name, prompt in prompts.items() if prompt),
+        lowercase=settings.get("do_lower_case") is True,
+        unknown=unknown,
+    )
+
+
+def module_folders(folder):
+    """The folders whose files `read_declared` and its callers read.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    list of Path
+    """
+    named = [path for _, path in _read_modules(folder / "modules.json")]
+    return [folder / path for path in dict.fromkeys(["", "1_Pooling", *named])]
+
+
+def _read_modules(path):
+    if not path.is_file():
+        return []
+    modules = json.loads(path.read_text(encoding="utf-8"))
+    return [(module["type"], module.get("path", "")) for module in modules]
+
+
+def _unknown_module(kinds):
+    """In words the first module that can't be followed, or None."""
+    for kind in kinds:
+        if kind not in KNOWN:
+            return f"a module of type {kind!r}"
+    pooled = kinds.index("Pooling") if "Pooling" in kinds else 0
+    if "Dense" in kinds[:pooled]:
+        return "a module of type 'Dense' before the pooling"
+    return None
+
+
+def _read_behind(folder, kinds, truncate_dim):
+    """The dense layers and unit lengths in order; see `Declared.behind`."""
+    steps = [
+        folder / path if kind == "Dense" else None
+        for kind, path in kinds
+        if kind in ("Dense", "Normalize")
+    ]
+    # Of a cut vector the length before the cut matters.
+    while truncate_dim is None and steps and steps[-1] is None:
+        steps.pop()
+    return tuple(steps)
+
+
+def _read_pooling(folder):
+    """The pooling's name among ours, and in words what can't be followed."""
+    config = read_json(folder / "config.json")
+    modes = config.get("pooling_mode")
+    if modes is None:
+        modes = [
+            mode for flag, mode in POOLING_FLAGS.items() if config.get(flag) is True
+        ]
+    elif isinstance(modes, str):
+        modes = [modes]
+    if len(modes) == 1 and modes[0] in POOLING_NAMES:
+        return POOLING_NAMES[modes[0]], None
+    return None, f"the pooling {' + '.join(modes)!r}" if modes else None
+
+
+def read_json(path):
+    """The object in a JSON file; {} where there is none.
+
+    Raises
+    ------
+    ValueError
+        For a damaged file.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ValueError(
+            f"The file {path} must hold JSON. It is damaged: {error}"
+        ) from error
+    return content if isinstance(content, dict) else {}
+
+
+# --- behind the pooling --------------------------------------------------------------
+
+
+class Behind:
+    """All that a folder declares behind its pooling, in its order.
+
+    Parameters
+    ----------
+    declared : Declared
+
+    Raises
+    ------
+    ValueError
+        For a dense layer that can't be followed.
+    """
+
+    def __init__(self, declared):
+        self._steps = [
+            unit_length if folder is None else Dense(folder)
+            for folder in declared.behind
+        ]
+        self._stop = declared.truncate_dim
+
+    def width(self, hidden_size):
+        """Features that come out."""
+        widths = [step.width for step in self._steps if isinstance(step, Dense)]
+        return len(range([hidden_size, *widths][-1])[: self._stop])
+
+    def __call__(self, vectors):
+        """Apply everything to pooled vectors of shape (n_texts, hidden)."""
+        for step in self._steps:
+            vectors = step(vectors)
+        if self._stop is None:
+            return vectors
+        return np.ascontiguousarray(vectors[:, : self._stop])
+
+
+ACTIVATIONS = {
+    "Identity": lambda x: x,
+    "Tanh": np.tanh,
+    "ReLU": lambda x: np.maximum(x, 0),
+    "Sigmoid": expit,
+    "SiLU": lambda x: x * expit(x),
+    "GELU": lambda x: x * (0.5 * (1 + erf(x / np.sqrt(2)))),
+}
+
+
+class Dense:
+    """A dense layer behind the pooling: ``activation(x W^T + b)``.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``config.json`` and ``model.safetensors``.
+
+    Raises
+    ------
+    ValueError
+        For weights that aren't in safetensors format, or an unknown activation.
+    """
+
+    def __init__(self, folder):
+        config = read_json(folder / "config.json")
+        name = config.get("activation_function", "torch.nn.Tanh").rpartition(".")[2]
+        path = folder / "model.safetensors"
+        if name not in ACTIVATIONS or not path.is_file():
+            what = f"the activation {name!r}" if path.is_file() else "no safetensors"
+            raise ValueError(
+                f"The dense layer in {folder} must have its weights in {path.name} and "
+                f"an activation among {sorted(ACTIVATIONS)}. Got {what} instead. Choose "
+                "a pooling other than 'auto' to take the hidden states without it."
+            )
+        from safetensors.numpy import load_file
+
+        weights = {
+            key: value.astype(np.float32) for key, value in load_file(path).items()
+        }
+        self._activation = ACTIVATIONS[name]
+        self._weight = weights["linear.weight"]  # (out, in)
+        self._bias = weights.get("linear.bias", np.float32(0))
+        self._residual = None
+        if config.get("use_residual"):
+            self._residual = weights.get("residual.weight", np.eye(len(self._weight)))
+            self._residual = self._residual.astype(np.float32)
+
+    @property
+    def width(self):
+        """Features that come out."""
+        return len(self._weight)
+
+    def __call__(self, vectors):
+        """Apply the layer to vectors of shape (n_texts, in)."""
+
+        def layer(block):
+            out = self._activation(block @ self._weight.T + self._bias)
+            return out if self._residual is None else out + block @ self._residual.T
+
+        return row_by_row(layer, vectors, self.width)

@@ -1,0 +1,1 @@
+"""A torch network: its hidden states, what is proved about it, its speed."""

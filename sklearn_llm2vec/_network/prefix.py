@@ -1,0 +1,85 @@
+"""Prefixes: the head that all prompts share goes through a causal decoder once.
+
+Its keys and values stand before each text as if they had been computed with it. That a
+model does this right is proved before it is relied on. This file knows ids and states; it
+doesn't know texts or templates.
+"""
+
+import copy
+
+import torch
+from transformers import DynamicCache
+
+from sklearn_llm2vec._network.layers import agree, some_ids
+from sklearn_llm2vec._network.memory import is_out_of_memory
+
+__all__ = ["Prefix"]
+
+
+class Prefix:
+    """Keys and values of the tokens that all rows begin with.
+
+    Parameters
+    ----------
+    states : HiddenStates
+    ids : sequence of int
+
+    Attributes
+    ----------
+    first : list of tensor of shape (hidden,), float32
+        The states of the first token after 0, 1, ... layers: the same in all rows.
+    """
+
+    def __init__(self, states, ids):
+        self.states = states
+        self.ids = tuple(ids)
+        device = next(states.network.parameters()).device
+        row = torch.tensor([self.ids], device=device)  # (1, prefix)
+        self._cache = DynamicCache(config=states.network.config)
+        with torch.inference_mode():
+            kept = states(
+                row,
+                range(states.depth + 1),
+                lambda hidden: hidden[0, 0].float(),
+                past=self._cache,
+            )
+        self.first = [kept[k] for k in range(states.depth + 1)]
+
+    @classmethod
+    def of(cls, states, ids):
+        """The prefix, or None for a model that can't go on from one."""
+        try:
+            prefix = cls(states, ids)
+            return prefix if prefix._proved() else None
+        except (
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
+            if is_out_of_memory(error):
+                raise  # it says nothing of the model
+            return None
+
+    def cache(self, n_rows):
+        """A copy of the keys and values for a batch; a pass may fill it up."""
+        cache = copy.deepcopy(self._cache)
+        cache.batch_repeat_interleave(n_rows)
+        return cache
+
+    @torch.inference_mode()
+    def _proved(self):
+        """Whether the states behind the prefix are those of a pass over everything."""
+        rest = some_ids(self.states.network, 2, 16)
+        before = torch.tensor([self.ids], device=rest.device).repeat(2, 1)
+
+        def behind(hidden):
+            return hidden[:, -16:].float()
+
+        layers = range(self.states.depth + 1)
+        whole = self.states(torch.cat([before, rest], 1), layers, behind)
+        mine = self.states(rest, layers, behind, past=self.cache(2))
+        exact = self.states.network.dtype == torch.float32
+        tolerance = 1e-5 if exact else 5e-2  # of the largest number in a state
+        return all(agree(whole[k], mine[k], tolerance) for k in layers)

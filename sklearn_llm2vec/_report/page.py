@@ -1,0 +1,342 @@
+"""The page of a report: facts of a search as one HTML file that needs nothing else.
+
+Style and script are put into it from the files beside this one; it loads nothing, from
+no place. This file doesn't know searches.
+"""
+
+import base64
+import hashlib
+import json
+import math
+from importlib.resources import files
+
+import numpy as np
+
+from sklearn_llm2vec._report.charts import (
+    MOST_LAYERS_WITH_VALUES,
+    MOST_SERIES,
+    color_limits,
+    cost_table,
+    escape,
+    heat_map,
+    is_clipped,
+    layer_name,
+    line_chart,
+    mark,
+    number,
+    seconds,
+    share,
+)
+from sklearn_llm2vec._report.colors import SCALES
+
+__all__ = ["render"]
+
+
+def render(facts):
+    """The page.
+
+    Parameters
+    ----------
+    facts : Facts
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    style = _beside("css")
+    for name, scale in SCALES.items():
+        style = style.replace(f"RAMP_{name.upper()}", scale.gradient())
+    script = _beside("js")
+    best = facts.panels[0]
+    title = f"{_winner(best)}: {best.metric} {number(best.scores[best.best])}"
+    # Only this style and this very script may run, whatever the names in the page hold.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'"
+    )
+    sections = [_scores, _depths, _costs, _cache, _code]
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        '<meta name="referrer" content="no-referrer">\n'
+        f'<link rel="icon" href="data:,">\n<title>{escape(title)}</title>\n'
+        f"<style>\n{style}</style>\n</head>\n<body>\n<main>\n{_header(facts)}\n"
+        + "\n".join(section(facts) for section in sections)
+        + f"\n{_footer(facts)}\n</main>\n"
+        '<div id="tip" role="tooltip" hidden></div>\n'
+        f'<script type="application/json" id="data">{_data(facts)}</script>\n'
+        f"<script>{script}</script>\n</body>\n</html>\n"
+    )
+
+
+def _beside(kind):
+    path = files("sklearn_llm2vec._report").joinpath(f"page.{kind}")
+    return path.read_text(encoding="utf-8")
+
+
+def _winner(panel):
+    layer, pooling = panel.best
+    named = f"{layer_name(panel, layer)}, {panel.poolings[pooling]} pooling"
+    return named.capitalize()
+
+
+# --- sections ------------------------------------------------------------------------
+
+
+def _header(facts):
+    best = facts.panels[0]
+    n_fits = facts.n_candidates * facts.n_splits
+    layers = "" if best.n_layers is None else f"{best.n_layers} layers"
+    part = share(best, best.best[0])
+    rows = [
+        ("Model", best.model, layers),
+        ("Cross-validation", f"{facts.n_splits} folds", facts.cv),
+        ("Task", facts.task, f"scored by {best.metric}"),
+        ("Candidates", f"{facts.n_candidates:,}", f"{n_fits:,} fits"),
+    ]
+    if part is not None:
+        rows.append(
+            (
+                "Cost of the best",
+                f"{100 * part:.0f} % of a full pass",
+                f"{best.depths[best.best[0]]} of {best.n_layers} blocks",
+            )
+        )
+    if facts.refit_seconds is not None:
+        rows.append(("Refit", seconds(facts.refit_seconds), "the best on all rows"))
+    listed = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{_breakable(value)}"
+        + (f"<small>{escape(more)}</small>" if more else "")
+        + "</dd></div>"
+        for name, value, more in rows
+    )
+    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in facts.notes)
+    at = best.best
+    return (
+        f'<header>\n<p class="kind">Best of {escape(facts.search)} over layer and '
+        f'pooling</p>\n<div class="winner"><h1>{escape(_winner(best))}</h1>'
+        f'<p class="score"><strong>{number(best.scores[at])}</strong> ± '
+        f"{number(best.stds[at], like=best.scores[at])} {escape(best.metric)}</p></div>\n"
+        f'<dl class="facts">{listed}</dl>\n{notes}</header>'
+    )
+
+
+def _breakable(text):
+    """Text that may go on in the next line behind a slash: names of models."""
+    return escape(text).replace("/", "/<wbr>")
+
+
+def _scores(facts):
+    drawn = "".join(
+        _name(facts, panel)
+        + heat_map(panel, color_limits(_with_same_metric(facts, panel)))
+        for panel in facts.panels
+    )
+    few = max(len(panel.layers) for panel in facts.panels) <= MOST_LAYERS_WITH_VALUES
+    hint = "standard deviation and fit time" if few else "values"
+    others = any(text for p in facts.panels for row in p.others for text in row)
+    return (
+        '<section id="scores"><h2>Score by layer and pooling</h2>'
+        f"<p>Mean over the folds{_of_the_best_others(others)}. The more a cell stands "
+        f"out from the page, the higher its score; point at it for {hint}, or move with "
+        "the arrow keys. The fit that met a text first had to encode it.</p>"
+        f"{drawn}</section>"
+    )
+
+
+def _of_the_best_others(others):
+    if not others:
+        return ""
+    return "; of the candidates with this layer and pooling, that of the best"
+
+
+def _with_same_metric(facts, panel):
+    return [other for other in facts.panels if other.metric == panel.metric]
+
+
+def _name(facts, panel):
+    return f"<h3>{escape(panel.name)}</h3>" if len(facts.panels) > 1 else ""
+
+
+def _depths(facts):
+    panels = [panel for panel in facts.panels if np.isfinite(panel.scores).any()]
+    drawn = "".join(
+        f'{_name(facts, panel)}<div class="lines">'
+        f'<div class="wide">{line_chart(panel, 880, 340, f"wide-{n}")}</div>'
+        f'<div class="narrow">{line_chart(panel, 360, 300, f"narrow-{n}")}</div>'
+        f"{_legend(panel)}</div>"
+        for n, panel in enumerate(panels)
+    )
+    single = all(all(panel.single) for panel in panels)
+    means = "" if single else " Hollow marks are means of several layers."
+    if any(is_clipped(panel, color_limits([panel])) for panel in panels):
+        means += " Scores far below the others lie under the chart."
+    return (
+        '<section id="depth"><h2>Score against depth</h2>'
+        "<p>The band is one standard deviation over the folds to each side, of the "
+        f"pooling that is chosen below.{means}</p>{drawn}</section>"
+    )
+
+
+def _legend(panel):
+    best = 0 if panel.best is None else panel.best[1]
+    buttons = "".join(
+        f'<button type="button" data-series="{j}" '
+        f'aria-pressed="{"true" if j == best else "false"}">'
+        f'<svg viewBox="-14 -6 28 12" aria-hidden="true"><g class="series '
+        f's{j % MOST_SERIES}"><polyline points="-14,0 14,0"/>{mark(j)}</g></svg>'
+        f"{escape(pooling)}</button>"
+        for j, pooling in enumerate(panel.poolings)
+    )
+    return f'<div class="legend">{buttons}</div>'
+
+
+def _costs(facts):
+    drawn = [
+        _cost(facts, panel)
+        for panel in facts.panels
+        if panel.metric == facts.panels[0].metric and None not in panel.depths
+    ]
+    if not drawn:
+        return ""
+    return (
+        '<section id="cost"><h2>What a layer costs</h2>'
+        "<p>A layer needs the blocks below it; those above it are neither loaded nor "
+        "run. The share counts blocks, which are alike in most models; tokenising, the "
+        "embeddings and what follows the transformer come on top.</p>"
+        f"{''.join(drawn)}</section>"
+    )
+
+
+def _cost(facts, panel):
+    if panel.best is None:
+        return ""
+    part = share(panel, panel.best[0])
+    name = _winner(panel)
+    says = [
+        f"{name}, the best, runs {panel.depths[panel.best[0]]} of {panel.n_layers} "
+        f"blocks: {100 * part:.0f} % of a full pass."
+    ]
+    cheap = panel.cheapest_as_good(facts.n_splits)
+    if cheap is not None and panel.depths[cheap[0]] < panel.depths[panel.best[0]]:
+        says.append(
+            f"The cheapest within one standard error of it is "
+            f"{layer_name(panel, cheap[0])}, {panel.poolings[cheap[1]]}, with "
+            f"{number(panel.scores[cheap])} for {100 * share(panel, cheap[0]):.0f} %."
+        )
+    elif cheap is not None and min(panel.depths) < panel.depths[panel.best[0]]:
+        says.append("No cheaper layer is within one standard error of it.")
+    return (
+        f'{_name(facts, panel)}<p class="note sum">{escape(" ".join(says))}</p>'
+        f"{cost_table(panel)}"
+    )
+
+
+def _cache(facts):
+    head = '<section id="cache"><h2>What the cache holds</h2>'
+    cache = facts.cache
+    if cache is None:
+        return f"{head}<p>The search ran without a cache.</p></section>"
+    asked = cache["hits"] + cache["misses"]
+    rate = "" if not asked else f" ({100 * cache['hits'] / asked:.1f} %)"
+    counts = "".join(
+        f"<div><dt>{name}</dt><dd>{value}</dd></div>"
+        for name, value in (
+            ("texts", f"{cache['texts']:,}"),
+            ("vectors", f"{cache['vectors']:,}"),
+            ("size of vectors", _bytes(cache["bytes"])),
+            ("hits", f"{cache['hits']:,}"),
+            ("misses", f"{cache['misses']:,}"),
+            ("texts encoded", f"{cache['texts_encoded']:,}"),
+        )
+    )
+    rows = "".join(
+        f'<tr><th scope="row">{escape(space["name"])}</th><td>{space["texts"]:,}</td>'
+        f"<td>{len(space['cells']):,}</td><td>{space['vectors']:,}</td>"
+        f"<td>{_bytes(space['bytes'])}</td></tr>"
+        for space in cache["spaces"]
+    )
+    others = cache["n_spaces"] - len(cache["spaces"])
+    also = f" Spaces of other models or settings in it: {others:,}." if others else ""
+    table = (
+        '<div class="scroll" tabindex="0" role="region" aria-label="Spaces in the '
+        'cache"><table class="spaces"><thead><tr><th scope="col">model and settings of '
+        'this search</th><th scope="col">texts</th><th scope="col">cells</th>'
+        '<th scope="col">vectors</th><th scope="col">size</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+    return (
+        f"{head}<p>On {escape(facts.day)}, over its whole life: of {asked:,} vectors "
+        f"that were asked for, {cache['hits']:,} were there{rate}; "
+        f"{cache['texts_encoded']:,} texts went through a model.{also}</p>"
+        f'<dl class="counts">{counts}</dl>{table if rows else ""}</section>'
+    )
+
+
+def _bytes(n):
+    """A size as text, in powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n < 1000:
+            return f"{n:.0f} {unit}" if unit == "B" or n >= 100 else f"{n:.1f} {unit}"
+        n /= 1000
+    return f"{n:.1f} TB"
+
+
+def _code(facts):
+    blanks = ""
+    if facts.blanks:
+        names = ", ".join(f"<code>{escape(name)}</code>" for name in facts.blanks)
+        blanks = f" Fill in {names} first."
+    return (
+        '<section id="code"><h2>The best, in Python</h2>'
+        "<p>What is left at its default isn't written. Give it the rows of the search as "
+        f"<code>X</code> and <code>y</code>.{blanks}</p>"
+        '<div class="code"><button type="button" class="copy" aria-controls="source" '
+        'aria-live="polite" hidden>Copy</button>'
+        '<pre tabindex="0" role="region" aria-label="Python code">'
+        f'<code id="source">{escape(facts.code)}</code></pre></div></section>'
+    )
+
+
+def _footer(facts):
+    return (
+        f"<footer>Made by sklearn-llm2vec {escape(facts.version)} on "
+        f"{escape(facts.day)}. The page holds no texts, and loads nothing from "
+        "elsewhere. Its numbers are in it as JSON, too.</footer>"
+    )
+
+
+# --- the numbers, for programs -------------------------------------------------------
+
+
+def _data(facts):
+    """JSON of the scores; what could end the element that holds it is escaped."""
+    panels = [
+        {
+            "name": panel.name,
+            "model": panel.model,
+            "metric": panel.metric,
+            "n_layers": panel.n_layers,
+            "layers": panel.layers,
+            "poolings": panel.poolings,
+            "depths": panel.depths,
+            "scores": _plain(panel.scores),
+            "stds": _plain(panel.stds),
+            "fit_seconds": _plain(panel.fit_seconds),
+            "best": panel.best,
+        }
+        for panel in facts.panels
+    ]
+    data = {"version": facts.version, "n_splits": facts.n_splits, "panels": panels}
+    text = json.dumps(data, allow_nan=False)
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+def _plain(table):
+    return [[v if math.isfinite(v) else None for v in row] for row in table.tolist()]

@@ -1,0 +1,150 @@
+"""``LayerPoolingReport``: a search of layers and poolings as a page to share."""
+
+import html
+from pathlib import Path
+
+from sklearn_llm2vec._common.whole_files import check_file, whole_file
+from sklearn_llm2vec._report.facts import read_facts
+from sklearn_llm2vec._report.page import render
+
+__all__ = ["LayerPoolingReport"]
+
+
+class LayerPoolingReport:
+    """One HTML page of a search over layers and poolings.
+
+    The page has the heat map of layer x pooling, the score against the depth, what each
+    layer costs, what the cache holds, and the Python that builds the best candidate. It
+    is one file that loads nothing, so it can be mailed, archived and opened without a
+    network; no text of the data is in it. A notebook shows it as it is.
+
+    Create one with `from_search`.
+
+    Parameters
+    ----------
+    html : str
+        The page.
+    code : str
+        Python that builds, scores and fits the best candidate.
+    best : dict
+        ``panel``, ``layer``, ``pooling`` and ``score`` of the best cell.
+
+    Attributes
+    ----------
+    html, code : str
+    best_ : dict
+
+    See Also
+    --------
+    layer_pooling_grid : The grid of a search to report.
+    LayerPoolingDisplay : The heat map alone, by matplotlib.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn.linear_model import RidgeClassifier
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn_llm2vec import (
+    ...     LayerPoolingReport, LLMEmbeddingTransformer, layer_pooling_grid)
+    >>> pipe = make_pipeline(LLMEmbeddingTransformer(), RidgeClassifier())
+    >>> grid = layer_pooling_grid(pipe, layers=[0, 3], poolings=["mean"])
+    >>> texts = ["a good book", "a bad film", "good", "bad"]
+    >>> search = GridSearchCV(pipe, grid, cv=2).fit(texts, [1, 0, 1, 0])
+    >>> report = LayerPoolingReport.from_search(search)
+    >>> sorted(report.best_)
+    ['layer', 'panel', 'pooling', 'score']
+    >>> report.save(Path(tempfile.mkdtemp(), "search.html")).name
+    'search.html'
+    """
+
+    def __init__(self, *, html, code, best):
+        self.html = html
+        self.code = code
+        self.best_ = best
+
+    @classmethod
+    def from_search(cls, search, *, metric=None, prefix=None):
+        """Make the report of a fitted search.
+
+        Cells are those of `LayerPoolingDisplay.from_search`. The page is about the
+        candidate that the search chose as its best; where it chose none
+        (``refit=False``), or `metric` is another one, about the best by the first
+        metric.
+
+        Parameters
+        ----------
+        search : GridSearchCV, RandomizedSearchCV, HalvingGridSearchCV or the like
+            Fitted, over the `layer` and the `pooling` of an `LLMEmbeddingTransformer`.
+            If the `model` was searched too, each model has its own panels.
+        metric : str, list of str or None, default=None
+            Which of several metrics; None is all, that of the refit first.
+        prefix : str or None, default=None
+            Which transformer, where several were searched: what stands before
+            ``__layer``.
+
+        Returns
+        -------
+        LayerPoolingReport
+
+        Raises
+        ------
+        NotFittedError
+            For a search that is not fitted.
+        ValueError
+            When it was not over the layers and poolings of an
+            `LLMEmbeddingTransformer`, lacks the metric, or has no score.
+        """
+        facts = read_facts(search, metric, prefix)
+        panel = facts.panels[0]
+        row, column = panel.best
+        best = {
+            "panel": panel.name,
+            "layer": panel.layer_values[row],
+            "pooling": panel.poolings[column],
+            "score": float(panel.scores[row, column]),
+        }
+        return cls(html=render(facts), code=facts.code, best=best)
+
+    def save(self, path):
+        """Write the page; a file that was there stays until the new one is complete.
+
+        Parameters
+        ----------
+        path : path-like
+            The file, in a folder that is there.
+
+        Returns
+        -------
+        Path
+            The file, absolute, so that ``.as_uri()`` opens it in a browser.
+
+        Raises
+        ------
+        IsADirectoryError, FileNotFoundError
+            When `path` is a folder, or in a folder that isn't there.
+        OSError
+            When the file can't be written.
+        """
+        path = Path(path)
+        check_file(path, f"{type(self).__name__}.save", "report.html")
+        with whole_file(path) as file:
+            file.write(self.html.encode())
+        return path.absolute()
+
+    def __repr__(self):
+        best = self.best_
+        return (
+            f"<{type(self).__name__}: layer {best['layer']}, {best['pooling']}, "
+            f"{best['score']:.3f}; save(path) writes the page>"
+        )
+
+    def _repr_html_(self):
+        """The page in a frame: its style and the notebook's don't meet."""
+        return (
+            f'<iframe srcdoc="{html.escape(self.html)}" sandbox="allow-scripts" '
+            'allow="clipboard-write" title="Report of a search over layer and pooling" '
+            'style="display: block; width: 100%; height: 720px; border: 1px solid #8884; '
+            'border-radius: 4px; resize: vertical; overflow: auto"></iframe>'
+        )

@@ -1,0 +1,1 @@
+"""Searching layers and poolings; scores as tables and heat maps."""

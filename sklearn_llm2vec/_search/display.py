@@ -1,0 +1,432 @@
+"""The heat map of scores over layers and poolings.
+
+``LayerPoolingDisplay`` takes a fitted search or plain scores and draws one panel per
+model and metric. matplotlib is imported when something is drawn. This file doesn't know
+the transformer: it reads names and numbers.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from sklearn_llm2vec._search.score_tables import (
+    drop_shared_metric,
+    layer_label,
+    panel_name,
+    read_search,
+    table_of_array,
+    table_of_cells,
+)
+
+__all__ = ["LayerPoolingDisplay"]
+
+MOST_CELLS_WITH_VALUES = 100
+MOST_TICK_LABELS = 32
+WIDEST_FIGURE = 16  # inches; panels that need more stand one under the other
+
+
+class LayerPoolingDisplay:
+    """Heat map of scores over layers and poolings.
+
+    Create one with `from_search` or `from_scores`; all that these take is stored, and
+    `plot` draws it again in another way.
+
+    Parameters
+    ----------
+    tables : dict of str to ScoreTable
+        One panel each, by its name.
+
+    Attributes
+    ----------
+    best_ : dict or None
+        ``panel``, ``layer``, ``pooling`` and ``score`` of the highest of the panels'
+        best cells; None where there is no score. Scores of different metrics can't be
+        compared: of several metrics, the first one counts.
+    axes_ : ndarray of Axes
+        One per panel.
+    figure_ : Figure
+        The figure that holds them.
+    images_, texts_, best_markers_ : list
+        Artists of each panel: the heat map, the array of the values written in the
+        cells (None where there are too many), and the tuple of the outline and the
+        star of the best cell (None where there is no score).
+    ax_, im_, text_, best_marker_ : artists
+        Those of the first panel.
+
+    See Also
+    --------
+    layer_pooling_grid : The grid of a search to draw.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from sklearn_llm2vec import LayerPoolingDisplay
+    >>> display = LayerPoolingDisplay.from_scores(
+    ...     [[0.71, 0.66], [0.80, 0.84], [0.78, 0.79]],
+    ...     poolings=["mean", "last"],
+    ...     metric="accuracy",
+    ... )
+    >>> display.best_
+    {'panel': 'accuracy', 'layer': 1, 'pooling': 'last', 'score': 0.84}
+    >>> plt.close(display.figure_)
+    """
+
+    def __init__(self, *, tables):
+        self.tables = tables
+
+    @property
+    def best_(self):
+        """Panel, layer, pooling and score of the best cell."""
+        first_metric = next(iter(self.tables.values())).metric
+        bests = [
+            {
+                "panel": name,
+                "layer": table.layers[table.best[0]],
+                "pooling": table.poolings[table.best[1]],
+                "score": float(table.scores[table.best]),
+            }
+            for name, table in self.tables.items()
+            if table.metric == first_metric and table.best is not None
+        ]
+        return max(bests, key=lambda best: best["score"], default=None)
+
+    # --- from a search, from scores ---------------------------------------------------
+
+    @classmethod
+    def from_search(cls, search, *, metric=None, prefix=None, ax=None, **kwargs):
+        """Draw a fitted search.
+
+        Each cell is the mean test score of its layer and pooling. Where other
+        parameters were searched too, it is that of the best candidate with this layer
+        and pooling. In a successive halving, later iterations, which saw more data,
+        come before better scores.
+
+        Parameters
+        ----------
+        search : GridSearchCV, RandomizedSearchCV, HalvingGridSearchCV or dict of these
+            Fitted, over a `layer` and a `pooling`. If the `model` was searched too,
+            each model has a panel of its own. A dict gives a panel to each search, by
+            name.
+        metric : str, list of str or None, default=None
+            Which of several metrics; None is all, each in a panel of its own.
+        prefix : str or None, default=None
+            Which transformer, where several were searched: what stands before
+            ``__layer``.
+        ax : Axes, array of Axes or None, default=None
+            Where to draw, one Axes per panel; None makes a figure.
+        **kwargs : dict
+            Passed to `plot`.
+
+        Returns
+        -------
+        LayerPoolingDisplay
+
+        Raises
+        ------
+        NotFittedError
+            For a search that is not fitted.
+        ValueError
+            When it was not over layers and poolings, or lacks the metric.
+        """
+        searches = search if isinstance(search, Mapping) else {"": search}
+        if not searches:
+            raise ValueError(
+                "The 'search' parameter of LayerPoolingDisplay.from_search must be a "
+                "fitted search or a dict of them. Got an empty dict instead."
+            )
+        tables = {}
+        for name, one in searches.items():
+            for parts, table in read_search(one, metric, prefix, cls.__name__):
+                tables[panel_name([str(name), *parts], table.metric)] = table
+        return cls(tables=drop_shared_metric(tables)).plot(ax, **kwargs)
+
+    @classmethod
+    def from_scores(
+        cls, scores, *, layers=None, poolings=None, metric="score", ax=None, **kwargs
+    ):
+        """Draw scores that were computed in any other way.
+
+        Parameters
+        ----------
+        scores : array of shape (n_layers, n_poolings), or dict
+            A dict is from (layer, pooling) to score, or from the name of a panel to an
+            array or dict of its own. NaN, or a key that isn't there, is no score.
+        layers : sequence of int, float or tuple, or None, default=None
+            Layers of the array's rows; None counts them from 0. Of a dict, which
+            layers to draw, and in which order.
+        poolings : sequence of str or None, default=None
+            Poolings of the array's columns; None is, for five columns, mean,
+            weighted_mean, last, first, max. Of a dict, which poolings to draw.
+        metric : str, default="score"
+            What the scores are; greater is better.
+        ax : Axes, array of Axes or None, default=None
+            Where to draw, one Axes per panel; None makes a figure.
+        **kwargs : dict
+            Passed to `plot`.
+
+        Returns
+        -------
+        LayerPoolingDisplay
+
+        Raises
+        ------
+        ValueError
+            When the scores don't fit the layers and poolings.
+        """
+        panels = scores if _is_dict_of_panels(scores) else {metric: scores}
+        tables = {}
+        for name, panel in panels.items():
+            if isinstance(panel, Mapping):
+                ranked = [
+                    (layer, pooling, (0, float(score), -1))
+                    for (layer, pooling), score in panel.items()
+                ]
+                table = table_of_cells(ranked, metric, layers, poolings)
+            else:
+                table = table_of_array(panel, metric, layers, poolings)
+            tables[str(name)] = table
+        return cls(tables=tables).plot(ax, **kwargs)
+
+    # --- drawing ----------------------------------------------------------------------
+
+    def plot(
+        self,
+        ax=None,
+        *,
+        cmap="viridis",
+        colorbar=True,
+        include_values="auto",
+        values_format=".3f",
+    ):
+        """Draw the heat maps.
+
+        Panels of one metric share their colours, so that models can be compared.
+
+        Parameters
+        ----------
+        ax : Axes, array of Axes or None, default=None
+            Where to draw, one Axes per panel; None makes a figure.
+        cmap : str or Colormap, default="viridis"
+            Colours, the brightest for the best. The default is safe for colour-blind
+            readers.
+        colorbar : bool, default=True
+            Whether to draw a colour bar for each metric.
+        include_values : "auto" or bool, default="auto"
+            Whether to write the scores into the cells; "auto" does it for up to 100
+            cells.
+        values_format : str, default=".3f"
+            How to write scores.
+
+        Returns
+        -------
+        self : LayerPoolingDisplay
+
+        Raises
+        ------
+        ImportError
+            When matplotlib is not installed.
+        """
+        _check_matplotlib()
+        self.axes_ = self._make_axes(ax)
+        self.figure_ = self.axes_[0].figure
+        self.images_, self.texts_, self.best_markers_ = [], [], []
+        limits = self._color_limits()
+        for panel, (name, table) in zip(self.axes_, self.tables.items(), strict=True):
+            image = _draw_scores(panel, table, cmap, limits[table.metric])
+            show_values = include_values
+            if include_values == "auto":
+                show_values = table.scores.size <= MOST_CELLS_WITH_VALUES
+            texts = _draw_values(panel, table, image, values_format, show_values)
+            self.images_.append(image)
+            self.texts_.append(texts)
+            self.best_markers_.append(_mark_best(panel, table, bool(show_values)))
+            title = _title(name, table, values_format)
+            panel.set_title(title, loc="left", fontsize="medium")
+        if colorbar:
+            self._draw_colorbars()
+        self.ax_, self.im_ = self.axes_[0], self.images_[0]
+        self.text_, self.best_marker_ = self.texts_[0], self.best_markers_[0]
+        return self
+
+    def _make_axes(self, ax):
+        """Array of one Axes per panel: the user's, or those of a new figure."""
+        n_panels = len(self.tables)
+        if ax is not None:
+            axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
+            if len(axes) != n_panels:
+                raise ValueError(
+                    f"The 'ax' parameter of LayerPoolingDisplay must hold one Axes for "
+                    f"each of the {n_panels} panels. Got {len(axes)} instead."
+                )
+            return axes
+        import matplotlib.pyplot as plt
+
+        # Inches that a cell with a written value needs, and room for labels and bar.
+        width = max(0.56 * len(t.layers) + 2.6 for t in self.tables.values())
+        height = max(0.46 * len(t.poolings) + 1.5 for t in self.tables.values())
+        width = min(max(width, 4.2), WIDEST_FIGURE)
+        stacked = width * n_panels > WIDEST_FIGURE
+        rows, columns = (n_panels, 1) if stacked else (1, n_panels)
+        _, axes = plt.subplots(
+            rows,
+            columns,
+            figsize=(width * columns, height * rows),
+            squeeze=False,
+            layout="constrained",
+        )
+        return axes.ravel()
+
+    def _color_limits(self):
+        """Lowest and highest score of each metric."""
+        limits = {}
+        for table in self.tables.values():
+            known = limits.setdefault(table.metric, [])
+            known.extend(table.scores[np.isfinite(table.scores)])
+        return {
+            m: (min(known, default=0), max(known, default=1))
+            for m, known in limits.items()
+        }
+
+    def _draw_colorbars(self):
+        """Draw one colour bar for all panels of a metric."""
+        for metric in dict.fromkeys(table.metric for table in self.tables.values()):
+            members = [
+                i for i, t in enumerate(self.tables.values()) if t.metric == metric
+            ]
+            self.figure_.colorbar(
+                self.images_[members[0]],
+                ax=[self.axes_[i] for i in members],
+            ).outline.set_visible(False)
+
+
+# ---------------------------------------------------------------------------------
+# Panels
+
+
+def _is_dict_of_panels(scores):
+    """Whether the dict's values are panels, not scores."""
+    return isinstance(scores, Mapping) and any(
+        isinstance(value, Mapping) or np.ndim(value) > 0 for value in scores.values()
+    )
+
+
+# ---------------------------------------------------------------------------------
+# Drawing one panel
+
+
+def _check_matplotlib():
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as e:
+        raise ImportError(
+            "LayerPoolingDisplay requires matplotlib. You can install it with "
+            '`pip install "sklearn-llm2vec[plot]"`.'
+        ) from e
+
+
+def _draw_scores(ax, table, cmap, limits):
+    """Draw the heat map itself, with its ticks; layers on x, poolings on y."""
+    # What has no score stays open: the hatched background shows through.
+    ax.patch.set(facecolor="#ececec", edgecolor="#bdbdbd", hatch="////")
+    low, high = limits
+    image = ax.imshow(
+        np.ma.masked_invalid(table.scores.T),
+        cmap=cmap,
+        aspect="auto",
+        vmin=low,
+        vmax=high,
+    )
+    labels = [layer_label(layer) for layer in table.layers]
+    step = math.ceil(len(labels) / MOST_TICK_LABELS)
+    turned = max(map(len, labels)) > 5
+    ax.set_xticks(
+        range(0, len(labels), step),
+        labels[::step],
+        rotation=35 if turned else 0,
+        ha="right" if turned else "center",
+        rotation_mode="anchor",
+    )
+    ax.set_yticks(range(len(table.poolings)), table.poolings)
+    # White lines between the cells; minor ticks are the only ones that lie there.
+    ax.set_xticks(np.arange(1, len(labels)) - 0.5, minor=True)
+    ax.set_yticks(np.arange(1, len(table.poolings)) - 0.5, minor=True)
+    ax.grid(False)
+    ax.grid(which="minor", color="white", linewidth=1)
+    ax.tick_params(which="both", length=0)
+    ax.spines[:].set_visible(False)
+    ax.set(xlabel="layer", ylabel="pooling")
+    return image
+
+
+def _draw_values(ax, table, image, values_format, show):
+    """Write the scores into the cells; array of Text, None where there is no score."""
+    if not show:
+        return None
+    texts = np.full(table.scores.shape, None, dtype=object)
+    for at, score in np.ndenumerate(table.scores):
+        if np.isfinite(score):
+            texts[at] = ax.text(
+                *at,
+                format(score, values_format),
+                ha="center",
+                va="center",
+                fontsize=8.5,
+                fontweight="bold" if at == table.best else "normal",
+                color=_readable_on(image.cmap(image.norm(score))),
+            )
+    return texts
+
+
+def _mark_best(ax, table, beside_value):
+    """Outline and star of the best cell, readable on every colour."""
+    if table.best is None:
+        return None
+    from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import Normal, Stroke
+
+    x, y = table.best
+    halo = [Stroke(linewidth=4.5, foreground="white"), Normal()]
+    outline = Rectangle(
+        (x - 0.5, y - 0.5),
+        1,
+        1,
+        fill=False,
+        edgecolor="#d62728",
+        linewidth=2.2,
+        zorder=3,
+        clip_on=False,
+        path_effects=halo,
+    )
+    ax.add_patch(outline)
+    # Where the cell is taken by its value, the star sits on the outline's corner.
+    place = (x + 0.5, y - 0.5) if beside_value else (x, y)
+    (star,) = ax.plot(
+        *place,
+        marker="*",
+        markersize=13,
+        markerfacecolor="#d62728",
+        markeredgecolor="white",
+        markeredgewidth=0.9,
+        linestyle="none",
+        clip_on=False,
+        zorder=4,
+    )
+    return outline, star
+
+
+def _readable_on(rgba):
+    """Black or white, whichever has more contrast to a colour."""
+    # Perceived brightness, ITU-R BT.601.
+    brightness = np.dot(rgba[:3], (0.299, 0.587, 0.114))
+    return "black" if brightness > 0.5 else "white"
+
+
+def _title(name, table, values_format):
+    """Panel and metric, and under them the best score."""
+    head = name if name.endswith(table.metric) else f"{name}, {table.metric}"
+    if table.best is None:
+        return f"{head}\nno score"
+    layer, pooling = table.layers[table.best[0]], table.poolings[table.best[1]]
+    best = format(table.scores[table.best], values_format)
+    return f"{head}\nbest {best}: layer {layer_label(layer)}, {pooling}"

@@ -1,0 +1,199 @@
+"""The parameter grid of a search over layers and poolings.
+
+``layer_pooling_grid`` finds the transformer inside any estimator and writes the plain
+dict that a search of scikit-learn takes. It reads the model's number of layers, not its
+weights, and doesn't know the cache: what is kept is for the transformer to do.
+"""
+
+import numbers
+
+import numpy as np
+
+from sklearn_llm2vec._estimator.parameters import resolve_layer
+from sklearn_llm2vec._estimator.transformer import LLMEmbeddingTransformer
+from sklearn_llm2vec._estimator.vectors import ALL_POOLINGS
+from sklearn_llm2vec._model.folders import read_model
+
+__all__ = ["choose_prefix", "layer_pooling_grid"]
+
+
+def layer_pooling_grid(estimator, *, layers="all", poolings=ALL_POOLINGS, prefix=None):
+    """Parameter grid over layers and poolings that costs one pass of the model.
+
+    The grid also sets `keep`, so that the first candidate stores what all the others
+    need.
+
+    Parameters
+    ----------
+    estimator : estimator
+        An `LLMEmbeddingTransformer`, or a Pipeline, ColumnTransformer, FeatureUnion or
+        any other estimator that holds one, however deep.
+    layers : "all" or sequence of int, float or tuple, default="all"
+        Values for the transformer's `layer`: from 0, the embeddings, to the last layer;
+        negative ones from the end, floats as relative depth, tuples as the mean of
+        their layers.
+    poolings : sequence of str, default=all five
+        Values for the transformer's `pooling`: "mean", "weighted_mean", "last",
+        "first", "max".
+    prefix : str or None, default=None
+        Which transformer, where there are several: what stands before ``__layer`` in
+        ``estimator.get_params()``.
+
+    Returns
+    -------
+    dict
+        From parameter name to list of values, for `GridSearchCV` and its relatives. It
+        is yours to extend with other parameters.
+
+    Raises
+    ------
+    ValueError
+        When there is no transformer, or several and no `prefix`, and for layers and
+        poolings that the model doesn't have.
+
+    See Also
+    --------
+    LayerPoolingDisplay : The heat map of such a search.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn_llm2vec import LLMEmbeddingTransformer, layer_pooling_grid
+    >>> pipe = make_pipeline(LLMEmbeddingTransformer(), LogisticRegression())
+    >>> grid = layer_pooling_grid(pipe, layers=[3, -1], poolings=["mean", "last"])
+    >>> for name, values in grid.items():
+    ...     print(name, values)
+    llmembeddingtransformer__layer [3, -1]
+    llmembeddingtransformer__pooling ['mean', 'last']
+    llmembeddingtransformer__keep [((3, 6), ('mean', 'last'))]
+    """
+    found = _find_transformers(estimator)
+    if not found:
+        raise ValueError(
+            "layer_pooling_grid expects an LLMEmbeddingTransformer or an estimator "
+            f"that holds one. Got {type(estimator).__name__} without one instead."
+        )
+    prefix = choose_prefix(found, prefix, "layer_pooling_grid")
+    transformer = found[prefix]
+    if transformer.endpoint is not None:
+        raise ValueError(
+            "layer_pooling_grid expects an LLMEmbeddingTransformer whose layers can be "
+            f"chosen. Got one with endpoint={transformer.endpoint!r} instead, "
+            "where the server decides."
+        )
+    poolings = _check_poolings(poolings)
+    n_layers = read_model(
+        transformer.model,
+        revision=transformer.revision,
+        trust_remote_code=transformer.trust_remote_code,
+    ).n_layers
+    every_layer = isinstance(layers, str) and layers == "all"
+    layers = list(range(n_layers + 1)) if every_layer else _check_layers(layers)
+    if every_layer:
+        kept_layers = "all"
+    else:
+        kept_layers = _flat_layers(layers, n_layers)
+    if every_layer and set(poolings) == set(ALL_POOLINGS):
+        keep = "all"
+    else:
+        keep = (kept_layers, tuple(poolings))
+    start = f"{prefix}__" if prefix else ""
+    return {
+        f"{start}layer": layers,
+        f"{start}pooling": poolings,
+        f"{start}keep": [keep],
+    }
+
+
+def choose_prefix(prefixes, prefix, caller):
+    """Choose one of the prefixes; the user must, where there are several.
+
+    Parameters
+    ----------
+    prefixes : collection of str
+        What was found; an empty string is the estimator itself. Not empty.
+    prefix : str or None
+        What the user asked for, with or without underscores at its end.
+    caller : str
+        Who the error messages speak of.
+
+    Returns
+    -------
+    str
+        One of `prefixes`.
+
+    Examples
+    --------
+    >>> from sklearn_llm2vec._search.grid import choose_prefix
+    >>> choose_prefix(["title", "body"], "body__", "layer_pooling_grid")
+    'body'
+    """
+    if prefix is not None and prefix.removesuffix("__") in prefixes:
+        return prefix.removesuffix("__")
+    if prefix is None and len(prefixes) == 1:
+        return next(iter(prefixes))
+    listed = ", ".join(map(repr, prefixes))
+    if prefix is None:
+        raise ValueError(
+            f"{caller} found several LLMEmbeddingTransformer: {listed}. Say which one "
+            "with 'prefix'."
+        )
+    raise ValueError(
+        f"The 'prefix' parameter of {caller} must be one of {listed}. "
+        f"Got {prefix!r} instead."
+    )
+
+
+def _find_transformers(estimator):
+    """Collect the transformers inside an estimator: prefix -> transformer."""
+    found = {"": estimator} if isinstance(estimator, LLMEmbeddingTransformer) else {}
+    for name, value in estimator.get_params(deep=True).items():
+        if isinstance(value, LLMEmbeddingTransformer):
+            found[name] = value
+    return found
+
+
+def _check_poolings(poolings):
+    """Refuse unknown poolings; return a list."""
+    chosen = [poolings] if isinstance(poolings, str) else list(poolings)
+    unknown = [pooling for pooling in chosen if pooling not in ALL_POOLINGS]
+    if isinstance(poolings, str) or unknown or not chosen:
+        raise ValueError(
+            "The 'poolings' parameter of layer_pooling_grid must be a sequence of "
+            f"{set(ALL_POOLINGS)}. Got {poolings!r} instead."
+        )
+    return chosen
+
+
+def _check_layers(layers):
+    """Refuse what is no sequence of layers; return a list of plain values."""
+    wrong = ValueError(
+        "The 'layers' parameter of layer_pooling_grid must be 'all' or a sequence of "
+        f"int, float and tuple. Got {layers!r} instead."
+    )
+    if isinstance(layers, str) or not np.iterable(layers):
+        raise wrong
+    chosen = [_plain_layer(layer) for layer in layers]
+    if not chosen or None in chosen:
+        raise wrong
+    return chosen
+
+
+def _plain_layer(layer):
+    """Layer as int, float or tuple of these, so that it prints well; else None."""
+    if isinstance(layer, (tuple, list)):
+        parts = tuple(map(_plain_layer, layer))
+        return None if not parts or None in parts else parts
+    if isinstance(layer, (bool, np.bool_)) or not isinstance(layer, numbers.Real):
+        return None
+    return int(layer) if isinstance(layer, numbers.Integral) else float(layer)
+
+
+def _flat_layers(layers, n_layers):
+    """Sorted hidden states, from 0 and without tuples, that the layers need."""
+    flat = set()
+    for layer in layers:
+        resolved = resolve_layer(layer, n_layers)
+        flat.update(resolved if isinstance(resolved, tuple) else (resolved,))
+    return tuple(sorted(flat))

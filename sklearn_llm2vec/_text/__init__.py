@@ -1,0 +1,1 @@
+"""Columns of any kind become texts, prompts and rows of token ids."""

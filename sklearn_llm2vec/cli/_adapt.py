@@ -1,0 +1,131 @@
+"""``sklearn-llm2vec adapt``: train LLM2Vec adapters on a table's texts, and save them.
+
+All texts are in memory: training shuffles them. Stages that are finished are kept beside
+the cache, and so are checkpoints of the one that was interrupted.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from sklearn_llm2vec._adapt.display import AdaptationDisplay
+from sklearn_llm2vec._adapt.recipe import LLM2VecRecipe
+from sklearn_llm2vec._common.whole_files import check_output, check_parent, whole_folder
+from sklearn_llm2vec.cli._columns import (
+    as_classes,
+    open_named_table,
+    split_target,
+    survey_texts,
+)
+from sklearn_llm2vec.cli._console import format_table, note
+from sklearn_llm2vec.cli._figures import find_pyplot, save_figure
+from sklearn_llm2vec.cli._model_options import make_transformer, transformer_parameters
+from sklearn_llm2vec.cli._reading import read_frame
+
+__all__ = ["run"]
+
+
+def run(args):
+    """Run ``adapt``."""
+    recipe = make_recipe(args)
+    check_output(args.png)
+    if args.png:
+        find_pyplot()
+    folders = [_folder(f) for f in (args.output, args.merge) if f is not None]
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        args.parser.error("-o and --merge need folders of their own")
+    for folder in folders:
+        _check_folder(folder)
+    texts, target = read_training_rows(args)
+    transformer = make_transformer(args, adapt=recipe, random_state=args.seed)
+    note(f"{len(texts):,} rows; {args.recipe} on {transformer.model}", args)
+    transformer.fit(texts, target)
+    with whole_folder(folders[0]) as folder:
+        transformer.save_adapters(folder)
+    print(losses_table(transformer.adaptation_history_))
+    adapters = [str(path.absolute()) for path in sorted(folders[0].iterdir())]
+    before = list(transformer.adapters or [])
+    print("\nfrom sklearn_llm2vec import LLMEmbeddingTransformer")
+    print(expression(args, transformer.model, adapters=before + adapters))
+    if args.merge:
+        with whole_folder(folders[1]) as folder:
+            transformer.merge_and_save(folder)
+        merged = expression(args, str(folders[1].absolute()), adapters=None)
+        print(f"{merged}  # the same, merged")
+    if args.png:
+        save_figure(lambda: AdaptationDisplay.from_estimator(transformer), args.png)
+
+
+def expression(args, model, adapters):
+    """Python for the adapted transformer, with the other options that were given."""
+    given = {**transformer_parameters(args), "adapters": adapters}
+    more = "".join(
+        f", {name}={value!r}"
+        for name, value in given.items()
+        if value is not None and name not in ("model", "cache", "device")
+    )
+    return f"LLMEmbeddingTransformer({model!r}{more})"
+
+
+def make_recipe(args):
+    """The recipe that the options mean."""
+    settings = dict(args.set)
+    known = sorted(set(LLM2VecRecipe().get_params()) - {"stages"})
+    unknown = [name for name in settings if name not in known]
+    if unknown:
+        args.parser.error(
+            f"--set: LLM2VecRecipe has no parameter {unknown[0]!r}. It has "
+            f"{', '.join(known)}"
+        )
+    supervised = "supervised" in args.recipe
+    if supervised != bool(args.target or args.positive):
+        need = "needs --target or --positive" if supervised else "takes no --target"
+        args.parser.error(f"--recipe {args.recipe} {need}")
+    if (args.target and args.positive) or (args.negative and not args.positive):
+        args.parser.error("give --target, or --positive and perhaps --negative")
+    if args.positive and len(args.text) > 1:
+        args.parser.error("with --positive there is one --text")
+    return LLM2VecRecipe(args.recipe, **settings)
+
+
+def read_training_rows(args):
+    """What ``fit`` takes: texts, or pairs of texts; and classes, where there are any."""
+    table = open_named_table(args)
+    pair = {"positive": args.positive, "negative": args.negative}
+    pair = {name: column for name, column in pair.items() if column}
+    others = [args.target] if args.target else list(pair.values())
+    survey = survey_texts(table, args, others, as_written=list(pair.values()))
+    frame = read_frame(table, survey)
+    if args.target:
+        frame, target = split_target(frame, table, args)
+        return frame[args.text], as_classes(target)
+    if pair:
+        sides = {"text": args.text[0], **pair}
+        return frame[list(sides.values())].set_axis(list(sides), axis=1), None
+    return frame[args.text], None
+
+
+def losses_table(history):
+    """Steps of each stage, and its mean loss in the first and in the last tenth."""
+    rows = []
+    stages = np.array(history["stage"])
+    for stage in dict.fromkeys(history["stage"]):
+        losses = np.array(history["loss"])[stages == stage]
+        tenth = max(1, len(losses) // 10)
+        ends = losses[:tenth].mean(), losses[-tenth:].mean()
+        rows.append([stage, f"{len(losses):,}", *(f"{loss:.4f}" for loss in ends)])
+    return format_table(["stage", "steps", "loss, first tenth", "last tenth"], rows)
+
+
+def _folder(words):
+    folder = Path(words).expanduser()
+    # "." has no name that a new folder could get.
+    return folder if folder.name else folder.absolute()
+
+
+def _check_folder(folder):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(
+            f"The folder {str(folder)!r} is there already and not empty. Choose another."
+        )
+    check_parent(folder)

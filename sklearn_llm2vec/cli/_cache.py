@@ -1,0 +1,117 @@
+"""``sklearn-llm2vec cache``: look at the cache, check it, make it smaller.
+
+Needs numpy and SQLite only, so it answers at once.
+"""
+
+import json
+import sys
+
+from sklearn_llm2vec.cli._console import format_bytes, format_table, note
+from sklearn_llm2vec.cli._model_options import open_named_cache
+
+__all__ = ["run"]
+
+
+def run(args):
+    """Run ``cache info``, ``verify``, ``prune`` or ``clear``."""
+    actions = {"info": _info, "verify": _verify, "prune": _prune, "clear": _clear}
+    actions[args.action](open_named_cache(args), args)
+
+
+def _info(cache, args):
+    info = cache.info()
+    if args.json:
+        print(json.dumps(info, indent=2))
+        return
+    if not info["file_bytes"] and not info["adapter_bytes"]:
+        print(f"The cache {args.cache or info['path']} holds nothing.")
+        return
+    asked = info["hits"] + info["misses"]
+    share = f" ({info['hits'] / asked:.0%} of what was asked for)" if asked else ""
+    facts = {
+        "path": info["path"],
+        "vectors": f"{info['vectors']:,} of {info['texts']:,} texts",
+        "size": f"{format_bytes(info['bytes'])} of at most "
+        f"{format_bytes(info['size_limit'])}; {format_bytes(info['file_bytes'])} on disk",
+        "adapters": format_bytes(info["adapter_bytes"]),
+        "found": f"{info['hits']:,}{share}",
+        "encoded": f"{info['texts_encoded']:,} texts in its lifetime",
+    }
+    width = max(map(len, facts))
+    for name, fact in facts.items():
+        print(f"{name.ljust(width)}  {fact}")
+    if info["spaces"]:
+        print()
+        print(_spaces_table(info["spaces"]))
+
+
+def _spaces_table(spaces):
+    header = ["space", "model", "settings", "texts", "cells", "size", "last used (UTC)"]
+    rows = [
+        [
+            space["fingerprint"][:12],
+            space["note"].get("model") or space["note"].get("name") or "?",
+            _settings(space["note"]),
+            f"{space['texts']:,}",
+            f"{len(space['cells']):,}",
+            format_bytes(space["bytes"]),
+            space["last_used"][:16].replace("T", " "),
+        ]
+        for space in spaces
+    ]
+    return format_table(header, rows, left=3)
+
+
+def _settings(note):
+    """What tells spaces of one model apart, in a few words."""
+    parts = [note.get(name) for name in ("attention", "dtype", "endpoint")]
+    if note.get("max_length"):
+        parts.append(f"{note['max_length']} tokens")
+    if note.get("template"):
+        parts.append(f"template {note['template']!r}")
+    if note.get("adapters"):
+        parts.append(f"{len(note['adapters'])} adapters")
+    words = ", ".join(filter(None, parts))
+    return words if len(words) <= 48 else words[:45] + "..."
+
+
+def _verify(cache, args):
+    result = cache.verify(args.sample, random_state=args.seed)
+    if args.json:
+        print(json.dumps(result))
+    else:
+        print(f"{result['checked']:,} vectors checked, {result['damaged']:,} damaged")
+    if not result["ok"]:
+        raise ValueError(
+            f"The cache {cache.path} is damaged. Damaged vectors are never used and are "
+            "made again when they are needed; 'cache clear' makes a new start."
+        )
+
+
+def _prune(cache, args):
+    if args.max_bytes is None and args.older_than is None and not args.space:
+        args.parser.error("give --max-bytes, --older-than or --space: what is to go")
+    freed = cache.prune(
+        max_bytes=args.max_bytes, older_than=args.older_than, space=args.space
+    )
+    left = format_bytes(cache.info()["bytes"])
+    print(f"Removed {format_bytes(freed)} of vectors; {left} are left.")
+
+
+def _clear(cache, args):
+    info = cache.info()
+    holds = (
+        f"{info['vectors']:,} vectors of {info['texts']:,} texts "
+        f"({format_bytes(info['bytes'] + info['adapter_bytes'])}, adapters included)"
+    )
+    if not args.yes and not _confirms(f"Remove {holds} from {cache.path}? [y/N] "):
+        raise ValueError("Nothing was removed. Answer 'y', or give --yes.")
+    cache.clear()
+    note(f"Removed {holds} from {cache.path}.", args)
+
+
+def _confirms(question):
+    # On stderr: stdout is for results.
+    print(question, end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    return answer.strip().lower() in ("y", "yes")

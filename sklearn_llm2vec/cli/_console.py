@@ -1,0 +1,92 @@
+"""What the command line prints: tables for people, notes and progress bars.
+
+Results go to stdout, all else to stderr. This file doesn't know what is printed.
+"""
+
+import sys
+
+__all__ = ["format_bytes", "format_table", "make_bar", "note", "one_line"]
+
+# Lines of a log, and not the refreshes of a terminal.
+SECONDS_BETWEEN_LOG_LINES = 10
+
+
+def format_table(header, rows, *, left=1):
+    """Lines of an aligned table.
+
+    Parameters
+    ----------
+    header : sequence of str
+    rows : sequence of sequences of str
+    left : int, default=1
+        So many columns, from the first, are aligned to the left; the others, numbers,
+        to the right.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from sklearn_llm2vec.cli._console import format_table
+    >>> print(format_table(["layer", "mean"], [["0", "0.5"], ["12", "0.75"]]))
+    layer  mean
+    -----  ----
+    0       0.5
+    12     0.75
+    """
+    cells = [list(map(str, row)) for row in [header, *rows]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    cells.insert(1, ["-" * width for width in widths])
+    lines = []
+    for row in cells:
+        padded = [
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def format_bytes(n_bytes):
+    """Bytes for people, in powers of 1,000 as the argument of ``prune`` has them.
+
+    Examples
+    --------
+    >>> from sklearn_llm2vec.cli._console import format_bytes
+    >>> format_bytes(999), format_bytes(1_540_000), format_bytes(20_000_000_000)
+    ('999 B', '1.5 MB', '20.0 GB')
+    """
+    if n_bytes < 1000:
+        return f"{n_bytes} B"
+    units = ["kB", "MB", "GB", "TB"]
+    size = n_bytes / 1000
+    while size >= 999.95 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.1f} {units[0]}"
+
+
+def one_line(message):
+    """A message on one line, whatever line breaks it has."""
+    return " ".join(str(message).split())
+
+
+def note(message, args):
+    """Say something on stderr, unless the user wants quiet."""
+    if not args.quiet:
+        print(message, file=sys.stderr, flush=True)
+
+
+def make_bar(total, unit, description, args):
+    """A progress bar on stderr; a line each ten seconds where that is a file."""
+    from tqdm import tqdm
+
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        desc=description,
+        unit=unit,
+        file=sys.stderr,
+        disable=args.quiet,
+        mininterval=0.1 if terminal else SECONDS_BETWEEN_LOG_LINES,
+    )

@@ -1,0 +1,93 @@
+"""``sklearn-llm2vec embed``: the features of a table's texts, into a file.
+
+A chunk of rows is read, transformed and written, then the next: memory doesn't grow with
+the table. What a stopped run encoded lies in the cache, so a second one reads the table
+again and finds those vectors there; the output is written anew, from its first row.
+"""
+
+import time
+from contextlib import ExitStack, closing
+
+from sklearn_llm2vec._common.whole_files import check_output, whole_file
+from sklearn_llm2vec.cli._columns import open_named_table, survey_texts
+from sklearn_llm2vec.cli._console import make_bar, note
+from sklearn_llm2vec.cli._model_options import make_transformer
+from sklearn_llm2vec.cli._writing import CSVFeatures, NPYFeatures, ParquetFeatures
+
+__all__ = ["run"]
+
+
+def run(args):
+    """Run ``embed``."""
+    _check_output(args)
+    started = time.perf_counter()
+    table = open_named_table(args)
+    # From csv to csv, what is kept comes out as it went in.
+    verbatim = args.keep if _ending(args) == ".csv" else []
+    survey = survey_texts(table, args, args.keep, as_written=verbatim)
+    transformer = make_transformer(args)
+    n_rows = n_encoded = n_cached = 0
+    with (
+        make_bar(survey.n_rows, "row", f"Writing {args.output.name}", args) as bar,
+        whole_file(args.output) as file,
+        ExitStack() as opened,
+    ):
+        writer = None
+        for chunk in table.chunks(survey, args.chunk_rows):
+            texts = chunk.select(args.text)
+            if writer is None:
+                transformer.fit(texts)
+                made = _open_writer(file, transformer, survey, args)
+                writer = opened.enter_context(closing(made))
+            features = transformer.transform(texts)
+            writer.write(chunk.select(args.keep), features)
+            n_rows += len(chunk)
+            n_encoded += transformer.last_report_.encoded
+            n_cached += transformer.last_report_.cached
+            bar.update(len(chunk))
+        if n_rows != survey.n_rows:
+            raise ValueError(f"The file {str(table.path)!r} changed while it was read.")
+    print(f"{args.output}: {survey.n_rows:,} rows, {features.shape[1]:,} features")
+    note(
+        f"{n_encoded:,} texts went through the model, {n_cached:,} were found in the "
+        f"cache; {time.perf_counter() - started:.1f} s",
+        args,
+    )
+
+
+def _check_output(args):
+    """Refuse, before anything is read, an output that can't be written."""
+    output = args.output
+    if args.keep and _ending(args) == ".npy":
+        args.parser.error("a .npy file can't --keep columns: write .parquet or .csv")
+    check_output(output, [args.file])
+    if output.exists() and not args.overwrite:
+        raise FileExistsError(
+            f"The output {str(output)!r} is there already. Choose another name, or "
+            "replace it with --overwrite."
+        )
+
+
+def _ending(args):
+    return args.output.suffix.lower()
+
+
+def _open_writer(file, transformer, survey, args):
+    ending = _ending(args)
+    if ending == ".npy":
+        return NPYFeatures(file, survey.n_rows)
+    if ending == ".csv":
+        names = list(transformer.get_feature_names_out())
+        writer = CSVFeatures(file, names)
+    else:
+        from sklearn_llm2vec.distributed._tables import check_task
+
+        _, names = check_task(transformer, args.text, None)
+        writer = ParquetFeatures(file, names)
+    taken = [name for name in args.keep if name in names]
+    if taken:
+        raise ValueError(
+            f"The column {taken[0]!r} of {args.file!r} can't be kept: features get this "
+            "name. Rename it, or leave it out."
+        )
+    return writer

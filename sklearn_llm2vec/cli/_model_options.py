@@ -1,0 +1,191 @@
+"""The options that say how texts become vectors, shared by all commands with a model.
+
+Each is a parameter of ``LLMEmbeddingTransformer`` under its own name; one that isn't
+given isn't passed on, so defaults are written down in one place. The transformer is
+imported when one is made.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from sklearn_llm2vec.cli._option_types import (
+    bytes_from,
+    count_from,
+    layer_from,
+    one_or_more_from,
+)
+
+__all__ = [
+    "POOLINGS",
+    "add_model_arguments",
+    "make_transformer",
+    "open_named_cache",
+    "transformer_parameters",
+]
+
+# _vectors.ALL_POOLINGS, whose import would cost a second; a test compares them.
+POOLINGS = ("mean", "weighted_mean", "last", "first", "max")
+
+# Parameters of the transformer whose options have their names and give their values.
+PLAIN = (
+    "model layer pooling special_tokens attention template token_prepending adapters "
+    "normalize missing max_length long_texts chunk_overlap device dtype batch_tokens "
+    "revision trust_remote_code endpoint api_key_env"
+).split()
+
+
+def add_model_arguments(parser, *, searched=False, served=True):
+    """Add the options.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+    searched : bool, default=False
+        Whether layer and pooling are for the command to choose; it needs a cache then.
+    served : bool, default=True
+        Whether a server may have the model.
+    """
+    group = parser.add_argument_group(
+        "model",
+        "parameters of LLMEmbeddingTransformer, with its defaults; the API page has\n"
+        "more about each",
+        argument_default=argparse.SUPPRESS,
+    )
+    add = group.add_argument
+    add("--model", metavar="NAME", help="hub id or folder (default: all-MiniLM-L6-v2)")
+    if not searched:
+        add(
+            "--layer",
+            type=layer_from,
+            metavar="K",
+            help="hidden state: 0 the embeddings, -1 the last, 0.5 the middle, 3,6 the "
+            "mean of two (default: -1); write --layer=-1,-2 where it begins with a minus",
+        )
+        add("--pooling", choices=("auto", *POOLINGS), help="default: auto")
+    add("--template", metavar="TEXT", help='"... {text}", columns, "row" or a preset')
+    add("--attention", choices=("auto", "causal", "bidirectional"))
+    add("--special-tokens", type=_auto_or_flag, metavar="auto|yes|no")
+    add("--token-prepending", type=_depth, metavar="K", help="layer, or start,exit")
+    add(
+        "--adapters",
+        action="append",
+        metavar="NAME",
+        help="PEFT adapter to merge; again for the next",
+    )
+    add("--max-length", type=count_from, metavar="N", help="tokens of a text")
+    add("--long-texts", choices=("truncate", "chunk", "error"))
+    add("--chunk-overlap", type=int, metavar="N", help="tokens, with chunk")
+    add("--missing", choices=("zero", "nan", "empty", "error"))
+    add("--normalize", action="store_true", help="vectors of unit length")
+    add("--device", type=_devices, metavar="NAME", help="cpu, cuda, cuda:0,cuda:1 ...")
+    add("--dtype", choices=("auto", "float32", "bfloat16", "float16"))
+    add("--batch-tokens", type=one_or_more_from, metavar="N", help="tokens of a pass")
+    add("--revision", metavar="NAME", help="branch, tag or commit on the hub")
+    add(
+        "--trust-remote-code",
+        action="store_true",
+        help="run code of the model's folder",
+    )
+    if served:
+        add(
+            "--endpoint",
+            metavar="URL",
+            help="an OpenAI-compatible server has the model",
+        )
+        add("--api-key-env", metavar="NAME", help="variable that holds its key")
+    _add_cache_arguments(parser, needed=searched)
+
+
+def _add_cache_arguments(parser, *, needed):
+    """Add what says which cache is used; "none" can't be chosen where it is needed."""
+    parser.set_defaults(no_cache=False)
+    group = parser.add_argument_group("cache")
+    either = group.add_mutually_exclusive_group()
+    either.add_argument(
+        "--cache",
+        metavar="FOLDER",
+        help="default: $SKLEARN_LLM2VEC_CACHE, else the platform's folder for caches",
+    )
+    if not needed:
+        either.add_argument(
+            "--no-cache",
+            action="store_true",
+            help="keep nothing; nothing can be resumed",
+        )
+    group.add_argument(
+        "--cache-limit",
+        type=bytes_from,
+        metavar="SIZE",
+        help="vectors used longest ago go beyond it (default: 20GB)",
+    )
+
+
+def transformer_parameters(args):
+    """The parameters of the transformer that were given, by name.
+
+    Folders become absolute: a model that is saved is loaded elsewhere.
+    """
+    given = {name: getattr(args, name) for name in PLAIN if hasattr(args, name)}
+    if "model" in given:
+        given["model"] = _absolute_folder(given["model"])
+    if "adapters" in given:
+        given["adapters"] = [_absolute_folder(name) for name in given["adapters"]]
+    return {**given, "cache": _cache_parameter(args)}
+
+
+def make_transformer(args, **more):
+    """The transformer that the options mean."""
+    from sklearn_llm2vec._estimator.transformer import LLMEmbeddingTransformer
+
+    more.setdefault("verbose", False if args.quiet else "auto")
+    return LLMEmbeddingTransformer(**transformer_parameters(args), **more)
+
+
+def open_named_cache(args):
+    """The ``EmbeddingCache`` that the options mean; None for none."""
+    from sklearn_llm2vec._cache.store import EmbeddingCache
+
+    if getattr(args, "no_cache", False):
+        return None
+    limit = getattr(args, "cache_limit", None)
+    settings = {} if limit is None else {"size_limit": limit}
+    return EmbeddingCache(args.cache, **settings)
+
+
+def _cache_parameter(args):
+    if args.no_cache:
+        return False
+    if args.cache_limit is not None:
+        return open_named_cache(args)
+    return True if args.cache is None else str(Path(args.cache).expanduser().absolute())
+
+
+def _absolute_folder(name):
+    path = Path(name).expanduser()
+    return str(path.absolute()) if os.path.isdir(path) else name
+
+
+# --- words -> values -----------------------------------------------------------------
+
+
+def _auto_or_flag(words):
+    values = {"auto": "auto", "yes": True, "no": False}
+    if words not in values:
+        raise argparse.ArgumentTypeError(f"expected auto, yes or no; got {words!r}")
+    return values[words]
+
+
+def _depth(words):
+    try:
+        layers = tuple(int(part) for part in words.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected a layer as 8, or start and exit as 2,8; got {words!r}"
+        ) from None
+    return layers if len(layers) > 1 else layers[0]
+
+
+def _devices(words):
+    names = tuple(part.strip() for part in words.split(","))
+    return names if len(names) > 1 else names[0]

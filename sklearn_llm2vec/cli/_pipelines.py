@@ -1,0 +1,93 @@
+"""Pipelines in files, and the lines of Python that load them.
+
+joblib is always there, and its files are pickles: load only your own. skops' files can be
+looked into first. This file doesn't know how a pipeline came to be.
+"""
+
+import json
+
+from sklearn_llm2vec._common.whole_files import whole_file
+
+__all__ = ["check_format", "loading_lines", "save_pipeline"]
+
+# An empty field is missing, and the text "None" isn't.
+CSV = {"keep_default_na": False, "na_values": ""}
+READERS = {
+    ".csv": ("read_csv", CSV),
+    ".tsv": ("read_csv", CSV | {"sep": "\t"}),
+    ".jsonl": ("read_json", {"lines": True}),
+    ".ndjson": ("read_json", {"lines": True}),
+    ".parquet": ("read_parquet", {}),
+}
+
+
+def check_format(path):
+    """Raise with the pip line when the package that writes this file is absent."""
+    if path.suffix.lower() != ".skops":
+        return
+    try:
+        import skops.io  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"To save {str(path)!r} skops is needed: pip install skops. Or choose a file "
+            "that ends in .joblib."
+        ) from error
+
+
+def save_pipeline(pipeline, path):
+    """Write a fitted pipeline; the ending of `path` says how."""
+    with whole_file(path) as file:
+        if path.suffix.lower() == ".skops":
+            import skops.io
+
+            file.write(skops.io.dumps(pipeline))
+        else:
+            import joblib
+
+            joblib.dump(pipeline, file)
+
+
+def loading_lines(
+    path, table_path, *, separator=None, encoding="utf-8-sig", no_quotes=False
+):
+    """Three lines of Python that load a saved pipeline, and predict for a table.
+
+    Parameters
+    ----------
+    path : Path
+        What `save_pipeline` wrote.
+    table_path : Path
+        A table like the one it was fitted on.
+    separator, encoding, no_quotes
+        How it was read, as `open_table` takes them.
+
+    Returns
+    -------
+    str
+    """
+    module, trusted = "joblib", ""
+    if path.suffix.lower() == ".skops":
+        import skops.io
+
+        module = "skops.io"
+        # Names, so that the reader sees whose code would run.
+        trusted = f", trusted={skops.io.get_untrusted_types(file=path)}"
+    endings = [suffix.lower() for suffix in table_path.suffixes]
+    reader, options = next(READERS[e] for e in reversed(endings) if e in READERS)
+    options = dict(options)
+    if reader == "read_csv" and separator not in (None, ","):
+        options["sep"] = separator
+    if reader == "read_csv" and no_quotes:
+        options["quoting"] = 3  # csv.QUOTE_NONE
+    if reader != "read_parquet" and encoding != "utf-8-sig":
+        options["encoding"] = encoding
+    more = "".join(f", {name}={value!r}" for name, value in options.items())
+    return (
+        f"import {module}, pandas as pd\n"
+        f"pipeline = {module}.load({_quoted(path)}{trusted})\n"
+        f"pipeline.predict(pd.{reader}({_quoted(table_path)}{more}))"
+    )
+
+
+def _quoted(path):
+    return json.dumps(str(path), ensure_ascii=False)

@@ -1,0 +1,181 @@
+"""Tables of pyarrow: a transformer adds its features to them as columns.
+
+What is done to one table, in one process; which columns it takes and adds, and what makes
+its features, so that it can be told whether they would be others now. This file doesn't
+know where tables come from or go to.
+"""
+
+import hashlib
+import json
+
+import numpy as np
+
+from sklearn_llm2vec._estimator.parameters import (
+    check_parameters,
+    template_columns,
+)
+from sklearn_llm2vec._estimator.transformer import LLMEmbeddingTransformer
+from sklearn_llm2vec._estimator.vectors import open_cache
+
+__all__ = ["TableEmbedder", "check_names", "check_task", "difference", "identity_of"]
+
+
+class TableEmbedder:
+    """Holds a transformer, and adds its features to tables.
+
+    Parameters
+    ----------
+    transformer : LLMEmbeddingTransformer
+        Nobody else's: its output and its progress bar are changed.
+    columns : list of str
+        The text columns.
+    outputs : list of str
+        The new ones, as `check_task` gives them.
+    num_cpus : float or None
+        Threads to encode with; None leaves torch as it is.
+    """
+
+    def __init__(self, transformer, columns, outputs, num_cpus):
+        if num_cpus is not None:
+            import torch
+
+            # Ray counts CPUs but doesn't keep torch from using all of them.
+            torch.set_num_threads(max(1, int(num_cpus)))
+        self.columns, self.outputs = columns, outputs
+        # Arrays, whatever the user set.
+        self.transformer = transformer.set_output(transform="default")
+        if transformer.verbose == "auto":
+            transformer.verbose = False
+        self.width = _width(transformer)
+        cache = open_cache(transformer.cache)
+        if cache is not None:
+            # Each embedder has rows of its own: to wait for another would be for nothing.
+            cache.takes_turns = False
+
+    def __call__(self, table):
+        import pyarrow as pa
+
+        check_names(table.column_names, self.columns, self.outputs)
+        width = self.width
+        features = np.zeros((0, width * len(self.outputs)), np.float32)
+        if table.num_rows:
+            features = self.transformer.transform(table.select(self.columns))
+        for i, name in enumerate(self.outputs):
+            part = np.ascontiguousarray(features[:, i * width : (i + 1) * width])
+            part = pa.FixedSizeListArray.from_arrays(pa.array(part.ravel()), width)
+            table = table.append_column(name, part)
+        return table
+
+
+def _width(transformer):
+    """Features of one text column; parameters may have changed since `fit`."""
+    source = transformer._source()
+    behind = transformer._behind(source)
+    width = source.model.hidden_size
+    return transformer._width(width if behind is None else behind.width(width))
+
+
+def _sample(columns):
+    import pyarrow as pa
+
+    return pa.table({name: ["a"] for name in columns})
+
+
+# --- what makes features -------------------------------------------------------------
+
+
+def identity_of(embedder):
+    """All that changes the features which a transformer adds to a table."""
+    transformer = embedder.transformer
+    source = transformer._source()
+    layer, pooling = transformer._layer_and_pooling(source)
+    declared = transformer._behind(source) is not None
+    identity = {
+        "fingerprint": source.spec.fingerprint,
+        "layer": layer,
+        "pooling": pooling,
+        "behind": source.model.modules_digest if declared else None,
+        "template": transformer.template,
+        "pca": _pca_digest(transformer),
+        "normalize": bool(transformer.normalize),
+        "missing": transformer.missing,
+        "columns": embedder.columns,
+        "output_columns": embedder.outputs,
+    }
+    return json.loads(json.dumps(identity, default=int))  # as it comes out of a file
+
+
+def _pca_digest(transformer):
+    if transformer.n_components is None:
+        return None
+    digest = hashlib.sha256()
+    for pca in transformer.pca_:
+        for array in (pca.components_, pca.mean_):
+            digest.update(f"{array.dtype} {array.shape};".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def difference(there, here):
+    """Where two identities differ, in words."""
+    names = [name for name in here if there.get(name) != here[name]]
+    return ", ".join(f"{n} {there.get(n)!r}, here {here[n]!r}" for n in names)
+
+
+# --- columns -------------------------------------------------------------------------
+
+
+def check_task(transformer, columns, outputs):
+    """The text columns and the new ones, as lists; raise for what can't be done."""
+    if not isinstance(transformer, LLMEmbeddingTransformer):
+        raise TypeError(
+            "The 'transformer' parameter must be an LLMEmbeddingTransformer. Got "
+            f"{type(transformer).__name__} instead; of a pipeline, give that step."
+        )
+    check_parameters(transformer)
+    transformer._check_is_fitted()
+    columns = _list_columns(transformer, columns)
+    read = transformer._read(_sample(columns))
+    transformer._check_columns(read)
+    if outputs is None:
+        outputs = [f"{name}_embedding" for name in columns]
+        if transformer._is_one_block():
+            outputs = ["embedding"]
+    outputs = [outputs] if isinstance(outputs, str) else list(outputs)
+    n_blocks = read.inverse.shape[1]
+    if len(outputs) != n_blocks or len({*outputs, *columns}) != n_blocks + len(columns):
+        raise ValueError(
+            f"The 'output_columns' parameter must be {n_blocks} distinct names, other "
+            f"than {columns}. Got {outputs!r} instead."
+        )
+    return columns, outputs
+
+
+def _list_columns(transformer, columns):
+    if isinstance(columns, str):
+        return [columns]
+    if columns is None:
+        columns = getattr(transformer, "feature_names_in_", None)
+    if columns is None:
+        columns = template_columns(transformer.template)
+    if columns is None or not len(columns):
+        raise ValueError(
+            "The 'columns' parameter must name the text columns, unless the transformer "
+            f"was fitted on a frame or its template names them. Got {columns!r} instead."
+        )
+    return [str(name) for name in columns]
+
+
+def check_names(names, columns, outputs):
+    """Raise unless a table of these names has the columns, and room for the outputs."""
+    absent = [name for name in columns if name not in names]
+    taken = [name for name in outputs if name in names]
+    if absent:
+        raise ValueError(
+            f"The columns {columns} must be in the data. It has no {absent}, but "
+            f"{list(names)}."
+        )
+    if taken:
+        raise ValueError(
+            f"The data must not have the columns {taken}, which are to be added. Give "
+            "other 'output_columns', or drop them."
+        )

@@ -1,0 +1,264 @@
+"""Folders of sentence-transformers: what they declare is what comes out."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import bert_config, llama_config, save_model
+from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
+
+from sklearn_llm2vec import LLMEmbeddingTransformer
+from sklearn_llm2vec._model.declared import ACTIVATIONS
+
+try:
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+except ImportError:
+    from sentence_transformers.models import Pooling, Transformer
+try:
+    from sentence_transformers.base.modules import Dense, Normalize
+except ImportError:
+    from sentence_transformers.models import Dense, Normalize
+
+
+def make(folder, **params):
+    return LLMEmbeddingTransformer(str(folder), **{"cache": None, **params})
+
+
+def save(
+    tmp_path,
+    pooling="mean",
+    *,
+    kind="bert",
+    dense=(),
+    normalize=False,
+    modules=None,
+    **options,
+):
+    """A sentence-transformers folder around a tiny model, and the model itself."""
+    config = bert_config() if kind == "bert" else llama_config()
+    base = save_model(tmp_path / "base", config, kind)
+    first = [Transformer(str(base)), Pooling(32, pooling_mode=pooling)]
+    torch.manual_seed(5)
+    behind = [Dense(a, b, **more) for a, b, more in dense] if modules is None else []
+    behind += [Normalize()] * normalize
+    for module in modules or ():
+        behind.append(Normalize() if module == "unit" else Dense(*module))
+    model = SentenceTransformer(modules=first + behind, device="cpu", **options)
+    model.save(str(tmp_path / "st"))
+    return tmp_path / "st", SentenceTransformer(str(tmp_path / "st"), device="cpu")
+
+
+def close(ours, theirs, atol=1e-6):
+    scale = max(1.0, np.abs(theirs).max())
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol * scale)
+
+
+def test_minilm(minilm, texts):
+    folder = make(minilm).fit(["a"])
+    from sklearn_llm2vec._model.folders import read_model
+
+    reference = SentenceTransformer(str(read_model(folder.model).folder), device="cpu")
+    ours = make(minilm, normalize=True).fit_transform(texts)
+    close(ours, reference.encode(texts))
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max", "weightedmean", "lasttoken"])
+def test_every_pooling(tmp_path, texts, pooling, kind):
+    folder, reference = save(tmp_path, pooling, kind=kind)
+    ours = make(folder).fit_transform(texts)
+    close(ours, reference.encode(texts), 2e-6)
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_dense_layers(tmp_path, texts, name):
+    function = getattr(torch.nn, name)()
+    folder, reference = save(
+        tmp_path,
+        dense=[
+            (32, 48, {"activation_function": function}),
+            (48, 8, {"activation_function": torch.nn.Identity(), "bias": False}),
+        ],
+        normalize=True,
+    )
+    estimator = make(folder, normalize=True)
+    close(estimator.fit_transform(texts), reference.encode(texts))
+    assert estimator.embedding_dim_ == 8
+    assert len(estimator.get_feature_names_out()) == 8
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        ["unit", (32, 8)],
+        [(32, 16), "unit", (16, 8)],
+        ["unit", (32, 16), "unit", (16, 8), "unit"],
+    ],
+    ids=str,
+)
+def test_unit_length_before_a_dense_layer(tmp_path, texts, modules):
+    folder, reference = save(tmp_path, modules=modules)
+    ends_in_unit_length = modules[-1] == "unit"
+    ours = make(folder, normalize=ends_in_unit_length).fit_transform(texts)
+    close(ours, reference.encode(texts))
+    if ends_in_unit_length:
+        lengths = np.linalg.norm(make(folder).fit_transform(texts), axis=1)
+        assert np.abs(lengths - 1).max() > 0.1  # the last one is the user's
+
+
+@pytest.mark.parametrize("modules", [[], ["unit"], [(32, 16), "unit"], [(32, 4)]])
+def test_a_declared_truncation(tmp_path, texts, modules):
+    folder, reference = save(tmp_path, modules=modules, truncate_dim=6)
+    estimator = make(folder)
+    ours = estimator.fit_transform(texts)
+    close(ours, reference.encode(texts))
+    width = 4 if modules == [(32, 4)] else 6
+    assert estimator.embedding_dim_ == ours.shape[1] == width
+    assert len(estimator.get_feature_names_out()) == width
+    assert make(folder, layer=2).fit_transform(texts).shape[1] == 32
+    assert make(folder, pooling="mean").fit_transform(texts).shape[1] == 32
+
+
+def test_a_module_that_changed_is_noticed(tmp_path, texts):
+    folder, _ = save(tmp_path, dense=[(32, 8, {})])
+    estimator = make(folder)
+    before = estimator.fit_transform(texts)
+    path = folder / "2_Dense" / "model.safetensors"
+    kept = path.read_bytes()
+    weights = load_file(path)
+    save_file({name: 2 * weight for name, weight in weights.items()}, path)
+    with pytest.raises(ValueError, match="that 'fit' saw.*dense layers or prompt"):
+        estimator.transform(texts)
+    assert np.abs(make(folder).fit_transform(texts) - before).max() > 1e-3
+    path.write_bytes(kept)
+    np.testing.assert_array_equal(estimator.transform(texts), before)
+    path = folder / "1_Pooling" / "config.json"
+    path.write_text(json.dumps({"pooling_mode": "max"}))
+    with pytest.raises(ValueError, match="must be those that 'fit' saw"):
+        estimator.transform(texts)
+
+
+def test_a_dense_layer_before_the_pooling(tmp_path):
+    folder, _ = save(tmp_path, dense=[(32, 32, {})])
+    path = folder / "modules.json"
+    first, pooling, dense = json.loads(path.read_text())
+    path.write_text(json.dumps([first, dense, pooling]))
+    with pytest.raises(ValueError, match="'Dense' before the pooling isn't known"):
+        make(folder).fit(["a"])
+
+
+def test_dense_layers_belong_to_auto_and_the_last_layer(tmp_path, texts):
+    folder, _ = save(tmp_path, dense=[(32, 8, {})])
+    assert make(folder).fit_transform(texts).shape[1] == 8
+    for params in ({"pooling": "mean"}, {"layer": 2}, {"layer": (2, -1)}):
+        assert make(folder, **params).fit_transform(texts).shape[1] == 32
+    two = make(folder).fit_transform(np.array([["a", "card"]], object))
+    assert two.shape == (1, 16)
+
+
+def test_dense_layers_dont_depend_on_the_batch(tmp_path, texts):
+    folder, _ = save(tmp_path, dense=[(32, 200, {})])
+    many = [f"{a} {b}" for a in texts for b in texts[:9]]
+    want = make(folder).fit_transform(many)
+    order = np.random.default_rng(0).permutation(len(many))
+    got = make(folder).fit_transform([many[i] for i in order])
+    np.testing.assert_array_equal(got, want[order])
+    np.testing.assert_array_equal(make(folder).fit_transform(many[7:8])[0], want[7])
+
+
+def test_a_residual(tmp_path, texts):
+    try:
+        folder, reference = save(
+            tmp_path,
+            dense=[(32, 32, {"use_residual": True}), (32, 8, {"use_residual": True})],
+        )
+    except TypeError:
+        pytest.skip("this sentence-transformers has no residual in Dense")
+    close(make(folder).fit_transform(texts), reference.encode(texts))
+
+
+def test_the_default_prompt(tmp_path, texts):
+    folder, reference = save(
+        tmp_path,
+        prompts={"query": "the {book} of ", "document": ""},
+        default_prompt_name="query",
+    )
+    close(make(folder).fit_transform(texts), reference.encode(texts))
+    close(
+        make(folder, template="{text}").fit_transform(texts),
+        reference.encode(texts, prompt=""),
+    )
+
+
+def test_a_prompt_that_isnt_pooled(tmp_path, texts):
+    folder, _ = save(
+        tmp_path, prompts={"query": "the book of "}, default_prompt_name="query"
+    )
+    path = folder / "1_Pooling" / "config.json"
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"include_prompt": False})
+    )
+    reference = SentenceTransformer(str(folder), device="cpu").encode(texts)
+    ours = make(folder).fit_transform(texts)
+    close(ours, reference)
+    # There the prompt's mask takes the first special token with it.
+    other = make(folder, template="the book of {text}").fit_transform(texts)
+    assert np.abs(ours - other).max() > 1e-3
+
+
+def test_a_transformer_in_a_folder_of_its_own(tmp_path, texts):
+    folder, reference = save(tmp_path)
+    want = reference.encode(texts)
+    inside = folder / "0_Transformer"
+    inside.mkdir()
+    for path in list(folder.iterdir()):
+        if path.is_file() and path.name not in ("modules.json",):
+            path.rename(inside / path.name)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["path"] = "0_Transformer"
+    (folder / "modules.json").write_text(json.dumps(modules))
+    close(make(folder).fit_transform(texts), want)
+
+
+def test_lower_case(tmp_path):
+    folder, _ = save(tmp_path)
+    path = folder / "sentence_bert_config.json"
+    settings = json.loads(path.read_text()) if path.is_file() else {}
+    upper = make(folder).fit(["a"])
+    path.write_text(json.dumps(settings | {"do_lower_case": True}))
+    lower = make(folder).fit(["a"])
+    assert lower.fingerprint_ != upper.fingerprint_
+    got = lower.transform(["THE Card", "the card"])
+    np.testing.assert_array_equal(got[0], got[1])
+
+
+def test_what_isnt_known_is_said(tmp_path):
+    folder, _ = save(tmp_path)
+    path = folder / "modules.json"
+    modules = json.loads(path.read_text())
+    other = {
+        "idx": 2,
+        "name": "2",
+        "path": "2_CNN",
+        "type": "sentence_transformers.models.CNN",
+    }
+    path.write_text(json.dumps([*modules, other]))
+    with pytest.raises(ValueError, match="a module of type 'CNN' isn't known"):
+        make(folder).fit(["a"])
+    assert make(folder, pooling="mean").fit_transform(["a"]).shape == (1, 32)
+    assert make(folder, layer=1).fit_transform(["a"]).shape == (1, 32)
+    path.write_text(json.dumps(modules))
+    pooling = folder / "1_Pooling" / "config.json"
+    flags = {"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True}
+    pooling.write_text(json.dumps(flags))
+    with pytest.raises(ValueError, match=r"the pooling 'mean \+ max' isn't known"):
+        make(folder).fit(["a"])
+
+
+def test_dense_weights_as_a_pickle(tmp_path):
+    folder, _ = save(tmp_path, dense=[(32, 8, {})])
+    (folder / "2_Dense" / "model.safetensors").rename(folder / "2_Dense" / "x.bin")
+    with pytest.raises(ValueError, match="must have its weights in model.safetensors"):
+        make(folder).fit(["a"])

@@ -1,0 +1,205 @@
+"""The grid names the right parameters, and one candidate keeps what all need."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import ColumnTransformer, make_column_transformer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, ParameterGrid
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+
+from sklearn_llm2vec import LLMEmbeddingTransformer, layer_pooling_grid
+
+POOLINGS = ["mean", "weighted_mean", "last", "first", "max"]
+N_LAYERS = 4
+
+
+@pytest.fixture(autouse=True)
+def four_layers(monkeypatch):
+    """A model of four layers, whatever its name; the calls are recorded."""
+    calls = []
+
+    def read_model(model, **options):
+        calls.append((model, options))
+        return SimpleNamespace(n_layers=N_LAYERS)
+
+    monkeypatch.setattr("sklearn_llm2vec._search.grid.read_model", read_model)
+    return calls
+
+
+HOMES = {
+    "itself": (lambda t: t, ""),
+    "pipeline": (
+        lambda t: make_pipeline(t, LogisticRegression()),
+        "llmembeddingtransformer__",
+    ),
+    "column transformer": (
+        lambda t: make_column_transformer((t, ["text"])),
+        "llmembeddingtransformer__",
+    ),
+    "column transformer in pipeline": (
+        lambda t: make_pipeline(make_column_transformer((t, ["text"]))),
+        "columntransformer__llmembeddingtransformer__",
+    ),
+    "union": (lambda t: FeatureUnion([("llm", t)]), "llm__"),
+    "search": (
+        lambda t: GridSearchCV(Pipeline([("llm", t)]), {"llm__layer": [0]}),
+        "estimator__llm__",
+    ),
+}
+
+
+@pytest.mark.parametrize(("home", "prefix"), HOMES.values(), ids=HOMES)
+def test_finds_the_transformer_and_sets_real_parameters(home, prefix):
+    estimator = home(LLMEmbeddingTransformer())
+    grid = layer_pooling_grid(estimator)
+    assert grid == {
+        f"{prefix}layer": [0, 1, 2, 3, 4],
+        f"{prefix}pooling": POOLINGS,
+        f"{prefix}keep": ["all"],
+    }
+    for params in ParameterGrid(grid):
+        estimator.set_params(**params)
+
+
+def test_reads_the_model_that_the_transformer_names(four_layers):
+    transformer = LLMEmbeddingTransformer("some/model", revision="v1")
+    layer_pooling_grid(transformer)
+    options = {"revision": "v1", "trust_remote_code": False}
+    assert four_layers == [("some/model", options)]
+
+
+@pytest.mark.parametrize(
+    ("layers", "poolings", "keep"),
+    [
+        ("all", POOLINGS, "all"),
+        ("all", ["mean"], ("all", ("mean",))),
+        ([0, 2], ["last", "mean"], ((0, 2), ("last", "mean"))),
+        ([-1, 4, -2], ["mean"], ((3, 4), ("mean",))),
+        ([0.5, 1.0], ["mean"], ((2, 4), ("mean",))),
+        ([(1, -1), 0.25, (2, 3)], ["mean"], ((1, 2, 3, 4), ("mean",))),
+        (range(3), POOLINGS, ((0, 1, 2), tuple(POOLINGS))),
+        (np.arange(2), ["max"], ((0, 1), ("max",))),
+    ],
+)
+def test_keep(layers, poolings, keep):
+    grid = layer_pooling_grid(
+        LLMEmbeddingTransformer(), layers=layers, poolings=poolings
+    )
+    assert grid["keep"] == [keep]
+    assert grid["pooling"] == poolings
+    everything = isinstance(layers, str)
+    assert grid["layer"] == list(range(N_LAYERS + 1) if everything else layers)
+
+
+def test_layers_are_plain_numbers():
+    layers = layer_pooling_grid(LLMEmbeddingTransformer(), layers=np.arange(2))["layer"]
+    assert [type(layer) for layer in layers] == [int, int]
+
+
+# --- several transformers ----------------------------------------------------------
+
+
+@pytest.fixture
+def two():
+    return ColumnTransformer(
+        [
+            ("title", LLMEmbeddingTransformer(), ["title"]),
+            ("body", LLMEmbeddingTransformer(), ["body"]),
+        ]
+    )
+
+
+def test_several_need_a_prefix(two):
+    with pytest.raises(ValueError, match=r"several .*'title', 'body'\. Say which"):
+        layer_pooling_grid(two)
+
+
+@pytest.mark.parametrize("prefix", ["body", "body__"])
+def test_prefix_chooses(two, prefix):
+    grid = layer_pooling_grid(two, prefix=prefix)
+    assert list(grid) == ["body__layer", "body__pooling", "body__keep"]
+
+
+def test_unknown_prefix(two):
+    with pytest.raises(ValueError, match=r"must be one of 'title', 'body'\. Got 'x'"):
+        layer_pooling_grid(two, prefix="x")
+
+
+# --- refused -----------------------------------------------------------------------
+
+
+def test_no_transformer():
+    with pytest.raises(ValueError, match="Got RandomForestClassifier without one"):
+        layer_pooling_grid(RandomForestClassifier())
+
+
+@pytest.mark.parametrize("poolings", [["avg"], "mean", [], ["mean", "auto"]])
+def test_wrong_poolings(poolings):
+    with pytest.raises(ValueError, match=r"'poolings' parameter .* must be .* Got "):
+        layer_pooling_grid(LLMEmbeddingTransformer(), poolings=poolings)
+
+
+@pytest.mark.parametrize("layers", ["last", 3, [], None, [None], ["1"], [True], [()]])
+def test_wrong_layers(layers):
+    with pytest.raises(ValueError, match=r"'layers' parameter .* must be .* Got "):
+        layer_pooling_grid(LLMEmbeddingTransformer(), layers=layers)
+
+
+@pytest.mark.parametrize("layer", [5, -6, 1.5, (0, 5)])
+def test_layers_that_the_model_has_not(layer):
+    with pytest.raises(ValueError, match=r"'layer' parameter .* from -5 to 4 .* Got "):
+        layer_pooling_grid(LLMEmbeddingTransformer(), layers=[layer])
+
+
+# --- in a search -------------------------------------------------------------------
+
+
+class Lengths(TransformerMixin, BaseEstimator):
+    """Takes the parameters of the real one, and no model."""
+
+    def __init__(self, layer=-1, pooling="auto", keep="auto"):
+        self.layer = layer
+        self.pooling = pooling
+        self.keep = keep
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return np.array([[len(text)] for text in X], dtype=float)
+
+
+def test_a_search_takes_the_grid_with_tuples():
+    grid = layer_pooling_grid(
+        make_pipeline(LLMEmbeddingTransformer()),
+        layers=[0, -1, 0.5, (1, 2)],
+        poolings=["mean", "last"],
+    )
+    pipe = Pipeline(
+        [("llmembeddingtransformer", Lengths()), ("c", LogisticRegression())]
+    )
+    X, y = ["a", "bbbbbb"] * 6, [0, 1] * 6
+    search = GridSearchCV(pipe, grid, cv=2).fit(X, y)
+    layers = search.cv_results_["param_llmembeddingtransformer__layer"]
+    assert set(layers) == {0, -1, 0.5, (1, 2)}
+    kept = search.cv_results_["param_llmembeddingtransformer__keep"]
+    assert len(kept) == 8
+    assert kept[0] == ((0, 1, 2, 4), ("mean", "last"))
+    assert search.best_score_ == 1
+
+
+def test_a_search_with_the_real_transformer(bert, monkeypatch):
+    from sklearn_llm2vec._model.folders import read_model
+
+    monkeypatch.setattr("sklearn_llm2vec._search.grid.read_model", read_model)
+    transformer = LLMEmbeddingTransformer(bert, cache=False)
+    pipe = make_pipeline(transformer, LogisticRegression())
+    grid = layer_pooling_grid(pipe, layers=[1, (1, -1)], poolings=["mean", "max"])
+    assert grid["llmembeddingtransformer__keep"] == [((1, 3), ("mean", "max"))]
+    X, y = ["red cat", "blue dog", "red card", "blue book"] * 2, [0, 1] * 4
+    search = GridSearchCV(pipe, grid, cv=2, error_score="raise").fit(X, y)
+    assert len(search.cv_results_["params"]) == 4
