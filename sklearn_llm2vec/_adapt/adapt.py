@@ -9,10 +9,6 @@ import hashlib
 import json
 from dataclasses import replace
 
-from sklearn_llm2vec._adapt.recipe import LLM2VecRecipe
-
-__all__ = ["LLM2VecRecipe", "adapt"]
-
 # Raised when the same recipe gives another adapter than before.
 ADAPTATION_VERSION = 1
 
@@ -58,12 +54,12 @@ def adapt(data, recipe, source, *, pooling, seed, store, verbose):
         )
         for name in recipe.names()
     ]
-    check_enough(data, stages)
-    check_model(source, stages)
-    check_packages()
+    _check_enough(data, stages)
+    _check_model(source, stages)
+    _check_packages()
     adapters, history, before = (), [], ""
     for stage in stages:
-        key = stage_key(stage, data, source, before)
+        key = _stage_key(stage, data, source, before)
         found = store.get(key)
         if found is None:
             with store.training(key) as folder:
@@ -78,7 +74,7 @@ def adapt(data, recipe, source, *, pooling, seed, store, verbose):
     return adapters, {name: [entry[name] for entry in history] for name in columns}
 
 
-def check_enough(data, stages):
+def _check_enough(data, stages):
     """Refuse too few texts before anything is loaded."""
     for stage in stages:
         texts = data.of(stage.name)
@@ -97,7 +93,7 @@ def check_enough(data, stages):
             )
 
 
-def check_model(source, stages):
+def _check_model(source, stages):
     """Refuse what this model, or its other parameters, can't be adapted with."""
     spec, model = source.spec, source.model
     names = [stage.name for stage in stages]
@@ -125,7 +121,7 @@ def check_model(source, stages):
         )
 
 
-def check_packages():
+def _check_packages():
     """Raise with the pip line when peft or accelerate is absent."""
     from importlib.util import find_spec
 
@@ -137,7 +133,7 @@ def check_packages():
         )
 
 
-def stage_key(stage, data, source, before):
+def _stage_key(stage, data, source, before):
     """The name of a stage's adapter: all that it depends on."""
     # Of the lengths only what is left of a text in training matters.
     space = replace(

@@ -8,15 +8,6 @@ labels; it doesn't know networks or losses.
 import numpy as np
 import torch
 
-__all__ = [
-    "ClassBatches",
-    "MaskedBatches",
-    "PairBatches",
-    "ViewBatches",
-    "nearest",
-    "padded",
-]
-
 # Batches whose texts are sorted by length among each other: less padding, and each
 # batch's texts are still drawn at random from eight times as many.
 BATCHES_SORTED = 8

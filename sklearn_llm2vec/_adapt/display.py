@@ -7,8 +7,6 @@ doesn't know models or training.
 import numpy as np
 from sklearn.exceptions import NotFittedError
 
-__all__ = ["AdaptationDisplay"]
-
 
 class AdaptationDisplay:
     """Loss of `adapt` by step, one panel for each stage.

@@ -6,8 +6,6 @@ Pure functions of tensors: no networks, no texts.
 import torch
 from torch.nn import functional as F
 
-__all__ = ["class_loss", "masked_token_loss", "pair_loss", "view_loss"]
-
 
 def masked_token_loss(logits, targets):
     """Cross-entropy of the hidden tokens, averaged over them.
@@ -36,7 +34,7 @@ def view_loss(first, second, temperature):
     ``-log(exp(cos(a_i, b_i) / t) / sum_j exp(cos(a_i, b_j) / t))``, averaged over i
     (arXiv 2104.08821, eq. 4). One direction only, as there and in LLM2Vec.
     """
-    similarity = cosines(first, second) / temperature  # (batch, batch)
+    similarity = _cosines(first, second) / temperature  # (batch, batch)
     own = torch.arange(len(first), device=first.device)
     return F.cross_entropy(similarity, own)
 
@@ -58,7 +56,9 @@ def class_loss(vectors, labels, n_anchors, temperature):
     Khosla et al., "Supervised Contrastive Learning", arXiv 2004.11362, eq. 2, with the
     sum over positives outside of the logarithm. Anchors without a positive don't count.
     """
-    similarity = cosines(vectors[:n_anchors], vectors) / temperature  # (anchors, batch)
+    similarity = (
+        _cosines(vectors[:n_anchors], vectors) / temperature
+    )  # (anchors, batch)
     itself = torch.eye(*similarity.shape, dtype=torch.bool, device=vectors.device)
     log_share = similarity.masked_fill(itself, float("-inf")).log_softmax(1)
     positive = (labels[:n_anchors, None] == labels[None, :]) & ~itself
@@ -82,12 +82,12 @@ def pair_loss(anchors, candidates, positive, excluded, temperature):
         Candidates that are no negatives of an anchor: copies of its own positive.
     temperature : float
     """
-    similarity = cosines(anchors, candidates) / temperature
+    similarity = _cosines(anchors, candidates) / temperature
     similarity = similarity.masked_fill(excluded, float("-inf"))
     return F.cross_entropy(similarity, positive)
 
 
-def cosines(first, second):
+def _cosines(first, second):
     """Cosine of each row with each, in float32: shape (n_first, n_second)."""
     first, second = first.float(), second.float()
     return F.normalize(first, dim=1) @ F.normalize(second, dim=1).T

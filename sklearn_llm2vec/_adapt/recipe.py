@@ -11,11 +11,7 @@ from dataclasses import asdict, dataclass
 
 from sklearn.base import BaseEstimator
 
-__all__ = ["CHAINS", "STAGES", "LLM2VecRecipe", "Stage", "resolve_recipe"]
-
-STAGES = ("mntp", "simcse", "supervised")
-# What `adapt` and `stages` may be: the contrastive stage comes after MNTP.
-CHAINS = ("mntp", "simcse", "supervised", "mntp+simcse", "mntp+supervised")
+from sklearn_llm2vec._common.names import CHAINS, STAGES
 
 # LLM2Vec's batches, learning rates (of 7B models, 4,096 features wide) and warm-up, and
 # the number of steps after which it stopped (arXiv 2404.05961, 2.2 and appendix D).

@@ -32,8 +32,6 @@ from sklearn_llm2vec._network.attention import make_bidirectional, sees_future
 from sklearn_llm2vec._network.lm_heads import split_head
 from sklearn_llm2vec._text.tokens import TextTokenizer
 
-__all__ = ["train_on_model"]
-
 ROWS_AT_A_TIME = 32
 # accelerate's state and the random numbers are the process's: threads take turns.
 _one_at_a_time = threading.Lock()
@@ -81,7 +79,7 @@ def _train(stage, data, source, adapters, folder, verbose):
         make_loss(stage, source.model.n_layers, head),
         batches_of(Material(stage, data, source, wrapped, tokenizer)),
         folder,
-        name=hub_id(source.model),
+        name=_hub_id(source.model),
         verbose=verbose,
     )
     if bidirectional and seen() != before:
@@ -93,17 +91,17 @@ def _train(stage, data, source, adapters, folder, verbose):
         config=config,
         weights=weights,
         bidirectional=bidirectional and source.model.causal,
-        note=json.dumps(note_of(stage, data, source, n_parts)),
+        note=json.dumps(_note_of(stage, data, source, n_parts)),
     )
     return adapter, history
 
 
-def hub_id(model):
+def _hub_id(model):
     """The model's name, unless it is a folder: that says nothing elsewhere."""
     return None if Path(model.name).expanduser().exists() else model.name
 
 
-def note_of(stage, data, source, n_parts):
+def _note_of(stage, data, source, n_parts):
     """How an adapter was made, for people who look into its folder."""
     return {
         "model": source.model.name,
@@ -131,7 +129,7 @@ def load_for_training(stage, source, adapters):
     else:
         # One more than trained: its output isn't the last and gets no final norm.
         depth = min(stage.layer + 1, model.n_layers)
-        network = load_network(model, depth, dtype, dropout=dropout_of(stage, model))
+        network = load_network(model, depth, dtype, dropout=_dropout_of(stage, model))
         network = network.to(source.device)
     network = merge_adapters(network, (*source.adapters, *adapters), model.n_layers)
     if spec.attention == "bidirectional" and model.causal:
@@ -139,7 +137,7 @@ def load_for_training(stage, source, adapters):
     return network, head, load_tokenizer(model)
 
 
-def dropout_of(stage, model):
+def _dropout_of(stage, model):
     """Dropout of the attention; None leaves the model's own."""
     if stage.dropout != "auto":
         return stage.dropout
@@ -202,13 +200,13 @@ class Material:
 def batches_of(material):
     """A function from batch size and number to the data set of a stage's batches."""
     if material.stage.name == "mntp":
-        kind, more = examples.MaskedBatches, masked_material(material)
+        kind, more = examples.MaskedBatches, _masked_material(material)
     elif material.stage.name == "simcse":
         kind, more = examples.ViewBatches, {}
     elif material.data.positives is None:
-        kind, more = examples.ClassBatches, class_material(material)
+        kind, more = examples.ClassBatches, _class_material(material)
     else:
-        kind, more = examples.PairBatches, pair_material(material)
+        kind, more = examples.PairBatches, _pair_material(material)
     more |= {"pad_id": material.pad_id, "seed": material.stage.seed}
 
     def make_batches(batch_size, n_batches):
@@ -217,10 +215,10 @@ def batches_of(material):
     return make_batches
 
 
-def masked_material(material):
+def _masked_material(material):
     """What `MaskedBatches` takes beside the rows."""
     return {
-        "mask_id": mask_id(material.stage, material.tokenizer, material.n_tokens),
+        "mask_id": _mask_id(material.stage, material.tokenizer, material.n_tokens),
         "special_ids": set(material.tokenizer.all_special_ids),
         "n_tokens": material.n_tokens,
         "probability": material.stage.mask_probability,
@@ -229,7 +227,7 @@ def masked_material(material):
     }
 
 
-def class_material(material):
+def _class_material(material):
     """What `ClassBatches` takes beside the rows."""
     labels, n = material.data.labels, material.stage.hard_negatives
     negatives = np.empty((len(labels), 0), int)
@@ -238,7 +236,7 @@ def class_material(material):
     return {"labels": labels, "negatives": negatives}
 
 
-def pair_material(material):
+def _pair_material(material):
     """What `PairBatches` takes beside the rows."""
     data, n = material.data, material.stage.hard_negatives
     given = [(row, text) for row, text in enumerate(data.negatives or ()) if text]
@@ -276,7 +274,7 @@ def pair_material(material):
     }
 
 
-def mask_id(stage, tokenizer, n_tokens):
+def _mask_id(stage, tokenizer, n_tokens):
     """The id of the token that MNTP puts in the place of others."""
     token = stage.mask_token
     if token == "auto":

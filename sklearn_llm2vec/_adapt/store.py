@@ -21,8 +21,6 @@ from sklearn_llm2vec._model.adapters import (
     save_adapter,
 )
 
-__all__ = ["AdapterStore"]
-
 HISTORY = "history.json"
 UNFINISHED = ".unfinished"
 

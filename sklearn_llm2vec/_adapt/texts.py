@@ -12,8 +12,6 @@ import numpy as np
 
 from sklearn_llm2vec._model.spec import text_keys
 
-__all__ = ["TrainingTexts", "read_training_texts"]
-
 
 @dataclass(frozen=True)
 class TrainingTexts:

@@ -31,8 +31,6 @@ from sklearn_llm2vec._adapt.losses import (
 from sklearn_llm2vec._network.layers import find_layers
 from sklearn_llm2vec._network.pooling import pool_padded
 
-__all__ = ["add_lora", "make_loss", "pool_batch", "train_stage"]
-
 # What an interruption can lose.
 CHECKPOINT_SECONDS = 60
 WEIGHTS = "adapter_model.safetensors"
@@ -61,7 +59,7 @@ def add_lora(network, stage, n_layers):
         r=stage.lora_rank,
         lora_alpha=stage.lora_alpha,
         lora_dropout=stage.lora_dropout,
-        target_modules=linear_maps(network, n_layers, stage.lora_targets),
+        target_modules=_linear_maps(network, n_layers, stage.lora_targets),
         fan_in_fan_out="Conv1D" in kinds,
         bias="none",
     )
@@ -77,7 +75,7 @@ def add_lora(network, stage, n_layers):
         ) from error
 
 
-def linear_maps(network, n_layers, names="auto"):
+def _linear_maps(network, n_layers, names="auto"):
     """What peft takes as the names of linear maps in these layers, and no others.
 
     A pattern and not a list: BERT's pooler has a name that its layers have too, and the
@@ -195,7 +193,7 @@ class StageTrainer(Trainer):
 
     def _save(self, output_dir=None, state_dict=None):
         Path(output_dir).mkdir(parents=True, exist_ok=True)
-        save_file(lora_state(self.model), Path(output_dir, WEIGHTS))
+        save_file(_lora_state(self.model), Path(output_dir, WEIGHTS))
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         import peft
@@ -287,7 +285,7 @@ def train_stage(network, stage, loss_of, make_batches, folder, *, name, verbose)
     if stage.gradient_checkpointing:
         checkpoint_activations(network)
     batch_size, n_parts = stage.batch_size, 1
-    untrained = {name: value.clone() for name, value in lora_state(network).items()}
+    untrained = {name: value.clone() for name, value in _lora_state(network).items()}
     while True:
         # Other sizes have other batches: none goes on from another's checkpoint.
         place, progress = folder / f"batches-of-{batch_size}", Progress(stage, verbose)
@@ -297,7 +295,7 @@ def train_stage(network, stage, loss_of, make_batches, folder, *, name, verbose)
                 network, stage, loss_of, batches, place, n_parts, progress
             )
             try:
-                trainer.train(resume_from_checkpoint=newest_checkpoint(place))
+                trainer.train(resume_from_checkpoint=_newest_checkpoint(place))
                 break
             except RuntimeError as error:
                 if batch_size < 4 or not should_reduce_batch_size(error):
@@ -318,11 +316,11 @@ def train_stage(network, stage, loss_of, make_batches, folder, *, name, verbose)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     network.eval()
-    config, weights = lora_config(network, name), save(lora_state(network))
-    return config, weights, history_of(trainer), n_parts
+    config, weights = _lora_config(network, name), save(_lora_state(network))
+    return config, weights, _history_of(trainer), n_parts
 
 
-def history_of(trainer):
+def _history_of(trainer):
     """Loss and learning rate of each step."""
     return [
         {
@@ -335,7 +333,7 @@ def history_of(trainer):
     ]
 
 
-def newest_checkpoint(folder):
+def _newest_checkpoint(folder):
     """The newest checkpoint that was written to its end; others are removed."""
     found = []
     for path in folder.glob("checkpoint-*"):
@@ -392,7 +390,7 @@ def checkpoint_activations(network):
     (enable or base.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
-def lora_state(network):
+def _lora_state(network):
     """The adapter's weights, by the names that peft and LLM2Vec give them."""
     import peft
 
@@ -400,7 +398,7 @@ def lora_state(network):
     return {name: value.detach().cpu().contiguous() for name, value in state.items()}
 
 
-def lora_config(network, name):
+def _lora_config(network, name):
     """The adapter's configuration as the JSON that peft reads; always the same bytes."""
     config = network.peft_config["default"].to_dict()
     config["inference_mode"] = True

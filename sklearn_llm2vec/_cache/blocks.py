@@ -15,19 +15,6 @@ from datetime import datetime, timezone
 
 import numpy as np
 
-__all__ = [
-    "as_stored",
-    "copy_blocks",
-    "find_places",
-    "insert_block",
-    "read_places",
-    "remove_block",
-    "space_id_of",
-    "space_info",
-    "verify_cell",
-    "wanted",
-]
-
 
 @contextmanager
 def wanted(db, keys):

@@ -9,8 +9,6 @@ import time
 import warnings
 from contextlib import contextmanager
 
-__all__ = ["check_format", "connect", "identity", "prepare", "transaction"]
-
 FORMAT = 1
 BUSY_SECONDS = 60
 

@@ -42,8 +42,6 @@ from sklearn_llm2vec._cache.database import (
 )
 from sklearn_llm2vec._common.places import default_directory, host_folder
 
-__all__ = ["EmbeddingCache"]
-
 FILE = "embeddings.sqlite3"
 ADAPTERS = "adapters"
 KEYS_AT_A_TIME = 20_000

@@ -11,8 +11,6 @@ import os
 import threading
 from pathlib import Path
 
-__all__ = ["remember"]
-
 _known: dict[str, object] = {}
 _read_from: set[str] = set()
 _lock = threading.Lock()

@@ -9,8 +9,6 @@ import platform
 import re
 from pathlib import Path
 
-__all__ = ["default_directory", "host_folder", "host_name"]
-
 HOSTS = "hosts"
 # File systems that several hosts can mount at once; FUSE may be any of them. SQLite's
 # write-ahead log is shared memory, so two hosts that open one file destroy it.

@@ -6,8 +6,6 @@ shape makes a row's result the same in any company. This file knows arrays only.
 
 import numpy as np
 
-__all__ = ["row_by_row", "unit_length"]
-
 ROWS = 256
 
 

@@ -10,8 +10,6 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["check_file", "check_output", "check_parent", "whole_file", "whole_folder"]
-
 
 def check_parent(path):
     """Raise, before any work is done, when `path` has no folder to be made in.

@@ -9,14 +9,6 @@ on the texts beside it. This file knows integers only.
 
 import numpy as np
 
-__all__ = [
-    "MIN_TOKENS",
-    "canonical_length",
-    "exact_length_batches",
-    "fill_rows",
-    "varlen_batches",
-]
-
 # A matrix product of fewer than 12 rows takes another kernel on CPU, and its sums come
 # out in another order. With at least 16 tokens in a pass every pass takes the same one.
 MIN_TOKENS = 16

@@ -21,8 +21,6 @@ from sklearn_llm2vec._network.threads import in_parallel
 from sklearn_llm2vec._network.varlen import MOST_TOKENS
 from sklearn_llm2vec._text.tokens import Row
 
-__all__ = ["Block", "Encoder"]
-
 # Texts tokenised at a time: enough to find many of each length, few enough to hold.
 TEXTS_AT_A_TIME = {"cpu": 4096, "accelerator": 32768}
 # A block is handed out after so many rows, bytes or seconds: what a crash can lose. The

@@ -26,8 +26,6 @@ from sklearn_llm2vec._common.facts import remember
 from sklearn_llm2vec._encode.block import Block
 from sklearn_llm2vec._text.templates import parse_template
 
-__all__ = ["CELL", "EndpointEncoder", "ServedModel", "ServedSpec", "read_served_model"]
-
 # The one layer and pooling of a server's vectors: its own, which it doesn't tell.
 CELL = (-1, "auto")
 

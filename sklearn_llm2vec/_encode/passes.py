@@ -27,8 +27,6 @@ from sklearn_llm2vec._network.pooling import pool_all
 from sklearn_llm2vec._network.prepending import TokenPrepending
 from sklearn_llm2vec._network.threads import in_parallel
 
-__all__ = ["Passes"]
-
 # Passes under way on an accelerator: while one is computed, the next one's ids are copied
 # and its kernels put into the queue.
 PASSES_A_DEVICE = 2

@@ -6,8 +6,6 @@ each window's pooled vector and its number of counted tokens. This file knows ar
 
 import numpy as np
 
-__all__ = ["NEEDED", "join_windows"]
-
 # What a window must be pooled by, so that the whole text can be: the weighted mean needs
 # the windows' sums too.
 NEEDED = {"weighted_mean": ("weighted_mean", "mean")}

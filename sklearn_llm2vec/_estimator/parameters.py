@@ -20,14 +20,6 @@ from sklearn_llm2vec._model.folders import looks_like_path
 from sklearn_llm2vec._model.spec import EncoderSpec, resolve_dtype
 from sklearn_llm2vec._text.templates import PRESETS, parse_template
 
-__all__ = [
-    "check_parameters",
-    "resolve_layer",
-    "resolve_pooling",
-    "resolve_space",
-    "template_columns",
-]
-
 
 def check_parameters(params):
     """Raise for a parameter whose value it can't have with any model."""
@@ -324,9 +316,9 @@ def resolve_space(params, model, adapters, device):
     ValueError
         For a value that this model, or another parameter, doesn't allow.
     """
-    attention = resolve_attention(params, model, adapters)
-    warn_of_other_bases(model, adapters)
-    template, counts = resolve_template(params, model, attention)
+    attention = _resolve_attention(params, model, adapters)
+    _warn_of_other_bases(model, adapters)
+    template, counts = _resolve_template(params, model, attention)
     chunk = params.long_texts == "chunk"
     special = params.special_tokens
     if special == "auto":
@@ -338,13 +330,13 @@ def resolve_space(params, model, adapters, device):
         tokenizer=model.tokenizer_digest,
         attention=attention,
         special_tokens=bool(special),
-        max_length=resolve_max_length(params, model),
+        max_length=_resolve_max_length(params, model),
         # Where no text is cut, "error" gives the vectors of "truncate".
         long_texts="chunk" if chunk else "truncate",
         dtype=resolve_dtype(params.dtype, device),
         template=template,
         counts=counts,
-        token_prepending=resolve_prepending(params, model, attention, template),
+        token_prepending=_resolve_prepending(params, model, attention, template),
         adapters=tuple(adapter.digest for adapter in adapters),
         chunk_overlap=int(params.chunk_overlap) if chunk else 0,
     )
@@ -367,7 +359,7 @@ def template_columns(template):
     return parse_template(template).columns
 
 
-def resolve_template(params, model, attention):
+def _resolve_template(params, model, attention):
     """The template as the space has it, and which of its tokens count."""
     declared = model.declared
     if params.template is None or params.template == "row":
@@ -405,7 +397,7 @@ def resolve_template(params, model, attention):
     return PRESETS[params.template], "text"
 
 
-def resolve_prepending(params, model, attention, template):
+def _resolve_prepending(params, model, attention, template):
     """Start and exit of Token Prepending, or None."""
     if params.token_prepending is None:
         return None
@@ -438,7 +430,7 @@ def resolve_prepending(params, model, attention, template):
     return int(start), int(exit)
 
 
-def resolve_attention(params, model, adapters):
+def _resolve_attention(params, model, adapters):
     """The attention that the parameters mean: never "auto"."""
     if params.attention == "causal" and not model.causal:
         raise ValueError(
@@ -454,7 +446,7 @@ def resolve_attention(params, model, adapters):
     return params.attention
 
 
-def warn_of_other_bases(model, adapters):
+def _warn_of_other_bases(model, adapters):
     """Warn of adapters that say they were trained on another model.
 
     Shapes are compared when they are merged; a model of the same shapes isn't seen
@@ -496,7 +488,7 @@ def _is_between(frame):
     return package in ("sklearn_llm2vec", "sklearn")
 
 
-def resolve_max_length(params, model):
+def _resolve_max_length(params, model):
     """Most tokens of a row."""
     if params.max_length is None:
         return model.max_tokens

@@ -43,8 +43,6 @@ from sklearn_llm2vec._text.columns import read_texts, split_pairs
 from sklearn_llm2vec._text.rows import read_rows
 from sklearn_llm2vec._text.templates import PRESETS
 
-__all__ = ["LLMEmbeddingTransformer"]
-
 
 class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     """Turn text columns into features: hidden states of a language model.
@@ -566,7 +564,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
                 f"folder declares, but {declared.unknown} isn't known here. Choose "
                 f"'pooling' among {set(ALL_POOLINGS)} to take the hidden states."
             )
-        return load_behind(declared, model.modules_digest)
+        return _load_behind(declared, model.modules_digest)
 
     def _layer_and_pooling(self, source):
         """The layer or layers counted from 0, and the pooling; a server has its own."""
@@ -741,7 +739,7 @@ def _model_files(source):
 
 
 @functools.lru_cache(maxsize=8)
-def load_behind(declared, digest):
+def _load_behind(declared, digest):
     """What is behind the pooling, read once for each content of its files.
 
     The weights are small, but a fit a fold would add up.

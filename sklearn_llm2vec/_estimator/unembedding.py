@@ -18,8 +18,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklearn_llm2vec._common.rowwise import row_by_row
 from sklearn_llm2vec._model.folders import read_model
 
-__all__ = ["UnembeddingFilter"]
-
 # Where language models keep the matrix from hidden states to the vocabulary; with tied
 # embeddings it is the one from the vocabulary to hidden states.
 UNEMBEDDINGS = ("lm_head.weight", "embed_out.weight", "output.weight")
@@ -104,7 +102,7 @@ class UnembeddingFilter(
         """
         X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan")
         folder = read_model(self.model, revision=self.revision)
-        self.singular_values_, directions = singular_directions(
+        self.singular_values_, directions = _singular_directions(
             folder.folder, folder.weights_digest, folder.tied and folder.causal
         )
         hidden = len(directions)
@@ -176,7 +174,7 @@ class UnembeddingFilter(
 
 
 @functools.lru_cache(maxsize=4)
-def singular_directions(folder, digest, tied):
+def _singular_directions(folder, digest, tied):
     """Singular values and right-singular vectors of the unembedding matrix.
 
     Parameters

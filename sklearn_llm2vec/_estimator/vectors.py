@@ -24,15 +24,6 @@ from sklearn_llm2vec._model.folders import ModelFolder
 from sklearn_llm2vec._model.spec import EncoderSpec, text_keys
 from sklearn_llm2vec._text.tokens import TextTokenizer, check_room, measure_prompt
 
-__all__ = [
-    "ALL_POOLINGS",
-    "Report",
-    "Source",
-    "check_prompt",
-    "find_vectors",
-    "open_cache",
-]
-
 # The names of _pooling.POOLINGS, which would import torch; a test compares them.
 ALL_POOLINGS = ("mean", "weighted_mean", "last", "first", "max")
 
@@ -139,7 +130,7 @@ def find_vectors(texts, layers, pooling, source):
     started = time.perf_counter()
     if source.long_texts == "error":
         # Before the cache is asked: it may hold what another setting cut.
-        refuse_long_texts(source, texts)
+        _refuse_long_texts(source, texts)
     work = _Work(texts, layers, pooling, source)
     missing = work.look_up(np.arange(len(texts)), count=True)
     n_cached = len(texts) - len(missing)
@@ -255,7 +246,7 @@ class _Work:
         """Send texts through the model of this process, block by block."""
         encoder = load_encoder(self.source, max(layers))
         if self.cache is not None:
-            self.cache.describe(self.space, space_note(self.source))
+            self.cache.describe(self.space, _space_note(self.source))
             if handover.is_worker() and not self.source.is_served:
                 handover.offer(
                     self.cache.path, self.source.place, _offered(self.source)
@@ -410,7 +401,7 @@ def _load_tokenizer(model, digest):
     return load_tokenizer(model)
 
 
-def refuse_long_texts(source, texts):
+def _refuse_long_texts(source, texts):
     """Raise when a text would be cut; nothing has been encoded yet then."""
     spec = source.spec
     tokenizer = TextTokenizer(
@@ -439,7 +430,7 @@ def _begin(text):
     return (text if isinstance(text, str) else "; ".join(text))[:40]
 
 
-def space_note(source):
+def _space_note(source):
     """All that a space is made of, for people who compare two of them."""
     if source.is_served:
         return dataclasses.asdict(source.spec)

@@ -24,14 +24,6 @@ from sklearn_llm2vec._model.folders import (
 )
 from sklearn_llm2vec._model.spec import file_digest
 
-__all__ = [
-    "AdapterFolder",
-    "TrainedAdapter",
-    "merge_adapters",
-    "read_adapters",
-    "save_adapter",
-]
-
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 # Before every name that peft writes.
@@ -107,7 +99,7 @@ class TrainedAdapter:
     @functools.cached_property
     def digest(self):
         """The same as that of a folder with these contents."""
-        return digest_of(
+        return _digest_of(
             hashlib.sha256(part).hexdigest() for part in (self.config, self.weights)
         )
 
@@ -137,7 +129,7 @@ def save_adapter(adapter, folder):
     (folder / NOTE).write_text(json.dumps({"stage": adapter.stage, **note}, indent=2))
 
 
-def digest_of(digests):
+def _digest_of(digests):
     """One digest of the digests of configuration and weights."""
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
@@ -185,7 +177,7 @@ def _read_adapter(adapter, memo_directory):
         folder=folder,
         bidirectional=bidirectional
         or bool(read_json(folder / NOTE).get("bidirectional")),
-        digest=digest_of(contents),
+        digest=_digest_of(contents),
         base=config.get("base_model_name_or_path"),
     )
 

@@ -14,16 +14,6 @@ from scipy.special import erf, expit
 
 from sklearn_llm2vec._common.rowwise import row_by_row, unit_length
 
-__all__ = [
-    "DENSE_FILES",
-    "Behind",
-    "Declared",
-    "Dense",
-    "module_folders",
-    "read_declared",
-    "read_json",
-]
-
 # Poolings of sentence-transformers by their names of today, and by their old flags.
 POOLING_NAMES = {
     "mean": "mean",

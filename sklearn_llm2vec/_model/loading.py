@@ -15,19 +15,6 @@ from dataclasses import dataclass, field
 
 from sklearn_llm2vec._model.folders import auto_config, text_config
 
-__all__ = [
-    "LoadedModel",
-    "forget_models",
-    "load_model",
-    "load_network",
-    "load_tokenizer",
-    "load_with_head",
-    "loaded_model",
-    "loading",
-    "make_room",
-    "save_merged",
-]
-
 ATTENTION_DROPOUTS = (
     "attention_dropout",
     "attention_probs_dropout_prob",
@@ -387,7 +374,7 @@ def load_network(model, n_layers, dtype, *, dropout=None):
 
     config = auto_config(model.folder, model.trust_remote_code)
     if dropout is not None:
-        set_attention_dropout(config, dropout)
+        _set_attention_dropout(config, dropout)
     factory = AutoModel
     if getattr(config, "is_encoder_decoder", False):
         if type(config) in AutoModelForTextEncoding._model_mapping:
@@ -457,7 +444,7 @@ def load_with_head(model, dtype):
         ) from error
 
 
-def set_attention_dropout(config, dropout):
+def _set_attention_dropout(config, dropout):
     """Set the attention's dropout, whatever the architecture calls it."""
     text = text_config(config)
     for name in ATTENTION_DROPOUTS:

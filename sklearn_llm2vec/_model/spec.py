@@ -18,15 +18,6 @@ from pathlib import Path
 
 from sklearn_llm2vec._common.facts import remember
 
-__all__ = [
-    "NUMERICS_VERSION",
-    "EncoderSpec",
-    "file_digest",
-    "resolve_devices",
-    "resolve_dtype",
-    "text_keys",
-]
-
 # Raised whenever our own arithmetic changes vectors: cached ones are then made anew, and
 # the CHANGELOG says so under "Changed vectors".
 NUMERICS_VERSION = 2

@@ -12,8 +12,6 @@ import torch
 
 from sklearn_llm2vec._network.layers import loaded_layers, some_ids
 
-__all__ = ["check_bidirectional", "make_bidirectional", "sees_future"]
-
 # Layers of hybrid models that go through the text in one direction by construction;
 # "hybrid" ones have such a part beside their attention.
 ONE_WAY = ("linear", "conv", "mamba", "recurrent", "ssm", "hybrid")
@@ -44,7 +42,7 @@ def make_bidirectional(network, name):
         if getattr(module, "is_causal", None) is True:
             module.is_causal = False
     layers = loaded_layers(network)
-    kinds = layer_kinds(network)
+    kinds = _layer_kinds(network)
     here = kinds if layers is None else kinds[: len(layers)]
     one_way = {k: kind for k, kind in enumerate(here) if _is_one_way(kind)}
     # The first layers of a hybrid may all be such, and its attention lie deeper.
@@ -113,7 +111,7 @@ def _configs(network):
     return {id(config): config for config in (network.config, text)}.values()
 
 
-def layer_kinds(network):
+def _layer_kinds(network):
     """What the configuration says each layer of the whole model is; often nothing.
 
     Parameters

@@ -13,8 +13,6 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["HiddenStates", "agree", "find_layers", "loaded_layers", "some_ids"]
-
 # The k of an edit for the token embeddings, before the network scales or norms them.
 EMBEDDINGS = -1
 
@@ -45,7 +43,7 @@ def loaded_layers(network):
     return find_layers(network, getattr(network, "n_layers_loaded", whole))
 
 
-def past_name(network):
+def _past_name(network):
     """What the network calls the keys and values of earlier tokens.
 
     transformers 5.24 renamed the argument; models with their own code keep the old name.
@@ -81,7 +79,7 @@ class HiddenStates:
         self.layers = layers
         self.depth = depth
         self.last_is_output = last_is_output
-        self._past_name = past_name(network)
+        self._past_name = _past_name(network)
         self._pass = threading.local()
         self._hooks = []
         self._put_hooks()

@@ -10,8 +10,6 @@ from torch import nn
 
 from sklearn_llm2vec._network.layers import some_ids
 
-__all__ = ["split_head"]
-
 
 class _GivenStates(nn.Module):
     """Stands where the layers were, and returns the states that it was given."""

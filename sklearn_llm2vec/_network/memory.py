@@ -5,15 +5,6 @@ This file knows devices and networks; it doesn't know texts or batches.
 
 import torch
 
-__all__ = [
-    "bytes_of_a_token",
-    "bytes_of_keys_and_values",
-    "free_memory",
-    "is_out_of_memory",
-    "most_tokens",
-    "total_memory",
-]
-
 # Small passes stay in a CPU's caches; an accelerator wants large ones.
 CPU_TOKENS = 1024
 ACCELERATOR_TOKENS = (2048, 65536)

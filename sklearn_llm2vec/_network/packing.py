@@ -16,8 +16,6 @@ import torch
 
 from sklearn_llm2vec._network.threads import on_idle_threads
 
-__all__ = ["can_pack", "pack", "unpack"]
-
 # Smaller products are over before oneDNN has prepared itself.
 MIN_WEIGHTS = 2**16
 # What is worth another thread: rows x weights, a twentieth of a millisecond.

@@ -8,8 +8,6 @@ or tokenizers.
 
 import torch
 
-__all__ = ["POOLINGS", "pool_all", "pool_padded"]
-
 
 def averages(states, counted):
     """Mean and weighted mean of each row, by one batched product.

@@ -13,8 +13,6 @@ from transformers import DynamicCache
 from sklearn_llm2vec._network.layers import agree, some_ids
 from sklearn_llm2vec._network.memory import is_out_of_memory
 
-__all__ = ["Prefix"]
-
 
 class Prefix:
     """Keys and values of the tokens that all rows begin with.

@@ -11,8 +11,6 @@ import torch
 
 from sklearn_llm2vec._network.layers import EMBEDDINGS
 
-__all__ = ["PLACEHOLDER", "TokenPrepending"]
-
 # Any token of any vocabulary: its embedding is replaced by the vocabulary's mean.
 PLACEHOLDER = 0
 EMBEDDINGS_AT_A_TIME = 8192
@@ -31,7 +29,7 @@ class TokenPrepending:
 
     def __init__(self, network, start, exit):
         self.start, self.exit = start, exit
-        self._mean = mean_embedding(network)  # (hidden,)
+        self._mean = _mean_embedding(network)  # (hidden,)
 
     def at(self, positions):
         """The edit for one batch, as `HiddenStates` takes it.
@@ -60,7 +58,7 @@ class TokenPrepending:
 
 
 @torch.inference_mode()
-def mean_embedding(network):
+def _mean_embedding(network):
     """The mean of the vocabulary's embeddings, which the placeholder is given.
 
     The paper's code gives its new token the random vector of a new row of the matrix; the

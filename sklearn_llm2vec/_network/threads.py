@@ -17,8 +17,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["in_parallel", "on_idle_threads"]
-
 
 class Crew:
     """Threads for passes.

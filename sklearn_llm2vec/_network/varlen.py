@@ -19,8 +19,6 @@ from transformers import AttentionInterface
 
 from sklearn_llm2vec._network.layers import HiddenStates, find_layers, some_ids
 
-__all__ = ["MOST_TOKENS", "Varlen"]
-
 NAME = "sklearn_llm2vec_varlen"
 # Of a pass: as many as the proof has, since networks may look at a token's place.
 MOST_TOKENS = 1024

@@ -10,19 +10,6 @@ import numpy as np
 
 from sklearn_llm2vec._report.colors import SCALES
 
-__all__ = [
-    "cell_hint",
-    "color_limits",
-    "cost_table",
-    "escape",
-    "heat_map",
-    "is_clipped",
-    "line_chart",
-    "number",
-    "seconds",
-    "share",
-]
-
 MOST_LAYERS_WITH_VALUES = 16
 MOST_SERIES = 6
 TOO_LONG = 1e5  # scores from here on are written with an exponent
@@ -90,18 +77,18 @@ def share(panel, row):
     return None if depth is None else depth / panel.n_layers
 
 
-def with_error(panel, at):
+def _with_error(panel, at):
     """Mean and standard deviation of a cell."""
     score = panel.scores[at]
     return f"{number(score)} ± {number(panel.stds[at], like=score)}"
 
 
-def cell_hint(panel, at):
+def _cell_hint(panel, at):
     """What a cell says when it is pointed at; one line each."""
     lines = [f"{layer_name(panel, at[0])}, {panel.poolings[at[1]]}"]
     if not math.isfinite(panel.scores[at]):
         return "\n".join([*lines, "no score"])
-    lines.append(f"{panel.metric} {with_error(panel, at)}")
+    lines.append(f"{panel.metric} {_with_error(panel, at)}")
     lines.append(f"fit {seconds(panel.fit_seconds[at])}")
     if panel.others[at[0]][at[1]]:
         lines.append(panel.others[at[0]][at[1]])
@@ -165,7 +152,7 @@ def heat_map(panel, limits):
 
 def _cell(panel, at, limits, with_value):
     score, is_best = panel.scores[at], at == panel.best
-    hint = escape(cell_hint(panel, at))
+    hint = escape(_cell_hint(panel, at))
     # One cell can be reached by the tabulator, the others from there by arrow keys.
     stop = 0 if at == (panel.best or (0, 0)) else -1
     kind, style = ["best"] if is_best else [], ""
@@ -375,7 +362,7 @@ def _depth_hint(panel, rows):
             j for j in range(len(panel.poolings)) if np.isfinite(panel.scores[i, j])
         ]
         for j in sorted(known, key=lambda j: -panel.scores[i, j]):
-            lines.append(f"{panel.poolings[j]} {with_error(panel, (i, j))}")
+            lines.append(f"{panel.poolings[j]} {_with_error(panel, (i, j))}")
     return "\n".join(lines)
 
 
@@ -392,7 +379,7 @@ def cost_table(panel):
         if is_best:
             best = panel.best[1]
         part = share(panel, i)
-        score = NOTHING if best is None else with_error(panel, (i, best))
+        score = NOTHING if best is None else _with_error(panel, (i, best))
         pooling = NOTHING if best is None else escape(panel.poolings[best])
         rows.append(
             f"<tr{' class=best' if is_best else ''}>"

@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["SourceWriter"]
-
 WIDTH = 88
 MOST_NUMBERS = 20  # of an array that is written out
 # Modules that must be imported before scikit-learn has the class.

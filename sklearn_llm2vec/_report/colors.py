@@ -6,8 +6,6 @@ numbers from 0 to 1 only.
 
 import math
 
-__all__ = ["Scale", "SCALES"]
-
 # Where the scale begins and ends: lightness, chroma and hue (degrees) in OKLab. High
 # scores stand out from the page in both: dark blue on white, pale yellow on black.
 _LIGHT = (0.97, 0.035, 105.0), (0.40, 0.115, 262.0)

@@ -27,8 +27,6 @@ from sklearn_llm2vec._search.score_tables import (
     searched_prefix,
 )
 
-__all__ = ["Facts", "Panel", "read_facts"]
-
 CALLER = "LayerPoolingReport"
 MOST_SPACES = 12
 # What a space in the cache doesn't depend on.

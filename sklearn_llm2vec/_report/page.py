@@ -29,8 +29,6 @@ from sklearn_llm2vec._report.charts import (
 )
 from sklearn_llm2vec._report.colors import SCALES
 
-__all__ = ["render"]
-
 
 def render(facts):
     """The page.

@@ -7,8 +7,6 @@ from sklearn_llm2vec._common.whole_files import check_file, whole_file
 from sklearn_llm2vec._report.facts import read_facts
 from sklearn_llm2vec._report.page import render
 
-__all__ = ["LayerPoolingReport"]
-
 
 class LayerPoolingReport:
     """One HTML page of a search over layers and poolings.

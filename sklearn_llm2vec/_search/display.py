@@ -19,8 +19,6 @@ from sklearn_llm2vec._search.score_tables import (
     table_of_cells,
 )
 
-__all__ = ["LayerPoolingDisplay"]
-
 MOST_CELLS_WITH_VALUES = 100
 MOST_TICK_LABELS = 32
 WIDEST_FIGURE = 16  # inches; panels that need more stand one under the other

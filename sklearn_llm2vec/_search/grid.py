@@ -14,8 +14,6 @@ from sklearn_llm2vec._estimator.transformer import LLMEmbeddingTransformer
 from sklearn_llm2vec._estimator.vectors import ALL_POOLINGS
 from sklearn_llm2vec._model.folders import read_model
 
-__all__ = ["choose_prefix", "layer_pooling_grid"]
-
 
 def layer_pooling_grid(estimator, *, layers="all", poolings=ALL_POOLINGS, prefix=None):
     """Parameter grid over layers and poolings that costs one pass of the model.

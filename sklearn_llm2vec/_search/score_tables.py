@@ -16,18 +16,6 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_llm2vec._estimator.vectors import ALL_POOLINGS
 from sklearn_llm2vec._search.grid import choose_prefix
 
-__all__ = [
-    "ScoreTable",
-    "choose_metrics",
-    "drop_shared_metric",
-    "layer_label",
-    "panel_name",
-    "read_search",
-    "searched_prefix",
-    "table_of_array",
-    "table_of_cells",
-]
-
 
 @dataclass(frozen=True, eq=False)
 class ScoreTable:

@@ -13,16 +13,6 @@ import narwhals as nw
 import numpy as np
 from scipy.sparse import issparse
 
-__all__ = [
-    "MISSING",
-    "TextColumns",
-    "is_missing",
-    "read_native",
-    "read_texts",
-    "repair",
-    "split_pairs",
-]
-
 MISSING = ("zero", "nan", "empty", "error")
 
 # Object says nothing of its values, and a column of a Null dtype is Unknown: the

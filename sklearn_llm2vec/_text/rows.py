@@ -15,8 +15,6 @@ import numpy as np
 
 from sklearn_llm2vec._text.columns import TextColumns, is_missing, read_native, repair
 
-__all__ = ["read_rows", "value_text"]
-
 # What str() writes as a reader would; pandas' Period and Interval too.
 PLAIN_TYPES = (
     datetime.date,

@@ -8,8 +8,6 @@ knows strings only: no tokenizers, no frames.
 import re
 from dataclasses import dataclass
 
-__all__ = ["PRESETS", "Template", "parse_template"]
-
 # For causal decoders. The first three make the last token the place where the next word,
 # a one-word summary of the sentence, is prepared; "echo" lets the second copy of the text
 # see all of the first.

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 
 from sklearn_llm2vec._text.templates import parse_template
 
-__all__ = ["Row", "TextTokenizer", "check_room", "fitting_length", "measure_prompt"]
-
 PLAIN = parse_template("{text}")
 # A prompt's head with fewer tokens isn't worth a cache of keys and values.
 MIN_PREFIX = 4

@@ -22,12 +22,10 @@ from sklearn_llm2vec.cli._figures import find_pyplot, save_figure
 from sklearn_llm2vec.cli._model_options import make_transformer, transformer_parameters
 from sklearn_llm2vec.cli._reading import read_frame
 
-__all__ = ["run"]
-
 
 def run(args):
     """Run ``adapt``."""
-    recipe = make_recipe(args)
+    recipe = _make_recipe(args)
     check_output(args.png)
     if args.png:
         find_pyplot()
@@ -36,27 +34,27 @@ def run(args):
         args.parser.error("-o and --merge need folders of their own")
     for folder in folders:
         _check_folder(folder)
-    texts, target = read_training_rows(args)
+    texts, target = _read_training_rows(args)
     transformer = make_transformer(args, adapt=recipe, random_state=args.seed)
     note(f"{len(texts):,} rows; {args.recipe} on {transformer.model}", args)
     transformer.fit(texts, target)
     with whole_folder(folders[0]) as folder:
         transformer.save_adapters(folder)
-    print(losses_table(transformer.adaptation_history_))
+    print(_losses_table(transformer.adaptation_history_))
     adapters = [str(path.absolute()) for path in sorted(folders[0].iterdir())]
     before = list(transformer.adapters or [])
     print("\nfrom sklearn_llm2vec import LLMEmbeddingTransformer")
-    print(expression(args, transformer.model, adapters=before + adapters))
+    print(_expression(args, transformer.model, adapters=before + adapters))
     if args.merge:
         with whole_folder(folders[1]) as folder:
             transformer.merge_and_save(folder)
-        merged = expression(args, str(folders[1].absolute()), adapters=None)
+        merged = _expression(args, str(folders[1].absolute()), adapters=None)
         print(f"{merged}  # the same, merged")
     if args.png:
         save_figure(lambda: AdaptationDisplay.from_estimator(transformer), args.png)
 
 
-def expression(args, model, adapters):
+def _expression(args, model, adapters):
     """Python for the adapted transformer, with the other options that were given."""
     given = {**transformer_parameters(args), "adapters": adapters}
     more = "".join(
@@ -67,7 +65,7 @@ def expression(args, model, adapters):
     return f"LLMEmbeddingTransformer({model!r}{more})"
 
 
-def make_recipe(args):
+def _make_recipe(args):
     """The recipe that the options mean."""
     settings = dict(args.set)
     known = sorted(set(LLM2VecRecipe().get_params()) - {"stages"})
@@ -88,7 +86,7 @@ def make_recipe(args):
     return LLM2VecRecipe(args.recipe, **settings)
 
 
-def read_training_rows(args):
+def _read_training_rows(args):
     """What ``fit`` takes: texts, or pairs of texts; and classes, where there are any."""
     table = open_named_table(args)
     pair = {"positive": args.positive, "negative": args.negative}
@@ -105,7 +103,7 @@ def read_training_rows(args):
     return frame[args.text], None
 
 
-def losses_table(history):
+def _losses_table(history):
     """Steps of each stage, and its mean loss in the first and in the last tenth."""
     rows = []
     stages = np.array(history["stage"])

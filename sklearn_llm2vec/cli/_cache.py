@@ -9,8 +9,6 @@ import sys
 from sklearn_llm2vec.cli._console import format_bytes, format_table, note
 from sklearn_llm2vec.cli._model_options import open_named_cache
 
-__all__ = ["run"]
-
 
 def run(args):
     """Run ``cache info``, ``verify``, ``prune`` or ``clear``."""

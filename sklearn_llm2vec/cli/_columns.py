@@ -7,8 +7,6 @@ is done with them.
 from sklearn_llm2vec.cli._console import note
 from sklearn_llm2vec.cli._reading import check_kinds, open_table
 
-__all__ = ["as_classes", "open_named_table", "split_target", "survey_texts"]
-
 
 def open_named_table(args, path=None):
     """The table that the arguments name, or another one read in the same way."""

@@ -5,8 +5,6 @@ Results go to stdout, all else to stderr. This file doesn't know what is printed
 
 import sys
 
-__all__ = ["format_bytes", "format_table", "make_bar", "note", "one_line"]
-
 # Lines of a log, and not the refreshes of a terminal.
 SECONDS_BETWEEN_LOG_LINES = 10
 

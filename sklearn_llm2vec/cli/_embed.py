@@ -14,8 +14,6 @@ from sklearn_llm2vec.cli._console import make_bar, note
 from sklearn_llm2vec.cli._model_options import make_transformer
 from sklearn_llm2vec.cli._writing import CSVFeatures, NPYFeatures, ParquetFeatures
 
-__all__ = ["run"]
-
 
 def run(args):
     """Run ``embed``."""

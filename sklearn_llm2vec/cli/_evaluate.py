@@ -17,8 +17,6 @@ from sklearn_llm2vec.cli._console import format_table
 from sklearn_llm2vec.cli._model_options import make_transformer
 from sklearn_llm2vec.cli._reading import check_kinds, read_frame
 
-__all__ = ["run"]
-
 # What tells rows of a result apart that aren't draws of the same.
 GROUPS = ("ranker", "n_per_class", "metric")
 # Arguments that are tables.
@@ -36,13 +34,13 @@ def run(args):
         "clustering": _clustering,
     }[args.task]
     values = measure(args)
-    print(means_table(values))
+    print(_means_table(values))
     if args.output:
         with whole_file(args.output) as file:
             values.to_csv(file, index=False)
 
 
-def means_table(values):
+def _means_table(values):
     """Mean of the draws, and their standard deviation where there are several."""
     groups = [name for name in GROUPS if name in values]
     found = values.groupby(groups, sort=False, dropna=False)["value"]

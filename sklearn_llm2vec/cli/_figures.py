@@ -2,8 +2,6 @@
 
 from sklearn_llm2vec._common.whole_files import whole_file
 
-__all__ = ["find_pyplot", "save_figure"]
-
 
 def find_pyplot():
     """pyplot, drawing into files; raise with the pip line when matplotlib is absent."""

@@ -16,14 +16,6 @@ from sklearn_llm2vec.cli._option_types import (
     one_or_more_from,
 )
 
-__all__ = [
-    "POOLINGS",
-    "add_model_arguments",
-    "make_transformer",
-    "open_named_cache",
-    "transformer_parameters",
-]
-
 # _vectors.ALL_POOLINGS, whose import would cost a second; a test compares them.
 POOLINGS = ("mean", "weighted_mean", "last", "first", "max")
 

@@ -11,19 +11,6 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
-__all__ = [
-    "bytes_from",
-    "count_from",
-    "counts_from",
-    "duration_from",
-    "file_ending_in",
-    "layer_from",
-    "layers_from",
-    "names_from",
-    "one_or_more_from",
-    "setting_from",
-]
-
 BYTES = {"": 1, "b": 1} | {
     f"{letter}{middle}b": base**power
     for power, letter in enumerate("kmgt", start=1)

@@ -23,8 +23,6 @@ from sklearn_llm2vec.cli._option_types import (
     setting_from,
 )
 
-__all__ = ["FEATURE_ENDINGS", "HEADS", "MODEL_ENDINGS", "make_parser"]
-
 PROGRAM = "sklearn-llm2vec"
 FEATURE_ENDINGS = (".parquet", ".npy", ".csv")
 MODEL_ENDINGS = (".joblib", ".skops")

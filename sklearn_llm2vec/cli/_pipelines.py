@@ -8,8 +8,6 @@ import json
 
 from sklearn_llm2vec._common.whole_files import whole_file
 
-__all__ = ["check_format", "loading_lines", "save_pipeline"]
-
 # An empty field is missing, and the text "None" isn't.
 CSV = {"keep_default_na": False, "na_values": ""}
 READERS = {

@@ -20,8 +20,6 @@ from typing import NamedTuple
 
 from sklearn_llm2vec._text.columns import repair
 
-__all__ = ["Survey", "check_kinds", "open_table", "read_frame"]
-
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 LARGEST_FIELD = 2**31 - 1  # Python's own limit of 128 kB is less than a book
@@ -111,7 +109,7 @@ def _check_pyarrow():
         ) from error
 
 
-def check_columns(path, wanted, there):
+def _check_columns(path, wanted, there):
     """Raise unless a table has the wanted columns, each once."""
     for name in wanted:
         if name not in there:
@@ -223,7 +221,7 @@ class CSVTable:
         -------
         Survey
         """
-        check_columns(self.path, columns, self.columns)
+        _check_columns(self.path, columns, self.columns)
         places = [(name, self.columns.index(name)) for name in dict.fromkeys(columns)]
         kinds, decided = dict.fromkeys(columns, "none"), {}
         n_rows = 0
@@ -305,7 +303,7 @@ class JSONLinesTable:
                 if wider != kinds[name]:
                     kinds[name], decided[name] = wider, (line, row[name])
         self.columns = list(seen)
-        check_columns(self.path, columns, self.columns)
+        _check_columns(self.path, columns, self.columns)
         return Survey(n_rows, kinds, decided)
 
     def chunks(self, survey, n_rows):
@@ -364,7 +362,7 @@ class ParquetTable:
 
     def survey(self, columns, *, as_written=()):
         """The number of rows, and the type of each column."""
-        check_columns(self.path, columns, self.columns)
+        _check_columns(self.path, columns, self.columns)
         schema = self._file.schema_arrow
         kinds = {name: _kind_of_type(schema.field(name).type) for name in columns}
         return Survey(self._file.metadata.num_rows, kinds)

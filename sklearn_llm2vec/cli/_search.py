@@ -43,8 +43,6 @@ from sklearn_llm2vec.cli._pipelines import (
 )
 from sklearn_llm2vec.cli._reading import check_kinds, read_frame
 
-__all__ = ["HEADS", "run"]
-
 MOST_CLASSES_OF_INTEGERS = 20
 # Standardised features: from hardly any shrinkage to nearly all.
 ALPHAS = np.logspace(0, 5, 11)
@@ -64,13 +62,13 @@ CANDIDATES_AT_A_TIME = 5
 def run(args):
     """Run ``search``."""
     _check_outputs(args)
-    frame, target, classes = read_rows(args)
-    search = search_layers(frame, target, classes, args)
+    frame, target, classes = _read_rows(args)
+    search = _search_layers(frame, target, classes, args)
     try:
         # Files first: whoever reads stdout may stop reading, as `head` does.
-        write_outputs(search, args)
+        _write_outputs(search, args)
     finally:
-        print(scores_table(search))
+        print(_scores_table(search))
     if args.save:
         lines = loading_lines(
             args.save,
@@ -82,7 +80,7 @@ def run(args):
         print(f"\n{lines}")
 
 
-def write_outputs(search, args):
+def _write_outputs(search, args):
     """Write the files that were asked for."""
     if args.results:
         _write_results(search, args.results)
@@ -91,7 +89,7 @@ def write_outputs(search, args):
     if args.html:
         LayerPoolingReport.from_search(search).save(args.html)
     if args.save:
-        save_pipeline(ready_to_use(search.best_estimator_), args.save)
+        save_pipeline(_ready_to_use(search.best_estimator_), args.save)
 
 
 def _check_outputs(args):
@@ -109,7 +107,7 @@ def _check_outputs(args):
 # --- the rows ------------------------------------------------------------------------
 
 
-def read_rows(args):
+def _read_rows(args):
     """The table without rows whose target is missing, the target, and its kind.
 
     Returns
@@ -156,7 +154,7 @@ class SearchWithBar(GridSearchCV):
             self.bar.update(len(part))
 
 
-def search_layers(frame, target, classes, args):
+def _search_layers(frame, target, classes, args):
     """Search layers and poolings.
 
     Returns
@@ -169,7 +167,7 @@ def search_layers(frame, target, classes, args):
             f"The target {args.target!r} must have at least two classes. It has "
             f"{str(target[0])!r} only. Name another column with --target."
         )
-    pipeline = make_search_pipeline(classes, args)
+    pipeline = _make_search_pipeline(classes, args)
     grid = layer_pooling_grid(pipeline, layers=args.layers, poolings=args.poolings)
     scoring = args.scoring or ("accuracy" if classes else "r2")
     folds = StratifiedKFold if classes else KFold
@@ -184,14 +182,14 @@ def search_layers(frame, target, classes, args):
     head = type(pipeline[-1]).__name__
     kind = f"{len(np.unique(target))} classes" if classes else "numbers"
     note(f"{len(frame):,} rows; {args.target}: {kind}; head: {head}", args)
-    encode_once(pipeline, grid, frame, args)
+    _encode_once(pipeline, grid, frame, args)
     n_cells = len(grid[f"{TRANSFORMER}__layer"]) * len(grid[f"{TRANSFORMER}__pooling"])
     with make_bar(n_cells, "cell", f"{args.cv} fits each", args) as bar:
         SearchWithBar.bar = bar
         return search.fit(frame, target)
 
 
-def make_search_pipeline(classes, args):
+def _make_search_pipeline(classes, args):
     """The pipeline of a search, before layer and pooling are chosen."""
     name = args.head
     if name == "auto":
@@ -213,7 +211,7 @@ def make_search_pipeline(classes, args):
     return Pipeline([*steps, ("head", make_head(args.seed))])
 
 
-def encode_once(pipeline, grid, frame, args):
+def _encode_once(pipeline, grid, frame, args):
     """Put what all candidates need into the cache: one pass, with one progress bar.
 
     Each cell is asked for, because an earlier command may have left some of them only;
@@ -231,7 +229,7 @@ def encode_once(pipeline, grid, frame, args):
     note(f"{n_encoded:,} of {n_texts:,} texts went through the model", args)
 
 
-def ready_to_use(pipeline):
+def _ready_to_use(pipeline):
     """The fitted pipeline for new rows: it keeps no layers but the one it uses."""
     texts = pipeline.named_steps["features"].named_transformers_["texts"]
     texts.set_params(keep="requested", verbose="auto")
@@ -244,7 +242,7 @@ def ready_to_use(pipeline):
 # --- what comes out ------------------------------------------------------------------
 
 
-def scores_table(search):
+def _scores_table(search):
     """The mean score of each layer and pooling, and the best of them, for people."""
     results = search.cv_results_
     cells, poolings = {}, []

@@ -10,8 +10,6 @@ import io
 import numpy as np
 from numpy.lib import format as npy
 
-__all__ = ["CSVFeatures", "NPYFeatures", "ParquetFeatures"]
-
 CELLS_AT_A_TIME = 100_000
 
 

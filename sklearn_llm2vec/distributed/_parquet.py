@@ -20,19 +20,6 @@ from sklearn_llm2vec.distributed._tables import (
     identity_of,
 )
 
-__all__ = [
-    "KEY",
-    "File",
-    "absolute",
-    "embed_file",
-    "file_state",
-    "is_finished",
-    "list_files",
-    "make_mark",
-    "open_place",
-    "survey",
-]
-
 KEY = b"sklearn_llm2vec"
 FORMAT = 1
 # Where a file can be renamed in one step. An object store shows a file once it is whole.

@@ -17,8 +17,6 @@ from sklearn_llm2vec._estimator.parameters import (
 from sklearn_llm2vec._estimator.transformer import LLMEmbeddingTransformer
 from sklearn_llm2vec._estimator.vectors import open_cache
 
-__all__ = ["TableEmbedder", "check_names", "check_task", "difference", "identity_of"]
-
 
 class TableEmbedder:
     """Holds a transformer, and adds its features to tables.

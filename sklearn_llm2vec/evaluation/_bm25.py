@@ -11,8 +11,6 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_llm2vec._text.columns import is_missing
 from sklearn_llm2vec.evaluation._features import as_list
 
-__all__ = ["BM25"]
-
 
 class BM25(BaseEstimator):
     """Rank documents by the words that they share with a query (Okapi BM25).

@@ -17,20 +17,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_llm2vec._text.columns import read_native
 
-__all__ = [
-    "as_list",
-    "check_transformer",
-    "count_rows",
-    "features_of",
-    "finite_vectors",
-    "fit_features",
-    "learns",
-    "take_rows",
-    "template_parameter",
-    "unit_rows",
-    "with_template",
-]
-
 
 def check_transformer(transformer, caller):
     """Refuse what can't be cloned and asked for features.

@@ -17,8 +17,6 @@ from sklearn_llm2vec.evaluation._features import (
     with_template,
 )
 
-__all__ = ["MTEBEncoder", "as_mteb_encoder"]
-
 
 def as_mteb_encoder(
     transformer,

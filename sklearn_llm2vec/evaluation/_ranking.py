@@ -7,15 +7,6 @@ order and the values of each query come out.
 import numpy as np
 from scipy.sparse import issparse
 
-__all__ = [
-    "average_precision",
-    "ndcg",
-    "recall",
-    "search_scores",
-    "search_vectors",
-    "top_rows",
-]
-
 MOST_QUERIES = 256  # of a block
 BLOCK_SCORES = 1 << 24  # of a block: 64 MB in float32
 

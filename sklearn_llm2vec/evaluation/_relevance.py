@@ -13,8 +13,6 @@ import numpy as np
 
 from sklearn_llm2vec._text.columns import read_native
 
-__all__ = ["read_collection", "read_relevance"]
-
 CALLER = "evaluate_retrieval"
 COLUMNS = ("query_id", "doc_id", "relevance")
 

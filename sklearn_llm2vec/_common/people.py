@@ -1,0 +1,43 @@
+"""Sizes and progress as people read them."""
+
+
+def format_bytes(n_bytes):
+    """A size in powers of 1,000.
+
+    Examples
+    --------
+    >>> from sklearn_llm2vec._common.people import format_bytes
+    >>> format_bytes(999), format_bytes(1_540_000), format_bytes(20_000_000_000)
+    ('999 B', '1.5 MB', '20.0 GB')
+    """
+    if n_bytes < 1000:
+        return f"{n_bytes} B"
+    units = ["kB", "MB", "GB", "TB"]
+    size = n_bytes / 1000
+    while size >= 999.95 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.1f} {units[0]}"
+
+
+def progress_bar(total, unit, description, verbose, **options):
+    """A tqdm bar as the `verbose` parameter asks for it.
+
+    Parameters
+    ----------
+    total : int
+    unit, description : str
+    verbose : "auto" or bool
+        "auto" shows the bar when the work lasts longer than 3 seconds.
+    **options
+        Of tqdm.
+    """
+    from tqdm.auto import tqdm
+
+    return tqdm(
+        total=total,
+        desc=description,
+        unit=unit,
+        delay=3 if verbose == "auto" else 0,
+        disable=not verbose,
+        **options,
+    )
