@@ -1,8 +1,7 @@
 """Stages: network, batches and loss of one training, put together.
 
 The network is loaded for each stage anew, with the adapters of the stages before it
-merged; rows are made as ``transform`` makes them. This file knows models and what they
-are trained on; the training itself is ``_training``'s.
+merged; rows are made as ``transform`` makes them.
 """
 
 import json

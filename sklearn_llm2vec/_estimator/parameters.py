@@ -1,7 +1,7 @@
 """Parameters: what each of the estimator's may be, and what it means for a model.
 
 Each is checked by itself first; then those of a model's space are resolved against what
-its folder says. This file doesn't know texts, caches or what is learned.
+its folder says.
 """
 
 import numbers

@@ -1,8 +1,7 @@
 """Adapters: PEFT adapters found, named, and merged into a network.
 
 A chain is merged in order, as published LLM2Vec checkpoints need it (first MNTP, then
-SimCSE or supervised). This file knows adapter folders and networks, not texts; peft is
-imported only when weights are merged.
+SimCSE or supervised). peft is imported only when weights are merged.
 """
 
 import functools

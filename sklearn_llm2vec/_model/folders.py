@@ -1,8 +1,7 @@
 """Folders of models: where the files lie, and what the small ones say.
 
 ``read_model`` finds the folder of a model and reads its configuration, without weights.
-This file knows neither texts nor caches, and imports transformers only for a
-configuration that it hasn't met before.
+transformers is imported only for a configuration that wasn't met before.
 """
 
 import functools

@@ -1,8 +1,7 @@
 """Models: loaded no deeper than needed, and kept for the whole process.
 
 ``load_model`` loads a tokenizer and the layers that are needed and keeps them in a
-registry, so that the clones of an estimator share one copy. This file doesn't know texts,
-caches or scikit-learn; where a model's files lie is known by ``_folders``.
+registry, so that the clones of an estimator share one copy.
 """
 
 import copy
