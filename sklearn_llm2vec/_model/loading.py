@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from sklearn_llm2vec._model.devices import check_device
 from sklearn_llm2vec._model.folders import auto_config, text_config
 from sklearn_llm2vec._model.quiet import quiet
 from sklearn_llm2vec._model.tokenizer import load_tokenizer
@@ -150,7 +151,7 @@ def load_model(model, *, depth, dtype, device, attention="auto", adapters=()):
         When the weights in the folder don't fill the layers that are needed, a causal
         model can't be made bidirectional, or there is no such device.
     """
-    _check_device(device)
+    check_device(device)
     with loading:
         key = _registry_key(model, dtype, device, attention, adapters)
         found = _registry.pop(key, None)
@@ -161,29 +162,6 @@ def load_model(model, *, depth, dtype, device, attention="auto", adapters=()):
             found = _load(model, depth, dtype, device, attention, adapters)
         _registry[key] = found
         return found
-
-
-def _check_device(device):
-    """Refuse what is no device of torch, and one that this machine hasn't got."""
-    import torch
-
-    name = "The 'device' parameter of LLMEmbeddingTransformer must be"
-    try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise ValueError(
-            f"{name} the name of a torch device, such as 'cpu', 'cuda' or 'mps'. Got "
-            f"{device!r} instead."
-        ) from error
-    here = {"cpu"}
-    if torch.accelerator.is_available():
-        here.add(torch.accelerator.current_accelerator().type)
-    if kind not in here:
-        raise ValueError(
-            f"{name} among the devices of this machine that torch {torch.__version__} "
-            f"can use, {here}. Got {device!r} instead. Install another build of torch, "
-            "or leave 'device' out."
-        )
 
 
 def forget_models():
