@@ -18,6 +18,7 @@ import numpy as np
 
 from sklearn_llm2vec._cache.store import EmbeddingCache
 from sklearn_llm2vec._common.facts import remember
+from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._encode.endpoint import EndpointEncoder, ServedModel, ServedSpec
 from sklearn_llm2vec._model import handover
 from sklearn_llm2vec._model.folders import ModelFolder
@@ -28,6 +29,7 @@ from sklearn_llm2vec._text.tokens import TextTokenizer, check_room, measure_prom
 ALL_POOLINGS = ("mean", "weighted_mean", "last", "first", "max")
 
 
+@public_in("sklearn_llm2vec")
 class Report(NamedTuple):
     """What one transform did.
 
