@@ -14,6 +14,7 @@ import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sklearn_llm2vec._common.digests import file_digest
 from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._model.declared import read_json
 from sklearn_llm2vec._model.folders import (
@@ -22,7 +23,6 @@ from sklearn_llm2vec._model.folders import (
     listing,
     looks_like_path,
 )
-from sklearn_llm2vec._model.spec import file_digest
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"

