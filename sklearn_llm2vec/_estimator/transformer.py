@@ -31,7 +31,6 @@ from sklearn_llm2vec._estimator.parameters import (
     template_columns,
 )
 from sklearn_llm2vec._estimator.vectors import (
-    ALL_POOLINGS,
     Report,
     Source,
     check_prompt,
@@ -46,6 +45,7 @@ from sklearn_llm2vec._model.adapters import (
 from sklearn_llm2vec._model.declared import Behind
 from sklearn_llm2vec._model.devices import resolve_devices
 from sklearn_llm2vec._model.folders import read_model
+from sklearn_llm2vec._network.pooling import POOLINGS
 from sklearn_llm2vec._text.columns import read_texts, split_pairs
 from sklearn_llm2vec._text.rows import read_rows
 from sklearn_llm2vec._text.templates import PRESETS
@@ -590,7 +590,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"With pooling='auto' and the last layer, {model.name!r} is used as its "
                 f"folder declares, but {declared.unknown} isn't known here. Choose "
-                f"'pooling' among {set(ALL_POOLINGS)} to take the hidden states."
+                f"'pooling' among {set(POOLINGS)} to take the hidden states."
             )
         return _load_behind(declared, model.modules_digest)
 
