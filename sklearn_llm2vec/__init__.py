@@ -16,7 +16,7 @@ _HOMES = {
     "LLMEmbeddingTransformer": "_estimator.transformer",
     "LayerPoolingDisplay": "_search.display",
     "LayerPoolingReport": "_report.report",
-    "ModelNotFoundError": "_model.folders",
+    "ModelNotFoundError": "_model.places",
     "UnembeddingFilter": "_estimator.unembedding",
     "layer_pooling_grid": "_search.grid",
     "transform_to_npy": "_estimator.npy",

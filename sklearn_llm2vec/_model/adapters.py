@@ -14,14 +14,13 @@ import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sklearn_llm2vec._model.declared import read_json
-from sklearn_llm2vec._model.folders import (
+from sklearn_llm2vec._common.digests import file_digest
+from sklearn_llm2vec._model.files import listing, read_json
+from sklearn_llm2vec._model.places import (
     ModelNotFoundError,
     hub_folder,
-    listing,
     looks_like_path,
 )
-from sklearn_llm2vec._model.spec import file_digest
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
