@@ -11,6 +11,9 @@ import copy
 import hashlib
 import math
 
+from sklearn_llm2vec._model.config import auto_config, text_config
+from sklearn_llm2vec._model.quiet import quiet
+
 # What decides the size of a network, not what it computes: made small. Heads keep their
 # size, on which lists of rotary factors depend.
 N_HEADS = 2
@@ -43,23 +46,26 @@ MOST_PARAMETERS = 20_000_000
 DIGITS = 3
 
 
-def arithmetic_digest(config, make_network):
-    """Digest of what a small network of a configuration computes; None if it can't be.
+def arithmetic_digest(folder, trust_remote_code):
+    """Digest of what a small network of a folder's architecture computes.
 
     Parameters
     ----------
-    config : transformers configuration
-        Of the text encoder or decoder.
-    make_network : callable
-        Takes a configuration, returns a network that takes ``input_ids``.
+    folder : Path
+        Holds ``config.json``.
+    trust_remote_code : bool
 
     Returns
     -------
     str or None
+        None where no small network can be made.
     """
+    config = text_config(auto_config(folder, trust_remote_code))
+    code = {"trust_remote_code": True} if trust_remote_code else {}
     for make_small in (_made_small, _with_few_layers):
         try:
-            states = _run(make_small(config), make_network)
+            with quiet():
+                states = _run(make_small(config), code)
         except Exception:  # any: sizes of an architecture may depend on each other
             continue
         if states is not None:
@@ -104,15 +110,17 @@ def _with_few_layers(config):
     return small
 
 
-def _run(small, make_network):
-    """The last hidden states of some tokens, (tokens, hidden)."""
+def _run(small, code):
+    """Last hidden states of some tokens, (tokens, hidden); None for a large network."""
     import torch
 
     with torch.device("meta"):
-        n_parameters = sum(p.numel() for p in make_network(small).parameters())
+        n_parameters = sum(p.numel() for p in _network(small, code).parameters())
     if n_parameters > MOST_PARAMETERS:
         return None
-    network = make_network(small).float().eval()
+    # Initial weights are drawn at random: not from the numbers that the user draws from.
+    with torch.random.fork_rng(devices=[]):
+        network = _network(small, code).float().eval()
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             parameter.copy_(_weights(name, parameter.shape))
@@ -122,6 +130,15 @@ def _run(small, make_network):
     if not torch.isfinite(states).all():
         return None
     return states
+
+
+def _network(small, code):
+    from transformers import AutoModel
+
+    network = AutoModel.from_config(copy.deepcopy(small), **code)
+    if getattr(small, "is_encoder_decoder", False):
+        return network.get_encoder()
+    return network
 
 
 def _weights(name, shape):
