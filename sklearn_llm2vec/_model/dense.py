@@ -102,7 +102,7 @@ class Dense:
 
 
 def _read_weights(path):
-    """The tensors of a safetensors file as float32, whatever floats they are stored as."""
+    """The tensors of a safetensors file as float32, whatever floats are stored."""
     from safetensors import deserialize
 
     return {

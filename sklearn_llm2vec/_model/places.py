@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from sklearn_llm2vec._common.digests import file_digest
+from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._model.files import (
     TOKENIZER_FILES,
     listing,
@@ -27,6 +28,7 @@ NOT_NEEDED = [
 ]
 
 
+@public_in("sklearn_llm2vec")
 class ModelNotFoundError(ValueError):
     """No place holds the model: local folder, hub cache, pip package, hub."""
 
