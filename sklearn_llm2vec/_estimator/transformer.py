@@ -39,9 +39,9 @@ from sklearn_llm2vec._model.declared import Behind
 from sklearn_llm2vec._model.devices import resolve_devices
 from sklearn_llm2vec._model.folders import read_model
 from sklearn_llm2vec._network.pooling import POOLINGS
-from sklearn_llm2vec._text.columns import read_texts, split_pairs
 from sklearn_llm2vec._text.rows import read_rows
 from sklearn_llm2vec._text.templates import PRESETS
+from sklearn_llm2vec._text.texts import read_texts, split_pairs
 
 
 class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_llm2vec._text.columns import is_missing
+from sklearn_llm2vec._text.values import is_missing
 from sklearn_llm2vec.evaluation._features import as_list
 
 
