@@ -17,6 +17,7 @@ import numpy as np
 
 from sklearn_llm2vec._cache.store import EmbeddingCache
 from sklearn_llm2vec._common.facts import remember
+from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._encode.endpoint import EndpointEncoder, ServedModel, ServedSpec
 from sklearn_llm2vec._model import handover
 from sklearn_llm2vec._model.folders import ModelFolder
@@ -26,6 +27,7 @@ from sklearn_llm2vec._network.pooling import POOLINGS
 from sklearn_llm2vec._text.tokens import TextTokenizer, check_room, measure_prompt
 
 
+@public_in("sklearn_llm2vec")
 class Report(NamedTuple):
     """What one transform did.
 
