@@ -16,7 +16,7 @@ import numpy as np
 from sklearn_llm2vec._adapt.recipe import CHAINS, LLM2VecRecipe
 from sklearn_llm2vec._cache.store import EmbeddingCache
 from sklearn_llm2vec._model.devices import resolve_dtype
-from sklearn_llm2vec._model.folders import looks_like_path
+from sklearn_llm2vec._model.places import looks_like_path
 from sklearn_llm2vec._model.spec import EncoderSpec
 from sklearn_llm2vec._network.pooling import POOLINGS
 from sklearn_llm2vec._text.templates import PRESETS, parse_template

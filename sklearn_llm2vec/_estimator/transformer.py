@@ -42,7 +42,7 @@ from sklearn_llm2vec._model.adapters import (
     read_adapters,
     save_adapter,
 )
-from sklearn_llm2vec._model.declared import Behind
+from sklearn_llm2vec._model.dense import Behind
 from sklearn_llm2vec._model.devices import resolve_devices
 from sklearn_llm2vec._model.folders import read_model
 from sklearn_llm2vec._network.pooling import POOLINGS

@@ -216,7 +216,7 @@ def _unembedding(folder, tied):
     """The matrix as a tensor of shape (vocabulary, hidden)."""
     from safetensors import safe_open
 
-    from sklearn_llm2vec._model.folders import weight_files
+    from sklearn_llm2vec._model.files import weight_files
 
     # Embeddings that aren't tied, an encoder's or those of a decoder that was saved
     # without its head, say nothing of the way from hidden states to words.

@@ -11,8 +11,8 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from sklearn_llm2vec._model.config import auto_config, text_config
 from sklearn_llm2vec._model.devices import check_device
-from sklearn_llm2vec._model.folders import auto_config, text_config
 from sklearn_llm2vec._model.quiet import quiet
 from sklearn_llm2vec._model.tokenizer import load_tokenizer
 

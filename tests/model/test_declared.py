@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
-from sklearn_llm2vec._model.declared import ACTIVATIONS
+from sklearn_llm2vec._model.dense import ACTIVATIONS
 
 try:
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer

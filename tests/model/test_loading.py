@@ -11,7 +11,7 @@ import torch
 from conftest import bert_config, llama_config, save_model
 
 from sklearn_llm2vec import ModelNotFoundError
-from sklearn_llm2vec._model import folders, loading
+from sklearn_llm2vec._model import folders, loading, places
 from sklearn_llm2vec._model.folders import read_model
 from sklearn_llm2vec._model.loading import forget_models, load_model
 
@@ -114,7 +114,7 @@ def test_minilm_comes_from_its_package(minilm):
 
 
 def test_the_package_with_other_weights_is_refused(minilm, monkeypatch):
-    monkeypatch.setattr(folders, "file_digest", lambda path, memo: "0" * 64)
+    monkeypatch.setattr(places, "file_digest", lambda path, memo: "0" * 64)
     with pytest.raises(ValueError, match="must have the SHA-256 53aa51.*Got 0000"):
         read_model(minilm)
 
@@ -138,7 +138,7 @@ def test_a_download_brings_the_chat_template(bert, monkeypatch):
         return bert
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    folders.hub_folder("a/b", None, local_files_only=False, is_whole=lambda f: True)
+    places.hub_folder("a/b", None, local_files_only=False, is_whole=lambda f: True)
     patterns = asked["allow_patterns"]
     for name in ("chat_template.jinja", "tokenizer.json", "model.safetensors"):
         assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
