@@ -46,9 +46,9 @@ from sklearn_llm2vec._model.dense import Behind
 from sklearn_llm2vec._model.devices import resolve_devices
 from sklearn_llm2vec._model.folders import read_model
 from sklearn_llm2vec._network.pooling import POOLINGS
-from sklearn_llm2vec._text.columns import read_texts, split_pairs
 from sklearn_llm2vec._text.rows import read_rows
 from sklearn_llm2vec._text.templates import PRESETS
+from sklearn_llm2vec._text.texts import read_texts, split_pairs
 
 
 @public_in("sklearn_llm2vec")
