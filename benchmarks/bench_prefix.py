@@ -65,7 +65,7 @@ def main():
                 loaded,
                 special_tokens=False,
                 max_length=512,
-                template=PRESETS["ke"],
+                template=PRESETS["ke"].prompt,
                 causal=shares,
             )
             for shares in (True, False)

@@ -24,7 +24,8 @@ from sklearn_llm2vec._model.folders import ModelFolder
 from sklearn_llm2vec._model.spec import EncoderSpec, text_keys
 from sklearn_llm2vec._model.tokenizer import last_tokenizer
 from sklearn_llm2vec._network.pooling import POOLINGS
-from sklearn_llm2vec._text.tokens import TextTokenizer, check_room, measure_prompt
+from sklearn_llm2vec._text.tokens import TextTokenizer, measure_prompt
+from sklearn_llm2vec._text.windows import check_room
 
 
 @public_in("sklearn_llm2vec")

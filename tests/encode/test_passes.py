@@ -106,7 +106,7 @@ def test_padded_rows_of_an_encoder(bert, texts, special_tokens):
 def test_padded_rows_behind_a_prefix(llama, texts):
     from sklearn_llm2vec._text.templates import PRESETS
 
-    params = {"template": PRESETS["ke"], "causal": True, "max_length": 128}
+    params = {"template": PRESETS["ke"].prompt, "causal": True, "max_length": 128}
     assert encoder_of(load(llama), **params).passes.prefix_ids
     assert_padding_changes_nothing([load(llama)], texts, **params)
 
