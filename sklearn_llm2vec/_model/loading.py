@@ -58,6 +58,8 @@ def load(model, depth, dtype, device, attention, adapters):
     states.cut(n_layers)
     with states.unhooked():
         merge_adapters(network, adapters, model.n_layers)  # in place
+        if adapters:
+            check_finite(network, model)
         _set_attention(network, model, attention)
     _pack(states, torch.device(device), getattr(torch, dtype))
     parts = [*network.parameters(), *network.buffers()]
