@@ -7,7 +7,7 @@ import sklearn
 from sklearn.decomposition import PCA
 
 from sklearn_llm2vec._common.checks import refused
-from sklearn_llm2vec._common.rowwise import row_by_row, unit_length
+from sklearn_llm2vec._common.rowwise import row_products, unit_length
 
 # Of scikit-learn: whether the index of a Series isn't lost.
 NEWER = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 8)
@@ -96,4 +96,4 @@ def keep_index(estimator, X, features):
 def _project(pca, vectors):
     if not len(vectors):
         return np.zeros((0, pca.n_components_), np.float32)
-    return row_by_row(pca.transform, vectors, pca.n_components_)
+    return row_products(vectors - pca.mean_, pca.components_.T)
