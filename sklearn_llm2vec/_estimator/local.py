@@ -163,14 +163,14 @@ class LocalSource:
         """Whether this process has the model loaded, deep enough."""
         if "torch" not in sys.modules:
             return False
-        from sklearn_llm2vec._model.loading import loaded_model
+        from sklearn_llm2vec._model.registry import loaded_model
 
         return loaded_model(self.model, **self.model_settings(depth))
 
     def encoder(self, depth):
         """The model on its devices, loaded where it isn't yet."""
         from sklearn_llm2vec._encode.encoder import Encoder
-        from sklearn_llm2vec._model.loading import load_model
+        from sklearn_llm2vec._model.registry import load_model
 
         spec = self.spec
         models = [
