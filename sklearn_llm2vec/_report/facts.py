@@ -12,10 +12,9 @@ import numpy as np
 from sklearn.base import clone, is_classifier, is_regressor
 
 import sklearn_llm2vec
-from sklearn_llm2vec._estimator.parameters import resolve_layer
+from sklearn_llm2vec._estimator.resolve import resolve_layer
+from sklearn_llm2vec._estimator.source import count_layers, open_cache, open_source
 from sklearn_llm2vec._estimator.transformer import LLMEmbeddingTransformer
-from sklearn_llm2vec._estimator.vectors import open_cache
-from sklearn_llm2vec._model.folders import read_model
 from sklearn_llm2vec._report.code import SourceWriter
 from sklearn_llm2vec._search.score_tables import (
     choose_metrics,
@@ -274,14 +273,8 @@ def _at(values, candidates):
 
 
 def _count_layers(transformer, notes):
-    if transformer.endpoint is not None:  # `model` is the server's name for it
-        return None
     try:
-        return read_model(
-            transformer.model,
-            revision=transformer.revision,
-            trust_remote_code=transformer.trust_remote_code,
-        ).n_layers
+        return count_layers(transformer)
     except (ValueError, OSError):
         notes.append(
             f"The configuration of {str(transformer.model)!r} couldn't be read here, so "
@@ -399,19 +392,18 @@ def _read_cache(search, start, notes):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                source = transformer._source()
+                # A space has all layers and poolings: this one every model has.
+                source = open_source(transformer.set_params(layer=0, pooling="mean"))
         except (ValueError, OSError, ImportError):
             continue  # a candidate whose fit failed, or a model that isn't here
-        if source.cache is None:
-            continue
-        cache = source.cache
+        cache = open_cache(transformer.cache) or cache
         settings = {
             k.removeprefix(start): v
             for k, v in params.items()
             if k.startswith(start) and k.removeprefix(start) not in OUTSIDE_SPACE
         }
         settings = {"model": str(transformer.model), **settings}
-        names[source.spec.fingerprint] = ", ".join(
+        names[source.fingerprint] = ", ".join(
             [settings.pop("model"), *_named(settings)]
         )
     if cache is None:
