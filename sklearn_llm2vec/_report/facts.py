@@ -28,7 +28,10 @@ from sklearn_llm2vec._search.score_tables import (
 CALLER = "LayerPoolingReport"
 MOST_SPACES = 12
 # What a space in the cache doesn't depend on.
-OUTSIDE_SPACE = ("layer", "pooling", "keep", "n_components", "normalize", "missing")
+OUTSIDE_SPACE = (
+    *("layer", "pooling", "keep"),
+    *("truncate_dim", "n_components", "normalize", "missing"),
+)
 
 
 @dataclass(frozen=True, eq=False)
