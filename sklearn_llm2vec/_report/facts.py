@@ -16,7 +16,7 @@ from sklearn_llm2vec._estimator.parameters import resolve_layer
 from sklearn_llm2vec._estimator.transformer import LLMEmbeddingTransformer
 from sklearn_llm2vec._estimator.vectors import open_cache
 from sklearn_llm2vec._model.folders import read_model
-from sklearn_llm2vec._report.code import SourceWriter
+from sklearn_llm2vec._report.python_source import SourceWriter
 from sklearn_llm2vec._search.score_tables import (
     choose_metrics,
     drop_shared_metric,
