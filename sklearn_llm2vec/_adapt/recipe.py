@@ -18,6 +18,7 @@ from sklearn_llm2vec._common.checks import (
     refused,
 )
 from sklearn_llm2vec._common.names import CHAINS, STAGES
+from sklearn_llm2vec._common.public import public_in
 
 # LLM2Vec's batches, learning rates (of 7B models, 4,096 features wide) and warm-up, and
 # the number of steps after which it stopped (arXiv 2404.05961, 2.2 and appendix D).
@@ -40,6 +41,7 @@ MASK_STRATEGIES = ("bert", "all")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
+@public_in("sklearn_llm2vec")
 class LLM2VecRecipe(BaseEstimator):
     """How `LLMEmbeddingTransformer.fit` adapts a model: the parameters of LLM2Vec.
 

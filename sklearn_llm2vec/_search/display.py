@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from sklearn_llm2vec._common.checks import refused
+from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._search.heat_map import (
     draw_scores,
     draw_values,
@@ -27,6 +28,7 @@ MOST_CELLS_WITH_VALUES = 100
 WIDEST_FIGURE = 16  # inches; panels that need more stand one under the other
 
 
+@public_in("sklearn_llm2vec")
 class LayerPoolingDisplay:
     """Heat map of scores over layers and poolings.
 

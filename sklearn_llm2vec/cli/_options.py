@@ -8,10 +8,8 @@ A command is named here and lives in ``_command_{name}``, which is imported when
 import argparse
 
 import sklearn_llm2vec
-from sklearn_llm2vec.cli._model_options import (
-    POOLINGS,
-    add_model_arguments,
-)
+from sklearn_llm2vec._network.pooling import POOLINGS
+from sklearn_llm2vec.cli._model_options import add_model_arguments
 from sklearn_llm2vec.cli._option_types import (
     bytes_from,
     count_from,
