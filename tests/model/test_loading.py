@@ -130,7 +130,7 @@ def test_a_hub_snapshot_is_found_offline(bert, tmp_path, monkeypatch):
     assert read_model("some/model").folder == snapshot
 
 
-def test_a_download_brings_the_chat_template(bert, monkeypatch):
+def test_a_download_brings_tokenizers_of_any_name_and_no_pickles(bert, monkeypatch):
     asked = {}
 
     def download(name, **options):
@@ -139,9 +139,15 @@ def test_a_download_brings_the_chat_template(bert, monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     places.hub_folder("a/b", None, local_files_only=False, is_whole=lambda f: True)
-    patterns = asked["allow_patterns"]
-    for name in ("chat_template.jinja", "tokenizer.json", "model.safetensors"):
-        assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+    assert "allow_patterns" not in asked
+
+    def is_left_out(name):
+        return any(fnmatch.fnmatch(name, one) for one in asked["ignore_patterns"])
+
+    wanted = ("chat_template.jinja", "tokenizer.json", "model.safetensors", "spm.model")
+    wanted += ("bpe.codes", "qwen.tiktoken", "vocab.bpe", "tekken.json", "source.spm")
+    assert not any(map(is_left_out, wanted))
+    assert all(map(is_left_out, ("pytorch_model.bin", "onnx/model.onnx", "a.gguf")))
 
 
 def test_absent_and_offline_names_every_place():
@@ -183,7 +189,8 @@ def test_pickled_weights_are_refused_with_the_reason(folder):
 
 
 def test_a_missing_shard_is_named(folder):
-    index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(ModelNotFoundError, match=r"lacks 1 of its 2.*model-2"):
         read_model(folder)
