@@ -15,7 +15,7 @@ import numpy as np
 
 from sklearn_llm2vec._encode.encoder import Encoder
 from sklearn_llm2vec._model.folders import read_model
-from sklearn_llm2vec._model.loading import load_model
+from sklearn_llm2vec._model.registry import load_model
 from sklearn_llm2vec._text.templates import PRESETS
 
 

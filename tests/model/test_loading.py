@@ -11,9 +11,9 @@ import torch
 from conftest import bert_config, llama_config, save_model
 
 from sklearn_llm2vec import ModelNotFoundError
-from sklearn_llm2vec._model import folders, loading, places
+from sklearn_llm2vec._model import folders, places, registry
 from sklearn_llm2vec._model.folders import read_model
-from sklearn_llm2vec._model.loading import forget_models, load_model
+from sklearn_llm2vec._model.registry import forget_models, load_model
 
 
 @pytest.fixture(autouse=True)
@@ -215,7 +215,7 @@ def test_weights_that_dont_fill_the_layers_are_refused(folder):
 def test_the_registry_lets_go_of_the_model_used_longest_ago(tmp_path, monkeypatch):
     folders = [save_model(tmp_path / str(n), bert_config(), seed=n) for n in range(3)]
     size = (folders[0] / "model.safetensors").stat().st_size
-    monkeypatch.setattr(loading, "_memory_bytes", lambda device: int(5.5 * size))
+    monkeypatch.setattr(registry, "memory_bytes", lambda device: int(5.5 * size))
     models = [read_model(folder) for folder in folders]
     loaded = [load_model(m, depth=3, dtype="float32", device="cpu") for m in models[:2]]
     assert load_model(models[0], depth=3, dtype="float32", device="cpu") is loaded[0]
