@@ -87,6 +87,7 @@ def identity_of(embedder):
         "layer": source.layer,
         "pooling": source.pooling,
         "behind": source.finish_digest,
+        "truncate_dim": transformer.truncate_dim,
         "template": transformer.template,
         "pca": _pca_digest(transformer),
         "normalize": bool(transformer.normalize),
