@@ -4,7 +4,7 @@ Texts are tokenised once, put into batches, run through the layers that are need
 come out as blocks of rows with one float32 array for each cell (layer, pooling). The
 windows of a long text are joined again. On a CPU no row is padded and several passes run
 side by side, one thread each: that is faster than several threads a pass, and it is why a
-vector has the same bits in any batch. This file doesn't know caches or scikit-learn.
+vector has the same bits in any batch.
 """
 
 import time
@@ -15,7 +15,7 @@ import numpy as np
 from sklearn_llm2vec._encode.batching import exact_length_batches, varlen_batches
 from sklearn_llm2vec._encode.block import Block
 from sklearn_llm2vec._encode.passes import Passes
-from sklearn_llm2vec._encode.windows import NEEDED, join_windows
+from sklearn_llm2vec._network.pooling import join_windows, poolings_of_windows
 from sklearn_llm2vec._network.prepending import PLACEHOLDER
 from sklearn_llm2vec._network.threads import in_parallel
 from sklearn_llm2vec._network.varlen import MOST_TOKENS
@@ -128,7 +128,7 @@ class Encoder:
             Each text is in exactly one block; blocks come as they are finished.
         """
         layers, poolings = sorted(set(layers)), sorted(set(poolings))
-        needed = sorted({one for name in poolings for one in NEEDED.get(name, (name,))})
+        needed = poolings_of_windows(poolings)
         self.n_cut = 0
         n_cells = len(layers) * len(needed)
         long_texts = LongTexts(layers, poolings)

@@ -29,7 +29,6 @@ from sklearn_llm2vec._estimator.parameters import (
     template_columns,
 )
 from sklearn_llm2vec._estimator.vectors import (
-    ALL_POOLINGS,
     Source,
     check_prompt,
     find_vectors,
@@ -37,8 +36,9 @@ from sklearn_llm2vec._estimator.vectors import (
 )
 from sklearn_llm2vec._model.adapters import read_adapters, save_adapter
 from sklearn_llm2vec._model.declared import Behind
+from sklearn_llm2vec._model.devices import resolve_devices
 from sklearn_llm2vec._model.folders import read_model
-from sklearn_llm2vec._model.spec import resolve_devices
+from sklearn_llm2vec._network.pooling import POOLINGS
 from sklearn_llm2vec._text.columns import read_texts, split_pairs
 from sklearn_llm2vec._text.rows import read_rows
 from sklearn_llm2vec._text.templates import PRESETS
@@ -562,7 +562,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"With pooling='auto' and the last layer, {model.name!r} is used as its "
                 f"folder declares, but {declared.unknown} isn't known here. Choose "
-                f"'pooling' among {set(ALL_POOLINGS)} to take the hidden states."
+                f"'pooling' among {set(POOLINGS)} to take the hidden states."
             )
         return _load_behind(declared, model.modules_digest)
 

@@ -5,7 +5,6 @@ torch and transformers are imported only when a text has to go through the model
 """
 
 import dataclasses
-import functools
 import hashlib
 import json
 import time
@@ -22,10 +21,9 @@ from sklearn_llm2vec._encode.endpoint import EndpointEncoder, ServedModel, Serve
 from sklearn_llm2vec._model import handover
 from sklearn_llm2vec._model.folders import ModelFolder
 from sklearn_llm2vec._model.spec import EncoderSpec, text_keys
+from sklearn_llm2vec._model.tokenizer import last_tokenizer
+from sklearn_llm2vec._network.pooling import POOLINGS
 from sklearn_llm2vec._text.tokens import TextTokenizer, check_room, measure_prompt
-
-# The names of _pooling.POOLINGS, which would import torch; a test compares them.
-ALL_POOLINGS = ("mean", "weighted_mean", "last", "first", "max")
 
 
 class Report(NamedTuple):
@@ -291,7 +289,7 @@ class _Work:
             # the next candidate would need one more.
             if not self.cache.has_any(self.space, keys).any():
                 return sorted(layers), sorted(poolings)
-            n_cells = (n_layers + 1) * len(ALL_POOLINGS)
+            n_cells = (n_layers + 1) * len(POOLINGS)
             if not self._fits(len(missing), n_cells):
                 return sorted(layers), sorted(poolings)
             keep = "all"
@@ -299,7 +297,7 @@ class _Work:
         if isinstance(kept_layers, str):
             kept_layers = range(n_layers + 1)
         if isinstance(kept_poolings, str):
-            kept_poolings = ALL_POOLINGS
+            kept_poolings = POOLINGS
         layers |= {k + n_layers + 1 if k < 0 else k for k in kept_layers}
         return sorted(layers), sorted(poolings | set(kept_poolings))
 
@@ -385,7 +383,7 @@ def check_prompt(source):
     measured = remember(
         f"prompt:1:{hashlib.sha256(about.encode()).hexdigest()}",
         lambda: measure_prompt(
-            _load_tokenizer(model, spec.tokenizer), spec.template, spec.counts
+            last_tokenizer(model, spec.tokenizer), spec.template, spec.counts
         ),
         model.memo_directory,
     )
@@ -393,19 +391,11 @@ def check_prompt(source):
     check_room(measured, n_added=n_added, **_lengths(spec))
 
 
-@functools.lru_cache(maxsize=1)
-def _load_tokenizer(model, digest):
-    """The tokenizer of a model; `digest` says which content of its files it is."""
-    from sklearn_llm2vec._model.loading import load_tokenizer
-
-    return load_tokenizer(model)
-
-
 def _refuse_long_texts(source, texts):
     """Raise when a text would be cut; nothing has been encoded yet then."""
     spec = source.spec
     tokenizer = TextTokenizer(
-        _load_tokenizer(source.model, spec.tokenizer),
+        last_tokenizer(source.model, spec.tokenizer),
         special_tokens=spec.special_tokens,
         counts=spec.counts,
         n_added=0 if spec.token_prepending is None else 1,

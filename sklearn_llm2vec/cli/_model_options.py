@@ -9,15 +9,13 @@ import argparse
 import os
 from pathlib import Path
 
+from sklearn_llm2vec._network.pooling import POOLINGS
 from sklearn_llm2vec.cli._option_types import (
     bytes_from,
     count_from,
     layer_from,
     one_or_more_from,
 )
-
-# _vectors.ALL_POOLINGS, whose import would cost a second; a test compares them.
-POOLINGS = ("mean", "weighted_mean", "last", "first", "max")
 
 # Parameters of the transformer whose options have their names and give their values.
 PLAIN = (

@@ -2,16 +2,14 @@
 
 A command is named here and lives in ``_command_{name}``, which is imported when it runs:
 ``--help`` imports no package. What each option does to texts is said by the API page of
-`LLMEmbeddingTransformer`; this file doesn't know it.
+`LLMEmbeddingTransformer`.
 """
 
 import argparse
 
 import sklearn_llm2vec
-from sklearn_llm2vec.cli._model_options import (
-    POOLINGS,
-    add_model_arguments,
-)
+from sklearn_llm2vec._network.pooling import POOLINGS
+from sklearn_llm2vec.cli._model_options import add_model_arguments
 from sklearn_llm2vec.cli._option_types import (
     bytes_from,
     count_from,

@@ -1,8 +1,8 @@
 """Features of more texts than one machine encodes: datasets and Parquet files over Ray.
 
 Ray's actors each hold a transformer, and with it the model; what comes out are the bits
-of ``transform``. This file knows Ray, and not how a table or a file is embedded; who
-works where, and what is done again after a fault, is Ray's business.
+of ``transform``. Who works where, and what is done again after a fault, is Ray's
+business.
 """
 
 import numbers

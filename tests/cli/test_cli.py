@@ -23,8 +23,7 @@ from tables import features, make_table, same_bits
 import sklearn_llm2vec
 from sklearn_llm2vec import EmbeddingCache, LLMEmbeddingTransformer
 from sklearn_llm2vec._adapt.recipe import CHAINS
-from sklearn_llm2vec._estimator.vectors import ALL_POOLINGS
-from sklearn_llm2vec.cli._model_options import PLAIN, POOLINGS, transformer_parameters
+from sklearn_llm2vec.cli._model_options import PLAIN, transformer_parameters
 from sklearn_llm2vec.cli._options import RECIPES, make_parser
 
 COMMANDS = ["embed", "search", "adapt"]
@@ -89,7 +88,6 @@ def test_help_and_cache_info_import_nothing_heavy(tmp_path):
 
 
 def test_choices_that_are_written_down_are_those_of_the_library():
-    assert POOLINGS == ALL_POOLINGS
     assert RECIPES == CHAINS
 
 
