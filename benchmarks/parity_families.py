@@ -3,9 +3,9 @@
 import parity_decoders
 import parity_embedders
 import parity_encoders
+import parity_llm2vec
+import parity_refused
 
-FAMILIES = {
-    family.name: family
-    for part in (parity_encoders, parity_embedders, parity_decoders)
-    for family in part.families()
-}
+PARTS = parity_encoders, parity_embedders, parity_decoders, parity_llm2vec, parity_refused
+
+FAMILIES = {family.name: family for part in PARTS for family in part.families()}

@@ -23,7 +23,8 @@ class Family:
         written as safetensors.
     by : dict
         How the reference makes vectors: ``{"pooling": "mean"}`` of transformers' last
-        hidden states, or ``{"sentence_transformers": True, "prompt": ...}``.
+        hidden states, ``{"sentence_transformers": True, "prompt": ...}``, or {} for
+        what isn't to be encoded anywhere.
     parameters : dict
         Of LLMEmbeddingTransformer, beside the model, for the same vectors.
     refused : str
@@ -34,6 +35,8 @@ class Family:
         Whether the reference runs code of the folder.
     weights : callable or None
         Changes the weights (name -> array) before they are written.
+    random : bool
+        Whether the class that the configuration names has random weights to change.
     """
 
     name: str
@@ -47,3 +50,4 @@ class Family:
     newer: bool = False
     remote_code: bool = False
     weights: Callable | None = None
+    random: bool = True

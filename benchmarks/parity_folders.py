@@ -16,22 +16,26 @@ from parity_configs import Id
 from parity_tokenizers import IDS
 
 
-def write_folder(family, folder):
+def write_folder(family, place):
     """Write everything that the published repository would hold."""
+    folder = place.with_name(place.name + ".part")
     folder.mkdir(parents=True, exist_ok=True)
     contents = dict(family.tokenizer())
     ids = contents.pop(IDS)
     config = resolve(family.config, ids)
     if "vocab_size" in config and config["vocab_size"] is None:
         config["vocab_size"] = max(ids.values()) + 1
-    contents["config.json"] = config
+    if config:
+        contents["config.json"] = config
     contents |= family.files() if family.files else {}
     for name, content in contents.items():
         write_file(folder / name, content)
-    weights = random_weights(folder, config)
+    weights = random_weights(folder, config) if family.random else {}
     if family.weights is not None:
         weights = family.weights(weights)
-    write_file(folder / "model.safetensors", weights)
+    if weights:
+        write_file(folder / "model.safetensors", weights)
+    folder.rename(place)
 
 
 def resolve(entry, ids):
@@ -107,7 +111,8 @@ def weight_shapes(folder, config):
     from safetensors import safe_open
 
     read = transformers.AutoConfig.from_pretrained(folder)
-    network = getattr(transformers, config["architectures"][0])(read)
+    factory = getattr(transformers, config["architectures"][0], None)
+    network = factory(read) if factory else transformers.AutoModel.from_config(read)
     shapes = {}
     with tempfile.TemporaryDirectory() as saved:
         network.save_pretrained(saved)

@@ -20,64 +20,142 @@ from parity_families import FAMILIES
 from parity_texts import PROBES
 
 
-def token_ids(family, folder):
-    """Ids of each probe text."""
-    from transformers import AutoTokenizer
-
-    options = {"trust_remote_code": True} if family.remote_code else {}
-    tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+def token_ids(tokenizer):
+    """Ids of each probe text, in full."""
     return [[int(i) for i in tokenizer(text)["input_ids"]] for text in PROBES]
 
 
-def vectors_of_states(family, folder, ids):
+def rows(vectors):
+    """An array of vectors, NaN where there is none."""
+    width = next(len(vector) for vector in vectors if vector is not None)
+    blank = np.full(width, np.nan, np.float32)
+    return np.array([blank if v is None else v for v in vectors])
+
+
+def vectors_of_states(family, folder, tokenizer):
     """Pooled last hidden states, one text at a time."""
     import torch
-    from transformers import AutoModel, AutoModelForTextEncoding
+    from transformers import AutoModel
 
-    options = {"trust_remote_code": True} if family.remote_code else {}
-    factory = AutoModelForTextEncoding if family.by.get("encoder") else AutoModel
-    network = factory.from_pretrained(folder, dtype=torch.float32, **options).eval()
-    if getattr(network.config, "is_encoder_decoder", False) and hasattr(network, "encoder"):
-        network = network.get_encoder()
+    network = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    if getattr(network.config, "is_encoder_decoder", False):
+        if hasattr(network, "decoder"):
+            network = network.get_encoder()
+    limit = min(512, tokenizer.model_max_length)
     made = []
-    with torch.no_grad():
-        for row in ids:
-            if not row:
-                made.append(None)
-                continue
-            states = network(input_ids=torch.tensor([row[:512]])).last_hidden_state[0]
-            pool = {"mean": states.mean(0), "first": states[0], "last": states[-1]}
-            made.append(pool[family.by["pooling"]].numpy())
-    width = next(len(vector) for vector in made if vector is not None)
-    return np.array([np.full(width, np.nan) if v is None else v for v in made])
+    for text in PROBES:
+        ids = tokenizer(text, truncation=True, max_length=limit)["input_ids"]
+        if not ids:
+            made.append(None)
+            continue
+        with torch.no_grad():
+            states = network(input_ids=torch.tensor([ids])).last_hidden_state[0]
+        pool = {"mean": states.mean(0), "first": states[0], "last": states[-1]}
+        made.append(pool[family.by["pooling"]].numpy())
+    return rows(made)
 
 
 def vectors_of_sentence_transformers(family, folder):
     """What encode returns, one text at a time."""
     from sentence_transformers import SentenceTransformer
 
-    options = {"trust_remote_code": True} if family.remote_code else {}
-    model = SentenceTransformer(str(folder), device="cpu", **options)
-    told = {key: family.by[key] for key in ("prompt", "prompt_name") if key in family.by}
-    texts = PROBES[1:] if "no_empty" in family.by else PROBES
-    return np.array([model.encode(text, **told) for text in texts])
+    by = family.by
+    model = SentenceTransformer(
+        str(folder),
+        device="cpu",
+        trust_remote_code=family.remote_code,
+        truncate_dim=by.get("truncate_dim"),
+    )
+    if "include_prompt" in by:
+        model.set_pooling_include_prompt(by["include_prompt"])
+    if by.get("bidirectional"):
+        see_everything(model[0].auto_model)
+    told = {key: by[key] for key in ("prompt", "prompt_name") if key in by}
+    told["normalize_embeddings"] = by.get("normalize", False)
+    made = []
+    for text in PROBES:
+        try:
+            made.append(model.encode(text, **told))
+        except (RuntimeError, IndexError, ValueError):  # a text without tokens
+            made.append(None)
+    return rows(made)
+
+
+def see_everything(network):
+    """Attention of a decoder to all tokens, as the code that such models bring has it."""
+    import torch
+
+    forward = network.forward
+
+    def bidirectional(input_ids=None, attention_mask=None, **told):
+        n = input_ids.shape[1]
+        return forward(
+            input_ids=input_ids, attention_mask=torch.zeros(1, 1, n, n), **told
+        )
+
+    network.forward = bidirectional
+
+
+SEPARATOR = "!@#$%^&*()"
+
+
+def vectors_of_llm2vec(family, folder, tokenizer):
+    """What the code of the LLM2Vec checkpoints makes of a text, step by step.
+
+    The instruction is joined to the text, the chat's words are put around both; counted
+    are as many tokens from the end as the text with the words behind it has alone.
+    """
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModel
+
+    network = AutoModel.from_pretrained(folder, dtype=torch.float32)
+    for stage in family.by["stages"]:
+        network = PeftModel.from_pretrained(network, folder / stage).merge_and_unload()
+    see_everything(network.eval())
+    before, behind = family.by.get("wrap", ("", ""))
+    instruction = family.by.get("instruction")
+    made = []
+    for text in PROBES:
+        joined = f"{instruction.strip()} " if instruction else ""
+        whole = before + (joined + SEPARATOR + text).strip() + behind
+        counted = whole.split(SEPARATOR)[1]
+        ids = tokenizer(
+            whole.replace(SEPARATOR, ""), truncation=True, max_length=512
+        )["input_ids"]
+        n = len(tokenizer(counted, add_special_tokens=False)["input_ids"][:512])
+        if not n:
+            made.append(None)
+            continue
+        with torch.no_grad():
+            states = network(input_ids=torch.tensor([ids])).last_hidden_state[0]
+        made.append(states[-n:].mean(0).numpy())
+    return rows(made)
 
 
 def record(family, folder, results):
     import transformers
+    from transformers import AutoTokenizer
     from transformers.utils import logging
 
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     said = {"transformers": transformers.__version__, "errors": {}}
+    tokenizer = None
     try:
-        said["ids"] = token_ids(family, folder)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=family.remote_code
+        )
+        said["ids"] = token_ids(tokenizer)
     except Exception as error:  # whatever a version says of a folder
         said["errors"]["ids"] = f"{type(error).__name__}: {error}"
     try:
         if family.by.get("sentence_transformers"):
             vectors = vectors_of_sentence_transformers(family, folder)
+        elif family.by.get("llm2vec"):
+            vectors = vectors_of_llm2vec(family, folder, tokenizer)
         else:
-            vectors = vectors_of_states(family, folder, said["ids"])
+            vectors = vectors_of_states(family, folder, tokenizer)
         np.savez_compressed(results / f"{family.name}.npz", vectors=vectors)
     except Exception as error:
         said["errors"]["vectors"] = f"{type(error).__name__}: {error}"

@@ -99,4 +99,5 @@ PROBES = [
     "[INST] literal [/INST] <|begin_of_text|> <0x41>",
     "hello...world --- ***bold*** !!!???",
     "what is the weather like today\nin New York and in London? " * 3,
+    " ".join(CORPUS[:20] * 5),  # longer than 512 tokens
 ]
