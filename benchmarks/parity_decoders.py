@@ -1122,6 +1122,7 @@ def gpt2_families():
                 bos_token_id=None,
                 pad_token_id=Id("<|pad|>"),
                 rms_norm_eps=1e-06,
+                rope_theta=500000,
                 sliding_window=16,
                 layer_types=["sliding_attention", "sliding_attention", "full_attention"],
             ),
@@ -1461,15 +1462,25 @@ def gemma_families():
         Family(
             "gemma-1",
             "google/gemma-2b",
+            configs.gemma(hidden_act="gelu_pytorch_tanh"),
+            lambda: gemma(GEMMA),
+            parameters=MEAN,
+        ),
+        Family(
+            "gemma-1-first-revision",
+            "google/gemma-2b of February 2024 (hidden_act gelu, meant as its tanh kind)",
             configs.gemma(),
             lambda: gemma(GEMMA),
             parameters=MEAN,
+            newer=True,
         ),
         Family(
             "gemma-2",
             "google/gemma-2-2b",
             configs.gemma2(),
             lambda: gemma({**GEMMA, "additional_special_tokens": GEMMA_TURNS}),
+            # Only so does transformers 4.57 cap the attention.
+            by={"pooling": "mean", "options": {"attn_implementation": "eager"}},
             parameters=MEAN,
         ),
         Family(
@@ -1482,7 +1493,7 @@ def gemma_families():
         Family(
             "gemma-fast-class",
             "a Gemma that declares GemmaTokenizerFast with add_eos_token",
-            configs.gemma(),
+            configs.gemma(hidden_act="gelu_pytorch_tanh"),
             lambda: gemma(
                 {**GEMMA, "tokenizer_class": "GemmaTokenizerFast", "add_eos_token": True},
                 slow=False,
@@ -1494,7 +1505,7 @@ def gemma_families():
             "google/t5gemma-2b-2b-prefixlm",
             t5gemma_config(),
             lambda: gemma({**GEMMA, "extra_special_tokens": {}}),
-            by={"pooling": "mean"},
+            by={"pooling": "mean", "options": {"attn_implementation": "eager"}},
             parameters={"pooling": "mean"},
         ),
     ]
@@ -1507,7 +1518,7 @@ def t5gemma_config():
     part |= {
         "model_type": "t5_gemma_module",
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
-        "attn_logit_softcapping": 50.0,
+        "vocab_size": None,
     }
     return {
         "architectures": ["T5GemmaForConditionalGeneration"],

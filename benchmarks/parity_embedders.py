@@ -363,6 +363,7 @@ def first_models():
             saved_by_6,
             ENCODE,
             UNIT,
+            newer=True,
         ),
         Family(
             "sqrt-len-pooling",
@@ -380,7 +381,7 @@ def first_models():
             uncased(),
             around("cls", "mean", normalize=False),
             ENCODE,
-            refused="cls + mean",
+            refused="mean + cls",
         ),
         Family(
             "sgpt",
@@ -403,7 +404,7 @@ def first_models():
                 tokens=False,
             ),
             around("weightedmean", max_seq_length=75, normalize=False),
-            encode(skip_empty=True),
+            ENCODE,
         ),
     ]
 
@@ -735,6 +736,7 @@ def encoder_models():
             lambda: mpnet(MPNET),
             around("mean", normalize=False, truncate_dim=16),
             ENCODE,
+            newer=True,
         ),
         Family(
             "matryoshka-by-parameter",
@@ -907,7 +909,10 @@ def decoder_models():
                 include_prompt=True,
                 prompts={"web_search_query": "<instruct>Find passages.\n<query>"},
             ),
-            encode(prompt_name="web_search_query"),
+            encode(
+                prompt_name="web_search_query",
+                options={"attn_implementation": "eager"},
+            ),
             {
                 **UNIT,
                 "max_length": 8192,
@@ -955,7 +960,7 @@ def decoder_models():
             lambda: qwen(GTE_QWEN),
             lambda: sentence_transformers("lasttoken", max_seq_length=8192)
             | GTE_QWEN_CODE,
-            encode(skip_empty=False),
+            ENCODE,
             {**UNIT, "max_length": 8192, "attention": "bidirectional"},
             remote_code=True,
         ),
@@ -974,7 +979,7 @@ def decoder_models():
             configs.qwen2(architectures=["Qwen2Model"]),
             lambda: qwen({**QWEN, "model_max_length": 512}),
             around("mean", max_seq_length=512, include_prompt=True),
-            encode(skip_empty=True),
+            ENCODE,
             UNIT,
         ),
         Family(

@@ -30,7 +30,7 @@ class Family:
     refused : str
         What the refusal must say; "" where the vectors are equal.
     newer : bool
-        Whether only the newer reference knows the architecture.
+        Whether only the last reference knows how such a folder is read.
     remote_code : bool
         Whether the reference runs code of the folder.
     weights : callable or None

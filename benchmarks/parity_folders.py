@@ -23,8 +23,6 @@ def write_folder(family, place):
     contents = dict(family.tokenizer())
     ids = contents.pop(IDS)
     config = resolve(family.config, ids)
-    if "vocab_size" in config and config["vocab_size"] is None:
-        config["vocab_size"] = max(ids.values()) + 1
     if config:
         contents["config.json"] = config
     contents |= family.files() if family.files else {}
@@ -39,11 +37,14 @@ def write_folder(family, place):
 
 
 def resolve(entry, ids):
-    """Put ids in the place of tokens, in a configuration."""
+    """Put ids in the place of tokens in a configuration, and the vocabulary's size."""
     if isinstance(entry, Id):
         return ids[entry]
     if isinstance(entry, dict):
-        return {key: resolve(value, ids) for key, value in entry.items()}
+        made = {key: resolve(value, ids) for key, value in entry.items()}
+        if "vocab_size" in made and made["vocab_size"] is None:
+            made["vocab_size"] = max(ids.values()) + 1
+        return made
     if isinstance(entry, list):
         return [resolve(value, ids) for value in entry]
     return entry

@@ -32,12 +32,33 @@ def rows(vectors):
     return np.array([blank if v is None else v for v in vectors])
 
 
+def load(folder, **options):
+    """The network without its head, all of its weights from the file."""
+    import torch
+    import transformers
+    from transformers import AutoModel, AutoModelForCausalLM
+
+    options = {"dtype": torch.float32, "output_loading_info": True, **options}
+    named = json.loads((folder / "config.json").read_text())["architectures"][0]
+    # AutoModel would want the decoder of an encoder that was saved alone.
+    alone = named.endswith("EncoderModel")
+    factory = getattr(transformers, named) if alone else AutoModel
+    network, report = factory.from_pretrained(folder, **options)
+    missing = [name for name in report["missing_keys"] if "pooler" not in name]
+    if missing:
+        # transformers 4.57 finds no weight of Gemma 3's text model under its own name.
+        network, report = AutoModelForCausalLM.from_pretrained(folder, **options)
+        missing, network = report["missing_keys"], network.model
+    if missing:
+        raise ValueError(f"weights are missing: {sorted(missing)[:3]}")
+    return network.eval()
+
+
 def vectors_of_states(family, folder, tokenizer):
     """Pooled last hidden states, one text at a time."""
     import torch
-    from transformers import AutoModel
 
-    network = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    network = load(folder, **family.by.get("options", {}))
     if getattr(network.config, "is_encoder_decoder", False):
         if hasattr(network, "decoder"):
             network = network.get_encoder()
@@ -57,7 +78,7 @@ def vectors_of_states(family, folder, tokenizer):
 
 def vectors_of_sentence_transformers(family, folder):
     """What encode returns, one text at a time."""
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import SentenceTransformer, __version__
 
     by = family.by
     model = SentenceTransformer(
@@ -65,6 +86,7 @@ def vectors_of_sentence_transformers(family, folder):
         device="cpu",
         trust_remote_code=family.remote_code,
         truncate_dim=by.get("truncate_dim"),
+        model_kwargs=by.get("options", {}),
     )
     if "include_prompt" in by:
         model.set_pooling_include_prompt(by["include_prompt"])
@@ -72,13 +94,21 @@ def vectors_of_sentence_transformers(family, folder):
         see_everything(model[0].auto_model)
     told = {key: by[key] for key in ("prompt", "prompt_name") if key in by}
     told["normalize_embeddings"] = by.get("normalize", False)
+    named = by.get("prompt_name", model.default_prompt_name)
+    prompt = by.get("prompt") or model.prompts.get(named) or ""
+    strips = int(__version__.split(".")[0]) < 6
     made = []
     for text in PROBES:
+        if strips and (prompt + text).strip() != prompt + text:
+            # Up to version 5 white space around a text was cut off.
+            made.append(None)
+            continue
         try:
             made.append(model.encode(text, **told))
         except (RuntimeError, IndexError, ValueError):  # a text without tokens
             made.append(None)
-    return rows(made)
+    # No token counts: zeros, whatever the text.
+    return rows([None if v is not None and not v.any() else v for v in made])
 
 
 def see_everything(network):
@@ -107,9 +137,8 @@ def vectors_of_llm2vec(family, folder, tokenizer):
     """
     import torch
     from peft import PeftModel
-    from transformers import AutoModel
 
-    network = AutoModel.from_pretrained(folder, dtype=torch.float32)
+    network = load(folder)
     for stage in family.by["stages"]:
         network = PeftModel.from_pretrained(network, folder / stage).merge_and_unload()
     see_everything(network.eval())

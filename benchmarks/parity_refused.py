@@ -480,17 +480,21 @@ def small_llama(name, like, refused, weights=None, **changes):
 
 def damaged_weights():
     return [
-        small_llama(
+        Family(
             "fp8-blocks",
             "Qwen/Qwen3-0.6B-FP8",
-            "fp8",
-            as_fp8("weight_scale_inv"),
-            quantization_config={
-                "activation_scheme": "dynamic",
-                "fmt": "e4m3",
-                "quant_method": "fp8",
-                "weight_block_size": [128, 128],
-            },
+            configs.llama3(
+                quantization_config={
+                    "activation_scheme": "dynamic",
+                    "fmt": "e4m3",
+                    "quant_method": "fp8",
+                    "weight_block_size": [128, 128],
+                }
+            ),
+            lambda: llama3(LLAMA3),
+            parameters={"pooling": "mean", "special_tokens": True},
+            weights=as_fp8("weight_scale_inv"),
+            newer=True,
         ),
         small_llama(
             "fp8-compressed-tensors",
