@@ -16,7 +16,10 @@ _HOMES = {
     "LLMEmbeddingTransformer": "_estimator.transformer",
     "LayerPoolingDisplay": "_search.display",
     "LayerPoolingReport": "_report.report",
-    "ModelNotFoundError": "_model.folders",
+    "ModelNotFoundError": "_model.places",
+    # What fitted attributes hold: nobody makes one, but a pickle names it.
+    "Report": "_estimator.vectors",
+    "TrainedAdapter": "_model.adapters",
     "UnembeddingFilter": "_estimator.unembedding",
     "layer_pooling_grid": "_search.grid",
     "transform_to_npy": "_estimator.npy",

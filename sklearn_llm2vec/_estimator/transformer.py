@@ -5,6 +5,7 @@ where it comes from is the business of ``_vectors`` and below; the estimator nev
 model, so a clone is free, ``set_params`` always takes effect and a pickle is small.
 """
 
+import dataclasses
 import functools
 import numbers
 from pathlib import Path
@@ -19,7 +20,8 @@ from sklearn_llm2vec._adapt.adapt import adapt
 from sklearn_llm2vec._adapt.recipe import resolve_recipe
 from sklearn_llm2vec._adapt.store import AdapterStore
 from sklearn_llm2vec._adapt.texts import read_training_texts
-from sklearn_llm2vec._common.rowwise import row_by_row, unit_length
+from sklearn_llm2vec._common.public import public_in
+from sklearn_llm2vec._common.rowwise import row_products, unit_length
 from sklearn_llm2vec._encode.endpoint import CELL, ServedSpec, read_served_model
 from sklearn_llm2vec._estimator.parameters import (
     check_parameters,
@@ -29,21 +31,27 @@ from sklearn_llm2vec._estimator.parameters import (
     template_columns,
 )
 from sklearn_llm2vec._estimator.vectors import (
+    Report,
     Source,
     check_prompt,
     find_vectors,
     open_cache,
 )
-from sklearn_llm2vec._model.adapters import read_adapters, save_adapter
-from sklearn_llm2vec._model.declared import Behind
+from sklearn_llm2vec._model.adapters import (
+    TrainedAdapter,
+    read_adapters,
+    save_adapter,
+)
+from sklearn_llm2vec._model.dense import Behind
 from sklearn_llm2vec._model.devices import resolve_devices
 from sklearn_llm2vec._model.folders import read_model
 from sklearn_llm2vec._network.pooling import POOLINGS
-from sklearn_llm2vec._text.columns import read_texts, split_pairs
 from sklearn_llm2vec._text.rows import read_rows
 from sklearn_llm2vec._text.templates import PRESETS
+from sklearn_llm2vec._text.texts import read_texts, split_pairs
 
 
+@public_in("sklearn_llm2vec")
 class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     """Turn text columns into features: hidden states of a language model.
 
@@ -391,6 +399,26 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         tags.input_tags.allow_nan = self.missing != "error"
         tags.requires_fit = self.n_components is not None or self.adapt is not None
         return tags
+
+    def __getstate__(self):
+        # Plain dicts in place of our own classes: whoever loads a skops file, or a model
+        # from mlflow, has to trust no type but the transformer.
+        state = dict(super().__getstate__())
+        if "last_report_" in state:
+            state["last_report_"] = state["last_report_"]._asdict()
+        if "adapter_" in state:
+            state["adapter_"] = [dataclasses.asdict(one) for one in state["adapter_"]]
+        return state
+
+    def __setstate__(self, state):
+        state = dict(state)
+        if "last_report_" in state:
+            state["last_report_"] = Report(**state["last_report_"])
+        if "adapter_" in state:
+            state["adapter_"] = tuple(
+                TrainedAdapter(**one) for one in state["adapter_"]
+            )
+        super().__setstate__(state)
 
     # --- what an adaptation made ------------------------------------------------------
 
@@ -750,7 +778,7 @@ def _load_behind(declared, digest):
 def _project(pca, vectors):
     if not len(vectors):
         return np.zeros((0, pca.n_components_), np.float32)
-    return row_by_row(pca.transform, vectors, pca.n_components_)
+    return row_products(vectors - pca.mean_, pca.components_.T)
 
 
 def _other_columns(fitted, names):

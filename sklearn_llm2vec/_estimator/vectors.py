@@ -17,15 +17,18 @@ import numpy as np
 
 from sklearn_llm2vec._cache.store import EmbeddingCache
 from sklearn_llm2vec._common.facts import remember
+from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._encode.endpoint import EndpointEncoder, ServedModel, ServedSpec
 from sklearn_llm2vec._model import handover
 from sklearn_llm2vec._model.folders import ModelFolder
 from sklearn_llm2vec._model.spec import EncoderSpec, text_keys
 from sklearn_llm2vec._model.tokenizer import last_tokenizer
 from sklearn_llm2vec._network.pooling import POOLINGS
-from sklearn_llm2vec._text.tokens import TextTokenizer, check_room, measure_prompt
+from sklearn_llm2vec._text.tokens import TextTokenizer, measure_prompt
+from sklearn_llm2vec._text.windows import check_room
 
 
+@public_in("sklearn_llm2vec")
 class Report(NamedTuple):
     """What one transform did.
 
@@ -272,7 +275,7 @@ class _Work:
             return True
         if "torch" not in sys.modules:
             return False
-        from sklearn_llm2vec._model.loading import loaded_model
+        from sklearn_llm2vec._model.registry import loaded_model
 
         source = self.source
         return loaded_model(source.model, **source.model_settings(max(layers)))
@@ -346,7 +349,7 @@ def load_encoder(source, depth):
             batch_tokens=source.batch_tokens,
         )
     from sklearn_llm2vec._encode.encoder import Encoder
-    from sklearn_llm2vec._model.loading import load_model
+    from sklearn_llm2vec._model.registry import load_model
 
     spec = source.spec
     models = [

@@ -9,12 +9,14 @@ import numbers
 
 import numpy as np
 
+from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._estimator.parameters import resolve_layer
 from sklearn_llm2vec._estimator.transformer import LLMEmbeddingTransformer
 from sklearn_llm2vec._model.folders import read_model
 from sklearn_llm2vec._network.pooling import POOLINGS
 
 
+@public_in("sklearn_llm2vec")
 def layer_pooling_grid(
     estimator, *, layers="all", poolings=tuple(POOLINGS), prefix=None
 ):
