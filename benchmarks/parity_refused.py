@@ -162,7 +162,7 @@ def other_kinds():
         bert_folder(
             "multi-vector-saved-by-6",
             "a late-interaction model saved by sentence-transformers 6",
-            "ColBERT",
+            "pools",
             lambda: {
                 "modules.json": modules("Transformer", "Dense"),
                 "config_sentence_transformers.json": settings(
