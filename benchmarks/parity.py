@@ -1,4 +1,4 @@
-"""Are the vectors those of transformers and sentence-transformers, family by family?
+"""Vectors beside those of transformers and sentence-transformers, family by family.
 
 Folders with the structure of published models, tiny and with random weights, are written
 and encoded: by this library, with the parameters that `docs/models.md` gives for the
@@ -8,11 +8,13 @@ family, and by environments with other versions, each run by its own Python.
         [--only NAME ...]
 
 The first reference writes the folders that aren't there yet. What a reference says is
-kept beside them and made anew with --again. White space around a text, which sentence-transformers cut off
-up to version 5, is left out of the comparison with these. The table says for each family the largest
+kept beside them and made anew with --again. The table says for each family the largest
 difference to each reference, relative to the vector's length, over the probe texts of
 `parity_texts.py`; whether the token ids are the same; and a verdict: "equal" (1e-5),
 "refused" with the reason, "warns", or "WRONG".
+
+Up to version 5, sentence-transformers cut off white space around a text. Such texts are
+left out of the comparison with these versions.
 """
 
 import argparse
@@ -42,7 +44,9 @@ def run(python, script, *arguments):
 def version(python):
     """A short name of an environment: its transformers."""
     code = "import importlib.metadata as m; print(m.version('transformers'))"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [python, "-c", code], capture_output=True, text=True, check=True
+    )
     return done.stdout.strip()
 
 
@@ -126,11 +130,11 @@ def judge(family, folder, results):
             wrong = [t for t, a, b in zip(PROBES, ids, there[0], strict=True) if a != b]
             row["ids"] = f"{len(wrong)} differ" if wrong else "equal"
             row["texts"] = wrong
-    except Exception as error:  # noqa: BLE001: said again below, by the encoder
+    except Exception as error:  # the encoder says it again, below
         row["ids"] = type(error).__name__
     try:
         vectors, said = our_vectors(folder, family.parameters)
-    except Exception as error:  # noqa: BLE001: a refusal is what is judged
+    except Exception as error:  # a refusal is what is judged
         reason = " ".join(str(error).split())
         row["why"] = f"{type(error).__name__}: {reason}"
         expected = family.refused and family.refused.lower() in reason.lower()

@@ -22,7 +22,6 @@ from parity_tokenizers import (
     sentencepiece_bpe,
     sequence,
     split,
-    surround,
 )
 
 # Mean over all tokens: nothing is left out, so that every id counts.
@@ -172,7 +171,11 @@ def llama_families():
             "a Llama 2 that declares LlamaTokenizerFast with add_eos_token",
             configs.llama(),
             lambda: llama2(
-                {**LLAMA2, "tokenizer_class": "LlamaTokenizerFast", "add_eos_token": True},
+                {
+                    **LLAMA2,
+                    "tokenizer_class": "LlamaTokenizerFast",
+                    "add_eos_token": True,
+                },
                 slow=False,
             ),
             parameters=MEAN,
@@ -623,7 +626,7 @@ def byte_families():
                 post=None,
                 tokens=False,
                 slow_files=False,
-                changes=dict.fromkeys(DEEPSEEK_TOKENS, {"normalized": True}),
+                changes={token: {"normalized": True} for token in DEEPSEEK_TOKENS},
             ),
             parameters=MEAN,
         ),
@@ -684,9 +687,7 @@ def byte_families():
         Family(
             "mistral-small",
             "mistralai/Mistral-Small-24B-Base-2501",
-            configs.mistral(
-                sliding_window=None, head_dim=8, rope_theta=100000000.0
-            ),
+            configs.mistral(sliding_window=None, head_dim=8, rope_theta=100000000.0),
             lambda: byte_bpe(
                 {
                     "add_bos_token": True,
@@ -909,7 +910,9 @@ def gpt2_families():
                 first=["<unk>", "<s>", "</s>", "<pad>"],
                 pre=sequence(
                     "pretokenizers",
-                    split(" ?[^(\\s|[.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c])]+"),
+                    split(
+                        " ?[^(\\s|[.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c])]+"
+                    ),
                     bytes_of(regex=False),
                 ),
                 tokens=False,
@@ -996,7 +999,9 @@ def gpt2_families():
         Family(
             "phi-4",
             "microsoft/phi-4",
-            configs.phi3(bos_token_id=Id(END), eos_token_id=Id(END), sliding_window=None),
+            configs.phi3(
+                bos_token_id=Id(END), eos_token_id=Id(END), sliding_window=None
+            ),
             lambda: byte_bpe(
                 gpt2_class(model_max_length=16384, pad_token="<|dummy_85|>"),
                 pre=cut_then_bytes(CL100K),
@@ -1124,7 +1129,11 @@ def gpt2_families():
                 rms_norm_eps=1e-06,
                 rope_theta=500000,
                 sliding_window=16,
-                layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+                layer_types=[
+                    "sliding_attention",
+                    "sliding_attention",
+                    "full_attention",
+                ],
             ),
             lambda: byte_bpe(
                 gpt2_class(pad_token="<|pad|>", model_max_length=65536),
@@ -1242,9 +1251,7 @@ def gpt2_families():
                 rope_theta=100000000,
             ),
             lambda: byte_bpe(
-                gpt2_class(
-                    pad_token=END, model_max_length=NO_LIMIT, errors="replace"
-                ),
+                gpt2_class(pad_token=END, model_max_length=NO_LIMIT, errors="replace"),
                 pre=cut_then_bytes(CL100K),
                 special=[END, "<|im_start|>", "<|im_end|>", "<|endofturn|>"],
                 inside=False,
@@ -1317,7 +1324,14 @@ def gpt2_families():
                     "use_default_system_prompt": False,
                     "vocab_file": None,
                 },
-                first=["<PAD>", "<UNK>", "<CLS>", "<SEP>", "<BOS_TOKEN>", "<EOS_TOKEN>"],
+                first=[
+                    "<PAD>",
+                    "<UNK>",
+                    "<CLS>",
+                    "<SEP>",
+                    "<BOS_TOKEN>",
+                    "<EOS_TOKEN>",
+                ],
                 pre=digits_then_bytes,
                 normalizer={"type": "NFC"},
                 post=around(["<BOS_TOKEN>"]),
@@ -1495,7 +1509,11 @@ def gemma_families():
             "a Gemma that declares GemmaTokenizerFast with add_eos_token",
             configs.gemma(hidden_act="gelu_pytorch_tanh"),
             lambda: gemma(
-                {**GEMMA, "tokenizer_class": "GemmaTokenizerFast", "add_eos_token": True},
+                {
+                    **GEMMA,
+                    "tokenizer_class": "GemmaTokenizerFast",
+                    "add_eos_token": True,
+                },
                 slow=False,
             ),
             parameters=MEAN,

@@ -244,7 +244,7 @@ def first_models():
         ),
         Family(
             "msmarco-distilbert",
-            "sentence-transformers/msmarco-distilbert-base-v2 (sentence_distilbert_config)",
+            "sentence-transformers/msmarco-distilbert-base-v2 (old settings file)",
             configs.distilbert(),
             lambda: bert(
                 {
@@ -333,9 +333,7 @@ def first_models():
             "lowercase-by-settings",
             "a cased BERT whose sentence_bert_config.json says do_lower_case",
             configs.bert(),
-            lambda: bert(
-                {**BERT_UNCASED, "do_lower_case": False}, lowercase=False
-            ),
+            lambda: bert({**BERT_UNCASED, "do_lower_case": False}, lowercase=False),
             around("mean", lowercase=True, normalize=False),
             ENCODE,
         ),
@@ -497,7 +495,9 @@ def t5_models():
             "sentence-transformers/gtr-t5-base",
             configs.t5(feed_forward_proj="relu"),
             t5_tokenizer(),
-            around("mean", max_seq_length=512, dense=[{**T5_DENSE, "dtype": "float16"}]),
+            around(
+                "mean", max_seq_length=512, dense=[{**T5_DENSE, "dtype": "float16"}]
+            ),
             ENCODE,
             UNIT,
         ),
@@ -523,7 +523,9 @@ def t5_models():
                 {"tokenizer_class": "T5Tokenizer", "extra_ids": 0, **T5_NAMES},
                 extra_ids=0,
             ),
-            around("mean", max_seq_length=128, dense=[{**T5_DENSE, "dtype": "bfloat16"}]),
+            around(
+                "mean", max_seq_length=128, dense=[{**T5_DENSE, "dtype": "bfloat16"}]
+            ),
             ENCODE,
             UNIT,
         ),
@@ -670,7 +672,9 @@ def encoder_models():
             "infgrad/stella-base-en-v2",
             configs.bert(),
             uncased(),
-            around("mean", normalize=False, dense=[{"out": 24, "activation": "Identity"}]),
+            around(
+                "mean", normalize=False, dense=[{"out": 24, "activation": "Identity"}]
+            ),
             ENCODE,
         ),
         Family(
@@ -958,8 +962,9 @@ def decoder_models():
                 }
             ),
             lambda: qwen(GTE_QWEN),
-            lambda: sentence_transformers("lasttoken", max_seq_length=8192)
-            | GTE_QWEN_CODE,
+            lambda: (
+                sentence_transformers("lasttoken", max_seq_length=8192) | GTE_QWEN_CODE
+            ),
             ENCODE,
             {**UNIT, "max_length": 8192, "attention": "bidirectional"},
             remote_code=True,
@@ -1002,7 +1007,11 @@ def decoder_models():
             "google/embeddinggemma-300m",
             configs.gemma3(
                 architectures=["Gemma3TextModel"],
-                layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+                layer_types=[
+                    "sliding_attention",
+                    "sliding_attention",
+                    "full_attention",
+                ],
                 use_bidirectional_attention=True,
                 max_position_embeddings=2048,
                 rope_local_base_freq=10000.0,
@@ -1034,7 +1043,11 @@ def decoder_models():
             "google/embeddinggemma-300m, documents",
             configs.gemma3(
                 architectures=["Gemma3TextModel"],
-                layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+                layer_types=[
+                    "sliding_attention",
+                    "sliding_attention",
+                    "full_attention",
+                ],
                 use_bidirectional_attention=True,
                 max_position_embeddings=2048,
             ),
@@ -1113,7 +1126,7 @@ GTE_QWEN = {
 # What gte-Qwen2's own files do, in a few lines: an EOS behind each text, and attention to
 # all tokens.
 GTE_QWEN_CODE = {
-    "tokenization_qwen.py": '''
+    "tokenization_qwen.py": """
 from tokenizers import processors
 from transformers import Qwen2Tokenizer as Qwen2Tokenizer_
 from transformers import Qwen2TokenizerFast as Fast
@@ -1133,8 +1146,8 @@ class Qwen2TokenizerFast(Fast):
                 pair=f"$A:0 {eos}:0 $B:1 {eos}:1",
                 special_tokens=[(eos, self.eos_token_id)],
             )
-''',
-    "modeling_qwen.py": '''
+""",
+    "modeling_qwen.py": """
 import torch
 from transformers import Qwen2ForCausalLM
 from transformers import Qwen2Model as Qwen2Model_
@@ -1148,7 +1161,7 @@ class Qwen2Model(Qwen2Model_):
         mask = torch.zeros(len(input_ids), 1, n, n)
         mask = mask.masked_fill(attention_mask[:, None, None] == 0, -3e38)
         return super().forward(input_ids=input_ids, attention_mask=mask, **kwargs)
-''',
+""",
 }
 
 

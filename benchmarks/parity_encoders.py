@@ -55,13 +55,17 @@ def bert_families():
             "bert-uncased",
             "google-bert/bert-base-uncased",
             configs.bert(architectures=["BertForMaskedLM"]),
-            lambda: bert({"do_lower_case": True, "model_max_length": 512}, lowercase=True),
+            lambda: bert(
+                {"do_lower_case": True, "model_max_length": 512}, lowercase=True
+            ),
         ),
         Family(
             "bert-cased",
             "google-bert/bert-base-cased",
             configs.bert(architectures=["BertForMaskedLM"]),
-            lambda: bert({"do_lower_case": False, "model_max_length": 512}, lowercase=False),
+            lambda: bert(
+                {"do_lower_case": False, "model_max_length": 512}, lowercase=False
+            ),
         ),
         Family(
             "bert-cased-unsaid",
@@ -124,19 +128,25 @@ def bert_families():
             "distilbert-uncased",
             "distilbert/distilbert-base-uncased",
             configs.distilbert(architectures=["DistilBertForMaskedLM"]),
-            lambda: bert({"do_lower_case": True, "model_max_length": 512}, lowercase=True),
+            lambda: bert(
+                {"do_lower_case": True, "model_max_length": 512}, lowercase=True
+            ),
         ),
         Family(
             "distilbert-multilingual-cased",
             "distilbert/distilbert-base-multilingual-cased",
             configs.distilbert(architectures=["DistilBertForMaskedLM"]),
-            lambda: bert({"do_lower_case": False, "model_max_length": 512}, lowercase=False),
+            lambda: bert(
+                {"do_lower_case": False, "model_max_length": 512}, lowercase=False
+            ),
         ),
         Family(
             "electra",
             "google/electra-base-discriminator",
             configs.electra(),
-            lambda: bert({"do_lower_case": True, "model_max_length": 512}, lowercase=True),
+            lambda: bert(
+                {"do_lower_case": True, "model_max_length": 512}, lowercase=True
+            ),
         ),
         Family(
             "mpnet",
@@ -333,7 +343,15 @@ def camembert_tokenizer(config=None):
         post=lambda ids: roberta_surround("<s>", "</s>", ids, prefix=True),
         slow="sentencepiece.bpe.model",
         slow_first=["<unk>", "<s>", "</s>"],
-        special=["<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<s>", "</s>", "<mask>"],
+        special=[
+            "<s>NOTUSED",
+            "<pad>",
+            "</s>NOTUSED",
+            "<unk>",
+            "<s>",
+            "</s>",
+            "<mask>",
+        ],
         changes={"<mask>": {"lstrip": True}},
     )
 
@@ -370,7 +388,9 @@ def other_families():
             configs.t5(),
             lambda: t5(
                 {
-                    "additional_special_tokens": [f"<extra_id_{n}>" for n in range(100)],
+                    "additional_special_tokens": [
+                        f"<extra_id_{n}>" for n in range(100)
+                    ],
                     "extra_ids": 100,
                     "model_max_length": 512,
                     "tokenizer_class": "T5Tokenizer",
@@ -399,7 +419,9 @@ def other_families():
             ),
             lambda: t5(
                 {
-                    "additional_special_tokens": [f"<extra_id_{n}>" for n in range(100)],
+                    "additional_special_tokens": [
+                        f"<extra_id_{n}>" for n in range(100)
+                    ],
                     "extra_ids": 100,
                     "model_max_length": 512,
                     "name_or_path": "google/t5-v1_1-base",
@@ -572,7 +594,17 @@ def albert_tokenizer(config):
 
 def xlnet_tokenizer():
     """XLNet's: special tokens behind the text, CLS last."""
-    first = ["<unk>", "<s>", "</s>", "<cls>", "<sep>", "<pad>", "<mask>", "<eod>", "<eop>"]
+    first = [
+        "<unk>",
+        "<s>",
+        "</s>",
+        "<cls>",
+        "<sep>",
+        "<pad>",
+        "<mask>",
+        "<eod>",
+        "<eop>",
+    ]
     made = unigram(
         {"model_max_length": NO_LIMIT},
         first=first,
@@ -595,5 +627,3 @@ def xlnet_tokenizer():
 
 def families():
     return [*bert_families(), *roberta_families(), *other_families()]
-
-

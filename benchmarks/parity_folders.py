@@ -70,7 +70,9 @@ def save_weights(weights, path):
     from safetensors.torch import save_file
 
     tensors = {
-        name: w.contiguous() if isinstance(w, torch.Tensor) else torch.from_numpy(w.copy())
+        name: w.contiguous()
+        if isinstance(w, torch.Tensor)
+        else torch.from_numpy(w.copy())
         for name, w in weights.items()
     }
     save_file(tensors, path, metadata={"format": "pt"})

@@ -17,10 +17,10 @@ from parity_family import Family
 from parity_folders import normal
 from parity_tokenizers import sentencepiece_bpe
 
-TARGETS = [
-    f"{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down")
-]
-INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query:"
+TARGETS = [f"{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down")]
+INSTRUCTION = (
+    "Given a web search query, retrieve relevant passages that answer the query:"
+)
 
 
 def adapter(folder, base_class, *, kv=2, layers=3, width=32, wide=64, name="mntp"):

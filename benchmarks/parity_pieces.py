@@ -10,6 +10,7 @@ import re
 import unicodedata
 import zlib
 from collections import Counter, defaultdict
+from itertools import pairwise
 
 from parity_texts import CORPUS
 
@@ -41,7 +42,7 @@ def learn_merges(words, n_merges):
     split = [(tuple(word), n) for word, n in words.items()]
     pairs, places = Counter(), defaultdict(set)
     for at, (symbols, n) in enumerate(split):
-        for pair in zip(symbols, symbols[1:], strict=False):
+        for pair in pairwise(symbols):
             pairs[pair] += n
             places[pair].add(at)
     merges = []
@@ -50,11 +51,11 @@ def learn_merges(words, n_merges):
         merges.append(best)
         for at in sorted(places[best]):
             symbols, n = split[at]
-            for pair in zip(symbols, symbols[1:], strict=False):
+            for pair in pairwise(symbols):
                 pairs[pair] -= n
                 places[pair].discard(at)
             split[at] = symbols, n = _merged(symbols, best), n
-            for pair in zip(symbols, symbols[1:], strict=False):
+            for pair in pairwise(symbols):
                 pairs[pair] += n
                 places[pair].add(at)
         pairs = +pairs  # those that are gone
@@ -156,8 +157,8 @@ def merged_vocabulary(start, merges):
 
 # --- SentencePiece's own format --------------------------------------------------------
 
-# What SentencePiece's rule nmt_nfkc makes of the characters that the probes hold, compiled
-# by SentencePiece itself from those rules (the whole rule would be 240 kB).
+# What SentencePiece's rule nmt_nfkc makes of the characters that the probes hold,
+# compiled by SentencePiece itself (the whole rule would be 240 kB).
 CHARSMAP = """
 c-lpk3vgA%8OMM3oSO_NSarllEmjl+w22}QO$!PL7Sy09C?F`Ppg?#E7EqXT?@h=}xOtHT%nOo0Ou{3)
 0wf^;aqscs^fF32PNf#xXc>ogXl3fOr32IcH#pPG{pJ7d?zg+&?tZ(6UclYZyEj~yg8lRQ^oPE8Kyrq|

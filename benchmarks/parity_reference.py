@@ -149,9 +149,9 @@ def vectors_of_llm2vec(family, folder, tokenizer):
         joined = f"{instruction.strip()} " if instruction else ""
         whole = before + (joined + SEPARATOR + text).strip() + behind
         counted = whole.split(SEPARATOR)[1]
-        ids = tokenizer(
-            whole.replace(SEPARATOR, ""), truncation=True, max_length=512
-        )["input_ids"]
+        ids = tokenizer(whole.replace(SEPARATOR, ""), truncation=True, max_length=512)[
+            "input_ids"
+        ]
         n = len(tokenizer(counted, add_special_tokens=False)["input_ids"][:512])
         if not n:
             made.append(None)

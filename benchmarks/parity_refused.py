@@ -1,4 +1,4 @@
-"""Models that a text's vector can't be taken from as it is, and what must be said of them.
+"""Models that no text's vector can be taken from as they are, and what is said of them.
 
 Cross-encoders, late interaction, sparse models, static ones, quantised weights, code from
 elsewhere, damaged files.
@@ -533,7 +533,10 @@ def damaged_weights():
             },
         ),
         small_llama(
-            "int8-unsaid", "8-bit integers whose config.json doesn't say so", "SCB", as_int8
+            "int8-unsaid",
+            "8-bit integers whose config.json doesn't say so",
+            "SCB",
+            as_int8,
         ),
         small_llama(
             "gptq",
@@ -555,7 +558,10 @@ def damaged_weights():
         ),
         small_llama("nan-weight", "a Llama with a NaN in its weights", "NaN", with_nan),
         small_llama(
-            "layer-missing", "a Llama whose file lacks a layer", "missing", without_a_layer
+            "layer-missing",
+            "a Llama whose file lacks a layer",
+            "missing",
+            without_a_layer,
         ),
         small_llama(
             "ids-beyond-matrix",
@@ -582,7 +588,9 @@ def remote(name, like, config, tokenizer=None, files=None):
         by={},
         refused="trust_remote_code",
         random=False,
-        weights=lambda _: {"embeddings.word_embeddings.weight": normal(name, (9, 9), 1)},
+        weights=lambda _: {
+            "embeddings.word_embeddings.weight": normal(name, (9, 9), 1)
+        },
     )
 
 
@@ -646,4 +654,3 @@ def remote_code():
 
 def families():
     return [*other_kinds(), *damaged_weights(), *remote_code()]
-

@@ -1,4 +1,4 @@
-"""Texts of the parity benchmark: what small vocabularies are made of, and what is tried."""
+"""Texts of the parity benchmark: for small vocabularies, and to be tried."""
 
 # The vocabularies' words: ordinary English, some other languages, code and numbers.
 CORPUS = """
@@ -36,16 +36,16 @@ The house on the hill has a large window and a green door.
 Scientists found a new kind of fish in the deep water of the ocean.
 This product works as described and I would buy it again.
 The river runs through the middle of the old city.
-Der schnelle Fuchs springt \u00fcber den faulen Hund.
-Die Straße f\u00fchrt durch den Wald, und das M\u00e4dchen l\u00e4uft nach Hause.
-Le caf\u00e9 est tr\u00e8s bon, mais l'\u00e9t\u00e9 a \u00e9t\u00e9 trop court \u00e0 No\u00ebl.
-El ni\u00f1o come una manzana en la ma\u00f1ana.
-\u041f\u0440\u0438\u0432\u0435\u0442, \u043a\u0430\u043a \u0434\u0435\u043b\u0430? \u0421\u043f\u0430\u0441\u0438\u0431\u043e, \u0445\u043e\u0440\u043e\u0448\u043e.
-\u4eca\u5929\u5929\u6c14\u5f88\u597d\uff0c\u6211\u4eec\u53bb\u516c\u56ed\u3002
-\u6771\u4eac\u306f\u65e5\u672c\u306e\u9996\u90fd\u3067\u3059\u3002\u3053\u3093\u306b\u3061\u306f\u4e16\u754c\u3002
-\uc548\ub155\ud558\uc138\uc694 \uc138\uacc4.
-\u0645\u0631\u062d\u0628\u0627 \u0628\u0627\u0644\u0639\u0627\u0644\u0645
-\u0928\u092e\u0938\u094d\u0924\u0947 \u0926\u0941\u0928\u093f\u092f\u093e
+Der schnelle Fuchs springt über den faulen Hund.
+Die Straße führt durch den Wald, und das Mädchen läuft nach Hause.
+Le café est très bon, mais l'été a été trop court à Noël.
+El niño come una manzana en la mañana.
+Привет, как дела? Спасибо, хорошо.
+今天天气很好\uff0c我们去公园。
+東京は日本の首都です。こんにちは世界。
+안녕하세요 세계.
+مرحبا بالعالم
+नमस्ते दुनिया
 def add(a, b): return a + b
 for (int i = 0; i < 100; i++) { print("value: ", i); }
 import numpy as np; x = np.array([1, 2, 3])
@@ -77,16 +77,16 @@ PROBES = [
     "1",
     "12345",
     "In 2023 we sold 1,234,567.89 units (100%) at 3.14 in 1998.",
-    "caf\u00e9 No\u00ebl \u00fcber",
+    "café Noël über",
     "cafe\u0301 Noe\u0308l u\u0308ber",
-    "Stra\u00dfe \u0130stanbul \u00c5ngstr\u00f6m",
+    "Straße İstanbul Ångström",
     "\ufb01nd the \ufb02ower of \ufb03ne \u017fort",
     "\uff28\uff45\uff4c\uff4c\uff4f\u3000\uff11\uff12\uff13\uff01",
     "\u2460 \u00bd \u2122 \u2026 \u338f x\u00b2",
-    "\u4eca\u5929\u5929\u6c14\u5f88\u597d\uff0c\u6211\u4eec\u53bb\u516c\u56ed\u3002",
-    "\u6771\u4eac\u306f\u65e5\u672c\u306e\u9996\u90fd\u3067\u3059\u3002 \uc548\ub155\ud558\uc138\uc694",
-    "\u041f\u0440\u0438\u0432\u0435\u0442 \u0645\u0631\u062d\u0628\u0627 \u0928\u092e\u0938\u094d\u0924\u0947",
-    "\U0001f600 smile \U0001f469\u200d\U0001f4bb and \u2764\ufe0f",
+    "今天天气很好\uff0c我们去公园。",
+    "東京は日本の首都です。 안녕하세요",
+    "Привет مرحبا नमस्ते",
+    "\U0001f600 smile \U0001f469\u200d\U0001f4bb and \u2764️",
     "I'm sure they'll say it's what we've found; don't! I'M NOT, HE'LL",
     "(see section 4.2) \"quoted\" 'single' [1] {2} #3 a_b c-d e/f ``x''",
     "def add(a, b):\n    return a + b\n\n\tx = 100\n",

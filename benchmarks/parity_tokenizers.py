@@ -112,7 +112,9 @@ def added(token, number, special=True, **changes):
     }
 
 
-def tokenizer_json(model, tokens, *, normalizer=None, pre=None, post=None, decoder=None):
+def tokenizer_json(
+    model, tokens, *, normalizer=None, pre=None, post=None, decoder=None
+):
     """The file, from its parts."""
     return {
         "version": "1.0",
@@ -167,9 +169,7 @@ def special_map(config, as_dicts=False):
     return found
 
 
-def files(
-    backend, config, *, tokens=None, as_dicts=False, published=True, others=()
-):
+def files(backend, config, *, tokens=None, as_dicts=False, published=True, others=()):
     """The usual three files, and others.
 
     Parameters
@@ -305,7 +305,9 @@ _WORDS = (
     rf"[^\r\n\p{{L}}\p{{N}}]?[{_UPPER}]*[{_LOWER}]+%s|"
     rf"[^\r\n\p{{L}}\p{{N}}]?[{_UPPER}]+[{_LOWER}]*%s"
 )
-TEKKEN = _WORDS % ("", "") + r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+TEKKEN = (
+    _WORDS % ("", "") + r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 O200K = (
     _WORDS % (CONTRACTIONS + "?", CONTRACTIONS + "?")
     + r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -369,7 +371,9 @@ def byte_bpe(
     ids = dict(vocabulary)
     for token in [*special, *plain]:
         ids.setdefault(token, len(ids))
-    entries = [added(t, ids[t], **(changes or {}).get(t, {})) for t in [*first, *special]]
+    entries = [
+        added(t, ids[t], **(changes or {}).get(t, {})) for t in [*first, *special]
+    ]
     entries += [added(t, ids[t], special=False) for t in plain]
     entries.sort(key=lambda entry: entry["id"])
     if callable(post):
@@ -436,9 +440,7 @@ def clip(config):
             replace(r"\s+", " ", regex=True),
             {"type": "Lowercase"},
         ),
-        pre=sequence(
-            "pretokenizers", split(words, "Removed", invert=True), bytes_of()
-        ),
+        pre=sequence("pretokenizers", split(words, "Removed", invert=True), bytes_of()),
         post=roberta_surround("<|startoftext|>", "<|endoftext|>", ids),
         decoder=bytes_of(),
     )
@@ -649,7 +651,11 @@ def unigram(
     entries.sort(key=lambda entry: entry["id"])
     if callable(post):
         post = post(ids)
-    model = {"type": "Unigram", "unk_id": ids[unknown], "vocab": [list(p) for p in pieces]}
+    model = {
+        "type": "Unigram",
+        "unk_id": ids[unknown],
+        "vocab": [list(p) for p in pieces],
+    }
     backend = tokenizer_json(
         model | {"byte_fallback": False},
         entries,
