@@ -1,8 +1,7 @@
 """Parquet files, embedded one by one: an output is whole or absent, and known again.
 
 Where files are and which of them are finished; how one is read, embedded and written. A
-file's metadata say which input and which transformer made it. This file doesn't know who
-works on which file, nor how features are made.
+file's metadata say which input and which transformer made it.
 """
 
 import hashlib

@@ -1,8 +1,7 @@
 """Tables of pyarrow: a transformer adds its features to them as columns.
 
 What is done to one table, in one process; which columns it takes and adds, and what makes
-its features, so that it can be told whether they would be others now. This file doesn't
-know where tables come from or go to.
+its features, so that it can be told whether they would be others now.
 """
 
 import hashlib
