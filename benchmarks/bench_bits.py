@@ -20,6 +20,7 @@ from sklearn_llm2vec._encode.encoder import Encoder
 from sklearn_llm2vec._estimator.vectors import ALL_POOLINGS
 from sklearn_llm2vec._model import loading
 from sklearn_llm2vec._model.folders import read_model
+from sklearn_llm2vec._model.tokenizer import load_tokenizer
 
 
 def real_texts(n_texts, n_words_of):
@@ -143,7 +144,7 @@ def check_model(name, folder, texts, root, special, n_alone):
 def main():
     args = harness.read_sizes(__doc__, texts=(300, 40), alone=(300, 10))
     with harness.new_folder() as root:
-        tokenizer = loading.load_tokenizer(harness.minilm())
+        tokenizer = load_tokenizer(harness.minilm())
         texts = real_texts(
             args.texts, lambda text: len(tokenizer(text, verbose=False)["input_ids"])
         )

@@ -1,8 +1,7 @@
 """Adaptation: the stages of a recipe, one after the other, each trained once.
 
 ``adapt`` names each stage by all that its adapter depends on and asks the store first; a
-stage that isn't there is trained on the result of those before it. This file knows the
-order, the names and the store; how a stage is trained is known by ``_stages``.
+stage that isn't there is trained on the result of those before it.
 """
 
 import hashlib

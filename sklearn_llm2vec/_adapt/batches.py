@@ -1,8 +1,7 @@
 """Examples: rows of tokens become the batches that a stage trains on.
 
 Batch number i is a function of the seed and of i alone, so a training that was
-interrupted goes on with the very batches that it would have had. This file knows ids and
-labels; it doesn't know networks or losses.
+interrupted goes on with the very batches that it would have had.
 """
 
 import numpy as np

@@ -1,7 +1,6 @@
 """The loss of an adaptation by step, as a scikit-learn Display.
 
-matplotlib is imported when something is drawn. This file reads names and numbers; it
-doesn't know models or training.
+matplotlib is imported when something is drawn.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """Losses: what the stages of an adaptation make small.
 
-Pure functions of tensors: no networks, no texts.
+Pure functions of tensors.
 """
 
 import torch

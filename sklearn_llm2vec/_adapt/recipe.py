@@ -1,7 +1,7 @@
 """``LLM2VecRecipe``: what ``adapt`` trains, and how.
 
-Parameters only, and what they mean for a number of texts and a model's width. This file
-doesn't know torch, texts or models, so that a grid over recipes costs no import.
+Parameters only, and what they mean for a number of texts and a model's width. torch isn't
+imported: a grid over recipes costs nothing.
 """
 
 import hashlib

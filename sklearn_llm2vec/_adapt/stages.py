@@ -1,8 +1,7 @@
 """Stages: network, batches and loss of one training, put together.
 
 The network is loaded for each stage anew, with the adapters of the stages before it
-merged; rows are made as ``transform`` makes them. This file knows models and what they
-are trained on; the training itself is ``_training``'s.
+merged; rows are made as ``transform`` makes them.
 """
 
 import json
@@ -23,11 +22,11 @@ from sklearn_llm2vec._adapt.trainer import (
 from sklearn_llm2vec._model.adapters import TrainedAdapter, merge_adapters
 from sklearn_llm2vec._model.loading import (
     load_network,
-    load_tokenizer,
     load_with_head,
     loading,
     make_room,
 )
+from sklearn_llm2vec._model.tokenizer import load_tokenizer
 from sklearn_llm2vec._network.attention import make_bidirectional, sees_future
 from sklearn_llm2vec._network.lm_heads import split_head
 from sklearn_llm2vec._text.tokens import TextTokenizer

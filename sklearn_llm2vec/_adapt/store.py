@@ -1,7 +1,6 @@
 """The store of trained adapters: what a training made, so that it is made once.
 
-A folder beside the cached vectors with one folder for each training. What an entry is
-named by is for others to say; this file knows no networks and no texts.
+A folder beside the cached vectors with one folder for each training.
 """
 
 import json

@@ -1,8 +1,7 @@
 """Training texts: what a recipe is trained on, read from what ``fit`` is given.
 
 Texts that aren't missing, their classes, or their positives and negatives; what can't be
-learned from is refused before a model is touched. This file knows columns and labels; it
-doesn't know models or stages.
+learned from is refused before a model is touched.
 """
 
 import hashlib

@@ -2,7 +2,7 @@
 
 peft brings the adapters and transformers' Trainer the loop; what is here is the loss of
 each stage, checkpoints to resume from, smaller batches when memory runs out, and a stop
-when the loss is no number. This file doesn't know estimators or caches.
+when the loss is no number.
 """
 
 import json

@@ -1,7 +1,4 @@
-"""One SQLite file: opening it, transactions, and whether it is ours.
-
-This file knows the tables' names, not what is in them.
-"""
+"""One SQLite file: opening it, transactions, and whether it is ours."""
 
 import os
 import sqlite3

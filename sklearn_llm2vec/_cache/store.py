@@ -1,8 +1,8 @@
 """``EmbeddingCache``: vectors on disk, shared by processes and sessions.
 
 One SQLite file in WAL mode (``_database``), which holds blocks of vectors
-(``_cache_blocks``). Texts are never stored, only 16-byte keys. This file doesn't know
-models: a space is a name, a cell two values.
+(``_cache_blocks``). Texts are never stored, only 16-byte keys. A space is a name, a cell
+two values.
 """
 
 import hashlib

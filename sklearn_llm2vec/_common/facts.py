@@ -2,8 +2,7 @@
 
 The SHA-256 of a weight file of 15 GB, what a ``config.json`` says once transformers has
 read it: with these remembered, a new process can name a text's vector without importing
-torch. A fact that can't be written is found again. This file doesn't know what the facts
-mean.
+torch. A fact that can't be written is found again.
 """
 
 import json

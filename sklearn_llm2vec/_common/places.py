@@ -1,7 +1,4 @@
-"""Where a cache lies: the platform's folder, and a part for each host on shared disks.
-
-This file doesn't know what is kept there.
-"""
+"""Where a cache lies: the platform's folder, and a part for each host on shared disks."""
 
 import hashlib
 import os

@@ -1,7 +1,7 @@
 """Row by row: matrix products whose bits don't depend on how many rows there are.
 
 A BLAS picks its kernels by the shape of the whole product. Always giving it the same
-shape makes a row's result the same in any company. This file knows arrays only.
+shape makes a row's result the same in any company.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """Files and folders that are whole or absent: written beside their name, then renamed.
 
 Whatever is raised while one is written, Ctrl-C too, what was begun is removed and what
-had the name before stays. This file doesn't know what is written.
+had the name before stays.
 """
 
 import os

@@ -4,7 +4,7 @@ Neither is padded. Texts of one length make a batch for any network; those of se
 through it as one sequence (see ``_varlen``), which is faster where few texts have each
 length. Without padding there is no attention mask: attention takes its fast kernel,
 pooling is a plain reduction, no arithmetic is wasted, and a text's vector doesn't depend
-on the texts beside it. This file knows integers only.
+on the texts beside it.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """Blocks: what comes out of an encoder, be it a model in this process or a server.
 
-A file of its own because the client of a server needs no torch. It knows arrays only.
+A file of its own because the client of a server needs no torch.
 """
 
 from dataclasses import dataclass

@@ -4,7 +4,7 @@ Texts are tokenised once, put into batches, run through the layers that are need
 come out as blocks of rows with one float32 array for each cell (layer, pooling). The
 windows of a long text are joined again. On a CPU no row is padded and several passes run
 side by side, one thread each: that is faster than several threads a pass, and it is why a
-vector has the same bits in any batch. This file doesn't know caches or scikit-learn.
+vector has the same bits in any batch.
 """
 
 import time

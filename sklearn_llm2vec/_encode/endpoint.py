@@ -2,8 +2,8 @@
 
 ``read_served_model`` stands where a model's folder is read, ``EndpointEncoder`` where a
 loaded model encodes: texts go out in small requests, several at a time, and come back as
-blocks. What a server answers is checked before it counts as a vector. This file knows
-neither torch nor caches nor scikit-learn, and imports the client only to send something.
+blocks. What a server answers is checked before it counts as a vector. The client is
+imported only to send something.
 """
 
 import base64

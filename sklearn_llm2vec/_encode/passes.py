@@ -1,8 +1,7 @@
 """Passes: rows of tokens go through the model, and their pooled states come back.
 
 Which of several devices takes a pass, how long a row is made, and what happens when
-memory runs out. This file knows rows of ids; it doesn't know texts, the order of batches
-or scikit-learn.
+memory runs out.
 """
 
 import queue

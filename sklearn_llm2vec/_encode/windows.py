@@ -1,7 +1,7 @@
 """Windows: the pooled vectors of a long text's windows become those of the whole text.
 
 The result is what pooling the states of all windows together would give: it follows from
-each window's pooled vector and its number of counted tokens. This file knows arrays only.
+each window's pooled vector and its number of counted tokens.
 """
 
 import numpy as np

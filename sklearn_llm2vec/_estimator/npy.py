@@ -1,7 +1,7 @@
 """``transform_to_npy``: features of more rows than memory holds, in a ``.npy`` file.
 
 Rows go through `transform` block by block, and what comes out is written behind what is
-there. Any transformer of scikit-learn will do: this file doesn't know models or caches.
+there. Any transformer of scikit-learn will do.
 """
 
 import numbers

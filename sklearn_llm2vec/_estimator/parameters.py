@@ -1,7 +1,7 @@
 """Parameters: what each of the estimator's may be, and what it means for a model.
 
 Each is checked by itself first; then those of a model's space are resolved against what
-its folder says. This file doesn't know texts, caches or what is learned.
+its folder says.
 """
 
 import numbers
@@ -16,8 +16,9 @@ import numpy as np
 from sklearn_llm2vec._adapt.recipe import CHAINS, LLM2VecRecipe
 from sklearn_llm2vec._cache.store import EmbeddingCache
 from sklearn_llm2vec._estimator.vectors import ALL_POOLINGS
+from sklearn_llm2vec._model.devices import resolve_dtype
 from sklearn_llm2vec._model.folders import looks_like_path
-from sklearn_llm2vec._model.spec import EncoderSpec, resolve_dtype
+from sklearn_llm2vec._model.spec import EncoderSpec
 from sklearn_llm2vec._text.templates import PRESETS, parse_template
 
 

@@ -37,8 +37,8 @@ from sklearn_llm2vec._estimator.vectors import (
 )
 from sklearn_llm2vec._model.adapters import read_adapters, save_adapter
 from sklearn_llm2vec._model.declared import Behind
+from sklearn_llm2vec._model.devices import resolve_devices
 from sklearn_llm2vec._model.folders import read_model
-from sklearn_llm2vec._model.spec import resolve_devices
 from sklearn_llm2vec._text.columns import read_texts, split_pairs
 from sklearn_llm2vec._text.rows import read_rows
 from sklearn_llm2vec._text.templates import PRESETS

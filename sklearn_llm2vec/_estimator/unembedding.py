@@ -1,7 +1,7 @@
 """EmbedFilter: what the unembedding matrix says about which directions carry meaning.
 
 A small transformer for a ``Pipeline``, behind ``LLMEmbeddingTransformer``. It reads one
-matrix of the model and nothing else; it doesn't know texts, layers or caches.
+matrix of the model and nothing else.
 """
 
 import functools

@@ -5,7 +5,6 @@ torch and transformers are imported only when a text has to go through the model
 """
 
 import dataclasses
-import functools
 import hashlib
 import json
 import time
@@ -22,6 +21,7 @@ from sklearn_llm2vec._encode.endpoint import EndpointEncoder, ServedModel, Serve
 from sklearn_llm2vec._model import handover
 from sklearn_llm2vec._model.folders import ModelFolder
 from sklearn_llm2vec._model.spec import EncoderSpec, text_keys
+from sklearn_llm2vec._model.tokenizer import last_tokenizer
 from sklearn_llm2vec._text.tokens import TextTokenizer, check_room, measure_prompt
 
 # The names of _pooling.POOLINGS, which would import torch; a test compares them.
@@ -385,7 +385,7 @@ def check_prompt(source):
     measured = remember(
         f"prompt:1:{hashlib.sha256(about.encode()).hexdigest()}",
         lambda: measure_prompt(
-            _load_tokenizer(model, spec.tokenizer), spec.template, spec.counts
+            last_tokenizer(model, spec.tokenizer), spec.template, spec.counts
         ),
         model.memo_directory,
     )
@@ -393,19 +393,11 @@ def check_prompt(source):
     check_room(measured, n_added=n_added, **_lengths(spec))
 
 
-@functools.lru_cache(maxsize=1)
-def _load_tokenizer(model, digest):
-    """The tokenizer of a model; `digest` says which content of its files it is."""
-    from sklearn_llm2vec._model.loading import load_tokenizer
-
-    return load_tokenizer(model)
-
-
 def _refuse_long_texts(source, texts):
     """Raise when a text would be cut; nothing has been encoded yet then."""
     spec = source.spec
     tokenizer = TextTokenizer(
-        _load_tokenizer(source.model, spec.tokenizer),
+        last_tokenizer(source.model, spec.tokenizer),
         special_tokens=spec.special_tokens,
         counts=spec.counts,
         n_added=0 if spec.token_prepending is None else 1,

@@ -1,8 +1,7 @@
 """Adapters: PEFT adapters found, named, and merged into a network.
 
 A chain is merged in order, as published LLM2Vec checkpoints need it (first MNTP, then
-SimCSE or supervised). This file knows adapter folders and networks, not texts; peft is
-imported only when weights are merged.
+SimCSE or supervised). peft is imported only when weights are merged.
 """
 
 import functools
@@ -15,6 +14,7 @@ import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sklearn_llm2vec._common.digests import file_digest
 from sklearn_llm2vec._model.declared import read_json
 from sklearn_llm2vec._model.folders import (
     ModelNotFoundError,
@@ -22,7 +22,6 @@ from sklearn_llm2vec._model.folders import (
     listing,
     looks_like_path,
 )
-from sklearn_llm2vec._model.spec import file_digest
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"

@@ -1,8 +1,7 @@
 """Modules: what a sentence-transformers folder declares to come around its model.
 
 Its ``modules.json`` names a pooling, dense layers and a prompt; with ``pooling="auto"``
-and the last layer they are followed. This file knows JSON and small weight files; it
-imports neither torch nor sentence-transformers.
+and the last layer they are followed. Neither torch nor sentence-transformers is imported.
 """
 
 import json

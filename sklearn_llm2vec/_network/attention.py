@@ -3,7 +3,7 @@
 The switch is transformers' public one, ``config.is_causal``, for every architecture. Some
 ignore it, some in a part of their layers, so nothing is believed: after the switch the
 last token is changed, and the state of the first has to move, in the whole network and in
-each layer. This file knows networks, and neither texts nor folders.
+each layer.
 """
 
 import warnings

@@ -3,8 +3,7 @@
 ``HiddenStates`` finds a model's list of layers by what it is (as many equal modules as
 the configuration has layers) and not by its name, and *proves* at load, on one small
 pass, that what its hooks see is what transformers numbers ``hidden_states[k]``. A model
-where that fails is run with ``output_hidden_states=True`` instead. This file doesn't
-know texts, tokenizers or where a model came from.
+where that fails is run with ``output_hidden_states=True`` instead.
 """
 
 import inspect

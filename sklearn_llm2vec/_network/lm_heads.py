@@ -2,7 +2,7 @@
 
 Masked tokens are few, and a vocabulary is large: the head alone, applied to their states
 only, costs a fraction of a pass with it. That it is the same head is proved on one small
-pass. This file knows networks; it doesn't know texts.
+pass.
 """
 
 import torch

@@ -1,7 +1,4 @@
-"""Memory: how many tokens fit into a pass, and what an error says that none fit.
-
-This file knows devices and networks; it doesn't know texts or batches.
-"""
+"""Memory: how many tokens fit into a pass, and what an error says that none fit."""
 
 import torch
 

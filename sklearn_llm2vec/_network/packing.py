@@ -6,7 +6,7 @@ order of blocks: measured on two CPUs' instruction sets (AVX2, AVX-512) its prod
 then up to 35 % faster, and a row's result has the same bits for any number of rows from 2
 on and, where sums aren't very long, any number of threads. So threads without a pass of
 their own may compute some. Packed weights take the place of the plain ones, and memory
-stays the same. This file doesn't know layers, texts or where a model came from.
+stays the same.
 """
 
 import functools

@@ -2,8 +2,7 @@
 
 Every pooling is a pure function of ``(batch, tokens, hidden)`` states and the
 ``(batch, tokens)`` mask of the tokens that count. Padding stands on the right and doesn't
-count; on a CPU there is none (see ``_batching``). This file doesn't know models, layers
-or tokenizers.
+count; on a CPU there is none (see ``_batching``).
 """
 
 import torch

@@ -1,8 +1,7 @@
 """Prefixes: the head that all prompts share goes through a causal decoder once.
 
 Its keys and values stand before each text as if they had been computed with it. That a
-model does this right is proved before it is relied on. This file knows ids and states; it
-doesn't know texts or templates.
+model does this right is proved before it is relied on.
 """
 
 import copy

@@ -3,8 +3,7 @@
 A placeholder token stands in front of the text; before each layer from `start` on, up to
 `exit`, its state is replaced by that of the last token, so that the text's tokens can see
 a summary of what follows them (Fu et al., "Token Prepending: A Training-Free Approach for
-Eliciting Better Sentence Embeddings from LLMs", 2412.11556). This file knows states and
-positions; it doesn't know texts.
+Eliciting Better Sentence Embeddings from LLMs", 2412.11556).
 """
 
 import torch

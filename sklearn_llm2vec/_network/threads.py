@@ -3,8 +3,7 @@
 Several single-threaded passes are faster than one pass on several threads, and a sum that
 one thread makes has the same bits whatever else runs. Where there are fewer passes than
 threads (one long text, the end of a run) ``on_idle_threads`` lends the idle ones to a
-function whose bits don't depend on them. This file knows functions; it doesn't know
-models or texts.
+function whose bits don't depend on them.
 """
 
 import functools

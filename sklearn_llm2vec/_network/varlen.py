@@ -6,8 +6,7 @@ length by length: no token sees another text. Few networks say whether they can 
 like this, so it is proved, bit for bit, on tokens of several lengths, and what fails
 (positions that aren't asked for, windows shorter than a row, recurrent layers) isn't. A
 twin of the network, which shares its weights, runs such passes: the network itself stays
-as it is. This file knows ids and states; it doesn't know texts or why their lengths
-differ.
+as it is.
 """
 
 import copy

@@ -1,6 +1,6 @@
 """The pictures of a report: heat map, lines over depth, bars of cost.
 
-Each takes a ``Panel`` and gives HTML or SVG. This file doesn't know the page around them.
+Each takes a ``Panel`` and gives HTML or SVG.
 """
 
 import html

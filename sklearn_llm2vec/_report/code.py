@@ -2,7 +2,7 @@
 
 Parameters that are at their default are left out, and names are imported from where their
 package documents them. What can't be written down, such as a lambda, becomes a name that
-the reader fills in. This file knows scikit-learn's conventions, and no estimator.
+the reader fills in.
 """
 
 import ast

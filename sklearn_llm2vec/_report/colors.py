@@ -1,7 +1,6 @@
 """The colour scales of a report: one for a light page, one for a dark page.
 
-A score's place on the scale is a lightness that changes evenly, in OKLab. This file knows
-numbers from 0 to 1 only.
+A score's place on the scale is a lightness that changes evenly, in OKLab.
 """
 
 import math

@@ -1,7 +1,6 @@
 """What a report of a search says, as names and numbers.
 
-Reads a fitted search, the configuration of its models and the counters of its cache. This
-file doesn't know how a page looks.
+Reads a fitted search, the configuration of its models and the counters of its cache.
 """
 
 import math

@@ -1,8 +1,7 @@
 """The heat map of scores over layers and poolings.
 
 ``LayerPoolingDisplay`` takes a fitted search or plain scores and draws one panel per
-model and metric. matplotlib is imported when something is drawn. This file doesn't know
-the transformer: it reads names and numbers.
+model and metric. matplotlib is imported when something is drawn.
 """
 
 import math

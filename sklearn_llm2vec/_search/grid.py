@@ -2,7 +2,7 @@
 
 ``layer_pooling_grid`` finds the transformer inside any estimator and writes the plain
 dict that a search of scikit-learn takes. It reads the model's number of layers, not its
-weights, and doesn't know the cache: what is kept is for the transformer to do.
+weights.
 """
 
 import numbers

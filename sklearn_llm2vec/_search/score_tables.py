@@ -1,8 +1,7 @@
 """Scores of a search as tables of layer x pooling.
 
 Reads the ``cv_results_`` of a fitted search, or plain scores, into one ``ScoreTable`` for
-each model and metric. This file doesn't know how they are shown, or the transformer: it
-reads names and numbers.
+each model and metric.
 """
 
 import math

@@ -2,7 +2,7 @@
 
 Lists, arrays, Series and frames of any library come in; what goes out is the distinct
 texts, and for every row and column which of them it holds. Duplicates are dropped here
-and only here. This file doesn't know models, templates or the cache.
+and only here.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Rows: the columns of a table become one text a row, or the values of a template.
 
 Numbers, dates, booleans and categories are written as a reader would, and so that a value
-alone decides how it looks, not its column. This file doesn't know templates or models.
+alone decides how it looks, not its column.
 """
 
 import datetime

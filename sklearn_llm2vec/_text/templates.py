@@ -1,8 +1,7 @@
 """Templates: the prompt around a text, and which part of it is the text.
 
 A template is a string with fields in braces: ``{text}``, or names of columns. It is taken
-apart once; what a user's text holds, braces too, is never read as a template. This file
-knows strings only: no tokenizers, no frames.
+apart once; what a user's text holds, braces too, is never read as a template.
 """
 
 import re

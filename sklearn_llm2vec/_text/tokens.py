@@ -2,7 +2,7 @@
 
 A prompt is tokenised as a whole, because tokens don't end where a text does; the tokens
 of the text are found by their character offsets. Longer texts are cut, or split into
-windows that each stand in the whole prompt. This file doesn't know models.
+windows that each stand in the whole prompt.
 """
 
 import json

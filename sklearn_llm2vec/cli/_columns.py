@@ -1,8 +1,4 @@
-"""The columns of a table that a command was given: texts and a target, checked.
-
-Knows the names of the options and what a template makes of columns; it doesn't know what
-is done with them.
-"""
+"""The columns of a table that a command was given: texts and a target, checked."""
 
 from sklearn_llm2vec.cli._console import note
 from sklearn_llm2vec.cli._reading import check_kinds, open_table

@@ -1,6 +1,6 @@
 """What the command line prints: tables for people, notes and progress bars.
 
-Results go to stdout, all else to stderr. This file doesn't know what is printed.
+Results go to stdout, all else to stderr.
 """
 
 import sys

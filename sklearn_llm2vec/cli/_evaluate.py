@@ -1,6 +1,6 @@
 """``sklearn-llm2vec evaluate``: what the features of a model are worth, on a table.
 
-Reads the tables and prints what ``evaluation`` measures; it knows no protocol itself.
+Reads the tables and prints what ``evaluation`` measures.
 """
 
 import numpy as np

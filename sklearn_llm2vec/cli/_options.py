@@ -2,7 +2,7 @@
 
 A command is named here and lives in ``_command_{name}``, which is imported when it runs:
 ``--help`` imports no package. What each option does to texts is said by the API page of
-`LLMEmbeddingTransformer`; this file doesn't know it.
+`LLMEmbeddingTransformer`.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Pipelines in files, and the lines of Python that load them.
 
 joblib is always there, and its files are pickles: load only your own. skops' files can be
-looked into first. This file doesn't know how a pipeline came to be.
+looked into first.
 """
 
 import json

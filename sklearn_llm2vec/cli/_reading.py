@@ -2,8 +2,7 @@
 
 A table is read twice. The first time counts its rows and finds the type of each wanted
 column, so that what is wrong with row 900,000 is said before anything is encoded, and all
-chunks have the same types. Only a chunk is in memory. This file knows tables of pyarrow;
-it doesn't know what the columns are for.
+chunks have the same types. Only a chunk is in memory.
 """
 
 import bz2

@@ -1,7 +1,7 @@
 """Features in files: parquet, npy and csv, written chunk by chunk.
 
 A writer gets the open file, what stands in each row beside the features, and blocks of
-features; which file it is, and when it gets its name, is for others to know.
+features.
 """
 
 import csv

@@ -1,8 +1,8 @@
 """What features are worth: classification, similarity, retrieval and clustering.
 
 Any transformer of scikit-learn goes in, a tidy pandas frame comes out, one row a value.
-This file knows the protocols, those of mteb where it has one; it doesn't know models,
-and a text is encoded once because the transformer's cache sees to it.
+The protocols are mteb's where it has one. A text is encoded once because the
+transformer's cache sees to it.
 """
 
 import copy

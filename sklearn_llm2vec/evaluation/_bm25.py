@@ -1,7 +1,7 @@
 """``BM25``: the baseline that counts words, through bm25s.
 
-It knows texts and nothing of models; ``evaluate_retrieval`` takes it in place of a
-transformer. bm25s and PyStemmer are imported when it is fitted.
+``evaluate_retrieval`` takes it in place of a transformer. bm25s and PyStemmer are
+imported when it is fitted.
 """
 
 import numpy as np

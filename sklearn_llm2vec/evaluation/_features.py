@@ -1,7 +1,6 @@
 """From a transformer and rows to features: who is fitted on what, and rows by number.
 
-Any transformer of scikit-learn will do. This file doesn't know models or scores; the
-functions of ``evaluation`` share it.
+Any transformer of scikit-learn will do.
 """
 
 import copy

@@ -1,7 +1,7 @@
 """Ranked documents: exact search in blocks, and the measures of TREC.
 
-This file knows arrays only: vectors or scores come in, numbers of documents in ranked
-order and the values of each query come out.
+Vectors or scores come in, numbers of documents in ranked order and the values of each
+query come out.
 """
 
 import numpy as np

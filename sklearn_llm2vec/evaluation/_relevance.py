@@ -1,7 +1,6 @@
 """Queries, documents and which of them belong together: ids become row numbers.
 
-This file reads and checks what the user gives ``evaluate_retrieval``; it knows neither
-transformers nor measures.
+What the user gives ``evaluate_retrieval`` is read and checked here.
 """
 
 import math
