@@ -9,10 +9,78 @@ import time
 from contextlib import ExitStack, closing
 
 from sklearn_llm2vec._common.whole_files import check_output, whole_file
+from sklearn_llm2vec._common.words import count_from, file_ending_in
 from sklearn_llm2vec.cli._columns import open_named_table, survey_texts
+from sklearn_llm2vec.cli._commands import (
+    PROGRAM,
+    AppendOnce,
+    add_command,
+    add_table,
+    add_texts,
+)
 from sklearn_llm2vec.cli._console import make_bar, note
-from sklearn_llm2vec.cli._model_options import make_transformer
-from sklearn_llm2vec.cli._writing import CSVFeatures, NPYFeatures, ParquetFeatures
+from sklearn_llm2vec.cli._model_options import add_model_options, make_transformer
+
+ABOUT = """\
+Write the features of a table's text columns into a file. Rows are read and
+written in chunks, so that the file may be larger than memory.
+"""
+
+EXAMPLES = f"""\
+examples:
+  the vectors of one column, with the column that tells rows apart:
+    {PROGRAM} embed reviews.csv --text review --keep id -o reviews.parquet
+  layer and pooling that a search has found, of a larger model:
+    {PROGRAM} embed reviews.jsonl --text review --model Qwen/Qwen3-0.6B \\
+        --layer 17 --pooling mean -o reviews.npy
+  one vector a row of two columns:
+    {PROGRAM} embed reviews.parquet --text title --text review \\
+        --template "Title: {{title}}. {{review}}" -o reviews.parquet.npy
+
+A run that was stopped is resumed by the same command: what it encoded is in the
+cache.
+"""
+
+
+def add_to(commands):
+    """Add the command and its options."""
+    command = add_command(
+        commands,
+        "embed",
+        "the features of a table's texts, into a file",
+        run=run,
+        about=ABOUT,
+        examples=EXAMPLES,
+        usage="embed FILE --text COL -o OUTPUT",
+    )
+    add_table(command)
+    add_texts(command)
+    command.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        type=file_ending_in(".parquet", ".npy", ".csv"),
+        metavar="FILE",
+        help=".parquet: a column of float32 lists for each text column; .npy: a float32 "
+        "array; .csv: a column for each feature",
+    )
+    command.add_argument(
+        "--keep",
+        action=AppendOnce,
+        default=[],
+        metavar="COL",
+        help="column to take over into .parquet or .csv; again for more",
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace the output")
+    command.add_argument(
+        "--chunk-rows",
+        type=count_from,
+        default=10_000,
+        metavar="N",
+        help="rows that are in memory at once (default: 10000)",
+    )
+    add_model_options(command)
+    command.set_defaults(resumes=True)
 
 
 def run(args):
@@ -71,6 +139,8 @@ def _ending(args):
 
 
 def _open_writer(file, transformer, survey, args):
+    from sklearn_llm2vec.cli._writing import CSVFeatures, NPYFeatures, ParquetFeatures
+
     ending = _ending(args)
     if ending == ".npy":
         return NPYFeatures(file, survey.n_rows)

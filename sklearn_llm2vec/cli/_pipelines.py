@@ -8,6 +8,7 @@ import json
 
 from sklearn_llm2vec._common.whole_files import whole_file
 
+ENDINGS = (".joblib", ".skops")
 # An empty field is missing, and the text "None" isn't.
 CSV = {"keep_default_na": False, "na_values": ""}
 READERS = {

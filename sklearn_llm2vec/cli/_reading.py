@@ -17,8 +17,6 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from sklearn_llm2vec._text.columns import repair
-
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 LARGEST_FIELD = 2**31 - 1  # Python's own limit of 128 kB is less than a book
@@ -308,6 +306,8 @@ class JSONLinesTable:
     def chunks(self, survey, n_rows):
         """Yield the surveyed columns as tables of at most `n_rows` rows."""
         import pyarrow as pa
+
+        from sklearn_llm2vec._text.columns import repair
 
         rows = self._objects()
         while part := [row for _, row in islice(rows, n_rows)]:

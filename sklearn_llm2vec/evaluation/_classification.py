@@ -143,3 +143,50 @@ def _check_shots(n_per_class, caller):
         expected = "an int of at least 1, None, or a sequence of these"
         raise refused("n_per_class", expected, n_per_class, of=caller)
     return shots
+
+
+# --- on the command line -------------------------------------------------------------
+
+SUMMARY = "Accuracy and macro F1 of a logistic regression."
+TABLES = {"train": "{table}", "test": "another one with the same columns"}
+USAGE = "TRAIN TEST --text COL\n           --target COL"
+EXAMPLES = """\
+train.csv test.csv --text review --target stars
+train.csv test.csv --text review --target stars \\
+    --n-per-class 8,16 --model Qwen/Qwen3-0.6B --layer 17
+"""
+GROUPS = ("n_per_class", "metric")
+
+
+def add_options(add):
+    """Add the options of the task alone."""
+    from sklearn_llm2vec._common.words import count_from, counts_from
+
+    add("--target", required=True, metavar="COL", help="column to predict")
+    add(
+        "--n-per-class",
+        type=counts_from,
+        metavar="LIST",
+        help="train on so many texts of each class, such as 8,16 (default: on all)",
+    )
+    add(
+        "--draws",
+        type=count_from,
+        default=10,
+        metavar="N",
+        help="of these; default: 10",
+    )
+    add("--seed", type=int, default=0, metavar="N", help="of the draws (default: 0)")
+
+
+def evaluate_tables(transformer, tables, args):
+    """The values for the tables that were named."""
+    train, test = tables.read_labelled(args.train, args.test)
+    return evaluate_classification(
+        transformer,
+        *train,
+        *test,
+        n_per_class=args.n_per_class,
+        n_draws=args.draws,
+        random_state=args.seed,
+    )

@@ -93,3 +93,37 @@ def evaluate_clustering(
         about = {"task": "clustering", "n_clusters": n_clusters, "draw": draw}
         records.append({**about, "metric": "v_measure", "value": float(value)})
     return pd.DataFrame(records)
+
+
+# --- on the command line -------------------------------------------------------------
+
+SUMMARY = "V-measure of a k-means."
+TABLES = {"file": "{table}"}
+USAGE = "FILE --text COL\n           --target COL"
+EXAMPLES = "news.csv --text text --target topic\n"
+GROUPS = ("metric",)
+
+
+def add_options(add):
+    """Add the options of the task alone."""
+    from sklearn_llm2vec._common.words import count_from
+
+    add("--target", required=True, metavar="COL", help="column of the true classes")
+    add(
+        "--n-clusters", type=count_from, metavar="N", help="default: as many as classes"
+    )
+    add("--draws", type=count_from, default=10, metavar="N", help="starts; default: 10")
+    add("--seed", type=int, default=0, metavar="N", help="of the starts (default: 0)")
+
+
+def evaluate_tables(transformer, tables, args):
+    """The values for the table that was named."""
+    [(texts, classes)] = tables.read_labelled(args.file)
+    return evaluate_clustering(
+        transformer,
+        texts,
+        classes,
+        n_clusters=args.n_clusters,
+        n_draws=args.draws,
+        random_state=args.seed,
+    )

@@ -128,3 +128,78 @@ def evaluate_retrieval(
         {"task": "retrieval", **counts, "metric": name, "value": float(each.mean())}
         for name, each in values.items()
     )
+
+
+# --- on the command line -------------------------------------------------------------
+
+SUMMARY = "nDCG, mean average precision and recall of an exact search."
+TABLES = {
+    "queries": "{table}, with ids and texts",
+    "documents": "another one",
+    "relevance": "a third one: query, document, relevance",
+}
+USAGE = "QUERIES DOCUMENTS RELEVANCE\n           --text COL"
+EXAMPLES = "queries.csv documents.csv relevance.csv --text text --bm25\n"
+GROUPS = ("ranker", "metric")
+
+
+def add_options(add):
+    """Add the options of the task alone."""
+    from sklearn_llm2vec._common.words import count_from
+
+    add("--query-id", default="query_id", metavar="COL", help="default: query_id")
+    add("--doc-id", default="doc_id", metavar="COL", help="default: doc_id")
+    same = "where RELEVANCE calls it otherwise"
+    add("--judged-query", metavar="COL", help=f"the query's id, {same}")
+    add("--judged-doc", metavar="COL", help=f"the document's id, {same}")
+    add("--relevant", default="relevance", metavar="COL", help="default: relevance")
+    add("--query-template", metavar="TEXT", help="prompt of the queries alone")
+    add("--document-template", metavar="TEXT", help="prompt of the documents alone")
+    add("--k", type=count_from, default=10, metavar="N", help="of nDCG (default: 10)")
+    add("--bm25", action="store_true", help="the baseline by words, beside the model")
+
+
+def evaluate_tables(transformer, tables, args):
+    """The values for the tables that were named, perhaps beside those of BM25."""
+    if args.bm25 and len(args.text) > 1:
+        args.parser.error("with --bm25 there is one --text")
+    queries, documents, relevance = _read_collections(tables, args)
+    values = evaluate_retrieval(
+        transformer,
+        queries,
+        documents,
+        relevance,
+        query_template=args.query_template,
+        document_template=args.document_template,
+        k=args.k,
+    )
+    if not args.bm25:
+        return values
+    import pandas as pd
+
+    from sklearn_llm2vec.evaluation._bm25 import BM25
+
+    baseline = evaluate_retrieval(BM25(), queries, documents, relevance, k=args.k)
+    values.insert(0, "ranker", "model")
+    baseline.insert(0, "ranker", "bm25")
+    return pd.concat([values, baseline], ignore_index=True)
+
+
+def _read_collections(tables, args):
+    """Queries, documents and relevance, with the names that the function takes."""
+    judged = [args.judged_query or args.query_id, args.judged_doc or args.doc_id]
+    if len(set(judged)) < 2:
+        args.parser.error(
+            "RELEVANCE has the ids of queries and of documents: name its columns with "
+            "--judged-query and --judged-doc"
+        )
+    queries = tables.read(args.queries, ids=[args.query_id])
+    documents = tables.read(args.documents, ids=[args.doc_id])
+    gains = {"--relevant": args.relevant}
+    relevance = tables.read(args.relevance, texts=(), ids=judged, numbers=gains)
+    names = ["query_id", "doc_id", "relevance"]
+    return (
+        queries.rename(columns={args.query_id: "query_id"}),
+        documents.rename(columns={args.doc_id: "doc_id"}),
+        relevance[[*judged, args.relevant]].set_axis(names, axis=1),
+    )

@@ -84,3 +84,26 @@ def evaluate_sts(transformer, texts_a, texts_b, scores):
         {"task": "sts", "n_pairs": len(first), "metric": name, "value": float(value)}
         for name, value in values.items()
     )
+
+
+# --- on the command line -------------------------------------------------------------
+
+SUMMARY = "Correlation of cosines with people's scores of similarity."
+TABLES = {"file": "{table}; each row has two texts"}
+USAGE = "FILE --text COL --text COL\n           --score COL"
+EXAMPLES = "pairs.csv --text first --text second --score similarity\n"
+GROUPS = ("metric",)
+
+
+def add_options(add):
+    """Add the options of the task alone."""
+    add("--score", required=True, metavar="COL", help="column of the scores")
+
+
+def evaluate_tables(transformer, tables, args):
+    """The values for the table that was named."""
+    if len(args.text) != 2:
+        args.parser.error("give --text twice: the columns of the two texts")
+    frame = tables.read(args.file, numbers={"--score": args.score})
+    first, second = (frame[name] for name in args.text)
+    return evaluate_sts(transformer, first, second, frame[args.score])

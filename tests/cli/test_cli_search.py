@@ -21,9 +21,7 @@ from tables import same_bits
 import sklearn_llm2vec
 from sklearn_llm2vec import EmbeddingCache, LLM2VecRecipe, LLMEmbeddingTransformer
 from sklearn_llm2vec.cli import _search
-from sklearn_llm2vec.cli._options import HEADS
-from sklearn_llm2vec.cli._search import ALPHAS
-from sklearn_llm2vec.cli._search import HEADS as REAL_HEADS
+from sklearn_llm2vec.cli._heads import penalties
 
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(Path(sklearn_llm2vec.__file__).parents[1])
@@ -71,10 +69,6 @@ def table_of(out):
 
 
 # --- search --------------------------------------------------------------------------
-
-
-def test_heads_that_are_written_down_are_those_there_are():
-    assert HEADS == tuple(REAL_HEADS)
 
 
 def test_search_prints_the_scores_of_scikit_learn(run, reviews, bert):
@@ -146,7 +140,7 @@ def test_search_of_numbers_with_numbers(run, reviews, bert):
     for train, test in folds.split(features):
         known = rooms.fillna(rooms.iloc[train].median()).to_numpy()[:, None]
         both = np.hstack([features, known])
-        head = make_pipeline(StandardScaler(), RidgeCV(ALPHAS))
+        head = make_pipeline(StandardScaler(), RidgeCV(penalties()))
         head.fit(both[train], reviews["price"].iloc[train])
         scores.append(head.score(both[test], reviews["price"].iloc[test]))
     assert table_of(out)[3, "mean"] == pytest.approx(np.mean(scores), abs=2e-3)
