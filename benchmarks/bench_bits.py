@@ -17,10 +17,10 @@ import torch
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
 from sklearn_llm2vec._encode.encoder import Encoder
-from sklearn_llm2vec._estimator.vectors import ALL_POOLINGS
 from sklearn_llm2vec._model import loading
 from sklearn_llm2vec._model.folders import read_model
 from sklearn_llm2vec._model.tokenizer import load_tokenizer
+from sklearn_llm2vec._network.pooling import POOLINGS
 
 
 def real_texts(n_texts, n_words_of):
@@ -67,7 +67,7 @@ def check_model(name, folder, texts, root, special, n_alone):
     """Rows (model, variant, texts, differing)."""
     model = read_model(folder)
     whole = model.n_layers
-    every = (range(whole + 1), ALL_POOLINGS)
+    every = (range(whole + 1), POOLINGS)
     layers, poolings = [1, whole // 2, whole], ["mean", "last", "max"]
     rng = np.random.default_rng(0)
     rows = []
@@ -105,10 +105,10 @@ def check_model(name, folder, texts, root, special, n_alone):
         note(f"threads={n_threads}", encode(load(whole), texts, *every))
     torch.set_num_threads(threads)
     for depth in sorted({0, 1, whole // 2, whole - 1}):
-        cells = encode(load(whole), texts, [depth], ALL_POOLINGS)
+        cells = encode(load(whole), texts, [depth], POOLINGS)
         note(f"stopped after layer {depth}, whole model loaded", cells)
         loading.forget_models()
-        cells = encode(load(depth), texts, [depth], ALL_POOLINGS)
+        cells = encode(load(depth), texts, [depth], POOLINGS)
         note(f"stopped after layer {depth}, only these loaded", cells)
     loading.forget_models()
 

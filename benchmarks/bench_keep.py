@@ -17,7 +17,7 @@ import time
 import harness
 import numpy as np
 
-from sklearn_llm2vec._estimator.vectors import ALL_POOLINGS
+from sklearn_llm2vec._network.pooling import POOLINGS
 
 ALL_LAYERS = range(7)
 
@@ -66,7 +66,7 @@ def peak_of_pass(layers, n_texts):
     one_encode(encoder, texts[:4], [6], ["mean"])
     harness.reset_memory_peak()
     before, vectors = harness.memory_now(), 0
-    for block in encoder.encode(texts, layers, ALL_POOLINGS):
+    for block in encoder.encode(texts, layers, POOLINGS):
         vectors = max(vectors, sum(cell.nbytes for cell in block.cells.values()))
     return {"over": harness.memory_peak() - before, "vectors": vectors}
 
@@ -90,7 +90,7 @@ def main():
                     texts, root / f"{keep}-{repeat}", keep
                 )
                 seconds[keep].append(spent)
-                cells = (ALL_LAYERS, ALL_POOLINGS) if keep == "all" else ([6], ["mean"])
+                cells = (ALL_LAYERS, POOLINGS) if keep == "all" else ([6], ["mean"])
                 encoding[keep].append(one_encode(encoder, texts, *cells))
         one, every = (
             harness.call_in_new_process(peak_of_pass, list(layers), args.long_texts)

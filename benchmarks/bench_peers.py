@@ -23,7 +23,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import Pipeline
 
 from sklearn_llm2vec import LLMEmbeddingTransformer, layer_pooling_grid
-from sklearn_llm2vec._estimator.vectors import ALL_POOLINGS
+from sklearn_llm2vec._network.pooling import POOLINGS
 
 counts = {"texts": 0, "loads": 0, "head": 0.0}
 
@@ -181,7 +181,7 @@ def main():
             str(model.folder),
             root / "cache",
             model.n_layers,
-            ALL_POOLINGS[: args.poolings],
+            list(POOLINGS)[: args.poolings],
         ):
             counts.update(texts=0, loads=0, head=0.0)
             started = time.perf_counter()

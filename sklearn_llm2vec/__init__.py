@@ -17,6 +17,9 @@ _HOMES = {
     "LayerPoolingDisplay": "_search.display",
     "LayerPoolingReport": "_report.report",
     "ModelNotFoundError": "_model.folders",
+    # What fitted attributes hold: nobody makes one, but a pickle names it.
+    "Report": "_estimator.vectors",
+    "TrainedAdapter": "_model.adapters",
     "UnembeddingFilter": "_estimator.unembedding",
     "layer_pooling_grid": "_search.grid",
     "transform_to_npy": "_estimator.npy",

@@ -1,6 +1,7 @@
 """What the documentation says of names, parameters, extras and links is so."""
 
 import ast
+import doctest
 import importlib
 import inspect
 import re
@@ -135,6 +136,19 @@ def test_every_result_of_a_class_is_documented(name):
     assert all(entry.desc or entry.type for entry in attributes)
     named = {one.strip() for entry in attributes for one in entry.name.split(",")}
     assert set(getattr(thing, "_fields", ())) <= named
+
+
+# Their `__module__` isn't that of their file, where pytest would look for them.
+@pytest.mark.parametrize(
+    "name", [name for name, thing in DOCUMENTED.items() if ">>> " in thing.__doc__]
+)
+def test_examples_of_public_names_run(name, minilm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    finder = doctest.DocTestFinder(recurse=False)
+    (examples,) = finder.find(DOCUMENTED[name], name, module=False)
+    said = []
+    result = doctest.DocTestRunner().run(examples, out=said.append)
+    assert not result.failed, "".join(said)
 
 
 # --- pages ---------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from sklearn_llm2vec import EmbeddingCache, LLMEmbeddingTransformer, layer_pooling_grid
-from sklearn_llm2vec._estimator.vectors import ALL_POOLINGS
 from sklearn_llm2vec._model import handover
+from sklearn_llm2vec._network.pooling import POOLINGS
 
 N_TEXTS = 60
 
@@ -63,7 +63,7 @@ def test_a_whole_grid_is_one_pass_and_a_second_run_none(llama, cache, table, n_j
 def test_a_grid_written_by_hand_is_two_passes_at_most(llama, cache, table, n_jobs):
     X, y = table
     name = "columntransformer__llmembeddingtransformer"
-    grid = {f"{name}__layer": range(5), f"{name}__pooling": ALL_POOLINGS}
+    grid = {f"{name}__layer": range(5), f"{name}__pooling": list(POOLINGS)}
     GridSearchCV(pipeline(llama, cache), grid, cv=3, n_jobs=n_jobs).fit(X, y)
     assert cache.info()["texts_encoded"] <= 2 * N_TEXTS
 

@@ -6,7 +6,10 @@ matplotlib is imported when something is drawn.
 import numpy as np
 from sklearn.exceptions import NotFittedError
 
+from sklearn_llm2vec._common.public import public_in
 
+
+@public_in("sklearn_llm2vec")
 class AdaptationDisplay:
     """Loss of `adapt` by step, one panel for each stage.
 

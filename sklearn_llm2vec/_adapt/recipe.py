@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from sklearn.base import BaseEstimator
 
 from sklearn_llm2vec._common.names import CHAINS, STAGES
+from sklearn_llm2vec._common.public import public_in
 
 # LLM2Vec's batches, learning rates (of 7B models, 4,096 features wide) and warm-up, and
 # the number of steps after which it stopped (arXiv 2404.05961, 2.2 and appendix D).
@@ -30,6 +31,7 @@ PASSES = {"mntp": 10, "simcse": 5, "supervised": 10}
 LARGEST_BATCH = 128
 
 
+@public_in("sklearn_llm2vec")
 class LLM2VecRecipe(BaseEstimator):
     """How `LLMEmbeddingTransformer.fit` adapts a model: the parameters of LLM2Vec.
 

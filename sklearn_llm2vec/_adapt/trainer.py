@@ -29,7 +29,7 @@ from sklearn_llm2vec._adapt.losses import (
     view_loss,
 )
 from sklearn_llm2vec._network.layers import find_layers
-from sklearn_llm2vec._network.pooling import pool_padded
+from sklearn_llm2vec._network.pooling import pool_all
 
 # What an interruption can lose.
 CHECKPOINT_SECONDS = 60
@@ -119,7 +119,8 @@ def pool_batch(network, batch, stage, n_layers):
         output_hidden_states=not last,
     )
     states = output.last_hidden_state if last else output.hidden_states[stage.layer]
-    return pool_padded(states, batch["counted"], batch["lengths"], stage.pooling)
+    ends = batch["lengths"] - 1
+    return pool_all(states, batch["counted"], [stage.pooling], ends)[stage.pooling]
 
 
 def make_loss(stage, n_layers, head=None):

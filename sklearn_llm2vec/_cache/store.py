@@ -41,6 +41,7 @@ from sklearn_llm2vec._cache.database import (
     transaction,
 )
 from sklearn_llm2vec._common.places import default_directory, host_folder
+from sklearn_llm2vec._common.public import public_in
 
 FILE = "embeddings.sqlite3"
 ADAPTERS = "adapters"
@@ -48,6 +49,7 @@ KEYS_AT_A_TIME = 20_000
 STORAGES = {"float32": "<f4", "float16": "<f2"}
 
 
+@public_in("sklearn_llm2vec")
 class EmbeddingCache:
     """A persistent store of text vectors, safe for threads and processes of one host.
 

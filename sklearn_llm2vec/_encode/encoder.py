@@ -15,7 +15,7 @@ import numpy as np
 from sklearn_llm2vec._encode.batching import exact_length_batches, varlen_batches
 from sklearn_llm2vec._encode.block import Block
 from sklearn_llm2vec._encode.passes import Passes
-from sklearn_llm2vec._encode.windows import NEEDED, join_windows
+from sklearn_llm2vec._network.pooling import join_windows, poolings_of_windows
 from sklearn_llm2vec._network.prepending import PLACEHOLDER
 from sklearn_llm2vec._network.threads import in_parallel
 from sklearn_llm2vec._network.varlen import MOST_TOKENS
@@ -128,7 +128,7 @@ class Encoder:
             Each text is in exactly one block; blocks come as they are finished.
         """
         layers, poolings = sorted(set(layers)), sorted(set(poolings))
-        needed = sorted({one for name in poolings for one in NEEDED.get(name, (name,))})
+        needed = poolings_of_windows(poolings)
         self.n_cut = 0
         n_cells = len(layers) * len(needed)
         long_texts = LongTexts(layers, poolings)

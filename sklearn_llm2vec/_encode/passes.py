@@ -22,7 +22,7 @@ from sklearn_llm2vec._network.memory import (
     is_out_of_memory,
     most_tokens,
 )
-from sklearn_llm2vec._network.pooling import pool_all
+from sklearn_llm2vec._network.pooling import POOLINGS, pool_all
 from sklearn_llm2vec._network.prepending import TokenPrepending
 from sklearn_llm2vec._network.threads import in_parallel
 
@@ -303,10 +303,12 @@ class Passes:
             lambda states: pool_all(states, counted, poolings, ends),
             **more,
         )
-        if behind and "first" in poolings:
+        # The first token of these rows stands in the prefix.
+        of_first = [name for name in poolings if POOLINGS[name].takes_first]
+        if behind and of_first:
             for layer, by_pooling in pooled.items():
                 first = replica.prefix.first[layer]
-                by_pooling["first"] = first.expand(len(ids), -1)
+                by_pooling |= dict.fromkeys(of_first, first.expand(len(ids), -1))
         return pooled
 
     def _run_varlen(self, replica, arrays, behind, layers, poolings):

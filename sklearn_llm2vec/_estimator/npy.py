@@ -13,10 +13,12 @@ import numpy as np
 from numpy.lib import format as npy
 from scipy.sparse import issparse
 
+from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._common.whole_files import check_file, whole_file
 from sklearn_llm2vec._text.columns import read_native
 
 
+@public_in("sklearn_llm2vec")
 def transform_to_npy(transformer, X, path, *, block_rows=10_000, verbose="auto"):
     """Write the features of `X` into a ``.npy`` file, a block of rows at a time.
 

@@ -15,10 +15,10 @@ import numpy as np
 
 from sklearn_llm2vec._adapt.recipe import CHAINS, LLM2VecRecipe
 from sklearn_llm2vec._cache.store import EmbeddingCache
-from sklearn_llm2vec._estimator.vectors import ALL_POOLINGS
 from sklearn_llm2vec._model.devices import resolve_dtype
 from sklearn_llm2vec._model.folders import looks_like_path
 from sklearn_llm2vec._model.spec import EncoderSpec
+from sklearn_llm2vec._network.pooling import POOLINGS
 from sklearn_llm2vec._text.templates import PRESETS, parse_template
 
 
@@ -156,7 +156,7 @@ def _is_keep(value):
         layers_fit = all(isinstance(k, numbers.Integral) for k in layers)
     if isinstance(poolings, str):
         return layers_fit and poolings == "all"
-    return layers_fit and set(poolings) <= set(ALL_POOLINGS)
+    return layers_fit and set(poolings) <= set(POOLINGS)
 
 
 def _is_count(value):
@@ -208,7 +208,7 @@ _flag = (lambda value: isinstance(value, bool | np.bool_), "a bool")
 
 _PARAMETERS = {
     "layer": (_is_layer, "an int, a float in [0, 1], or a non-empty tuple of these"),
-    "pooling": _one_of("auto", *ALL_POOLINGS),
+    "pooling": _one_of("auto", *POOLINGS),
     "special_tokens": _one_of("auto", True, False),
     "attention": _one_of("auto", "causal", "bidirectional"),
     "template": (

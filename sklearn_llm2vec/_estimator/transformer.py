@@ -5,6 +5,7 @@ where it comes from is the business of ``_vectors`` and below; the estimator nev
 model, so a clone is free, ``set_params`` always takes effect and a pickle is small.
 """
 
+import dataclasses
 import functools
 import numbers
 from pathlib import Path
@@ -19,6 +20,7 @@ from sklearn_llm2vec._adapt.adapt import adapt
 from sklearn_llm2vec._adapt.recipe import resolve_recipe
 from sklearn_llm2vec._adapt.store import AdapterStore
 from sklearn_llm2vec._adapt.texts import read_training_texts
+from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._common.rowwise import row_by_row, unit_length
 from sklearn_llm2vec._encode.endpoint import CELL, ServedSpec, read_served_model
 from sklearn_llm2vec._estimator.parameters import (
@@ -29,21 +31,27 @@ from sklearn_llm2vec._estimator.parameters import (
     template_columns,
 )
 from sklearn_llm2vec._estimator.vectors import (
-    ALL_POOLINGS,
+    Report,
     Source,
     check_prompt,
     find_vectors,
     open_cache,
 )
-from sklearn_llm2vec._model.adapters import read_adapters, save_adapter
+from sklearn_llm2vec._model.adapters import (
+    TrainedAdapter,
+    read_adapters,
+    save_adapter,
+)
 from sklearn_llm2vec._model.declared import Behind
 from sklearn_llm2vec._model.devices import resolve_devices
 from sklearn_llm2vec._model.folders import read_model
+from sklearn_llm2vec._network.pooling import POOLINGS
 from sklearn_llm2vec._text.columns import read_texts, split_pairs
 from sklearn_llm2vec._text.rows import read_rows
 from sklearn_llm2vec._text.templates import PRESETS
 
 
+@public_in("sklearn_llm2vec")
 class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     """Turn text columns into features: hidden states of a language model.
 
@@ -392,6 +400,26 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         tags.requires_fit = self.n_components is not None or self.adapt is not None
         return tags
 
+    def __getstate__(self):
+        # Plain dicts in place of our own classes: whoever loads a skops file, or a model
+        # from mlflow, has to trust no type but the transformer.
+        state = dict(super().__getstate__())
+        if "last_report_" in state:
+            state["last_report_"] = state["last_report_"]._asdict()
+        if "adapter_" in state:
+            state["adapter_"] = [dataclasses.asdict(one) for one in state["adapter_"]]
+        return state
+
+    def __setstate__(self, state):
+        state = dict(state)
+        if "last_report_" in state:
+            state["last_report_"] = Report(**state["last_report_"])
+        if "adapter_" in state:
+            state["adapter_"] = tuple(
+                TrainedAdapter(**one) for one in state["adapter_"]
+            )
+        super().__setstate__(state)
+
     # --- what an adaptation made ------------------------------------------------------
 
     def save_adapters(self, folder):
@@ -562,7 +590,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"With pooling='auto' and the last layer, {model.name!r} is used as its "
                 f"folder declares, but {declared.unknown} isn't known here. Choose "
-                f"'pooling' among {set(ALL_POOLINGS)} to take the hidden states."
+                f"'pooling' among {set(POOLINGS)} to take the hidden states."
             )
         return _load_behind(declared, model.modules_digest)
 

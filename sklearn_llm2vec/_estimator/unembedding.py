@@ -15,6 +15,7 @@ from sklearn.base import (
 )
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._common.rowwise import row_by_row
 from sklearn_llm2vec._model.folders import read_model
 
@@ -29,6 +30,7 @@ EMBEDDINGS = (
 )
 
 
+@public_in("sklearn_llm2vec")
 class UnembeddingFilter(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):

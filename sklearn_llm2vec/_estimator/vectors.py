@@ -17,17 +17,17 @@ import numpy as np
 
 from sklearn_llm2vec._cache.store import EmbeddingCache
 from sklearn_llm2vec._common.facts import remember
+from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._encode.endpoint import EndpointEncoder, ServedModel, ServedSpec
 from sklearn_llm2vec._model import handover
 from sklearn_llm2vec._model.folders import ModelFolder
 from sklearn_llm2vec._model.spec import EncoderSpec, text_keys
 from sklearn_llm2vec._model.tokenizer import last_tokenizer
+from sklearn_llm2vec._network.pooling import POOLINGS
 from sklearn_llm2vec._text.tokens import TextTokenizer, check_room, measure_prompt
 
-# The names of _pooling.POOLINGS, which would import torch; a test compares them.
-ALL_POOLINGS = ("mean", "weighted_mean", "last", "first", "max")
 
-
+@public_in("sklearn_llm2vec")
 class Report(NamedTuple):
     """What one transform did.
 
@@ -291,7 +291,7 @@ class _Work:
             # the next candidate would need one more.
             if not self.cache.has_any(self.space, keys).any():
                 return sorted(layers), sorted(poolings)
-            n_cells = (n_layers + 1) * len(ALL_POOLINGS)
+            n_cells = (n_layers + 1) * len(POOLINGS)
             if not self._fits(len(missing), n_cells):
                 return sorted(layers), sorted(poolings)
             keep = "all"
@@ -299,7 +299,7 @@ class _Work:
         if isinstance(kept_layers, str):
             kept_layers = range(n_layers + 1)
         if isinstance(kept_poolings, str):
-            kept_poolings = ALL_POOLINGS
+            kept_poolings = POOLINGS
         layers |= {k + n_layers + 1 if k < 0 else k for k in kept_layers}
         return sorted(layers), sorted(poolings | set(kept_poolings))
 

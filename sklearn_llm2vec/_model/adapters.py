@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sklearn_llm2vec._common.digests import file_digest
+from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._model.declared import read_json
 from sklearn_llm2vec._model.folders import (
     ModelNotFoundError,
@@ -66,6 +67,7 @@ class AdapterFolder:
         return load_file(self.folder / WEIGHTS)
 
 
+@public_in("sklearn_llm2vec")
 @dataclass(frozen=True)
 class TrainedAdapter:
     """One adapter that `fit` trained, held in memory and in the estimator's pickle.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sklearn_llm2vec._common.digests import file_digest
 from sklearn_llm2vec._common.facts import remember
+from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._model.declared import (
     DENSE_FILES,
     Declared,
@@ -45,6 +46,7 @@ ALLOWED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.py", "*.jinja"]
 NOT_NEEDED = ["onnx/*", "openvino/*", "coreml/*", "original/*", "consolidated*"]
 
 
+@public_in("sklearn_llm2vec")
 class ModelNotFoundError(ValueError):
     """No place holds the model: local folder, hub cache, pip package, hub."""
 

@@ -1,128 +1,200 @@
 """Pooling: the hidden states of a text's tokens become one vector.
 
-Every pooling is a pure function of ``(batch, tokens, hidden)`` states and the
-``(batch, tokens)`` mask of the tokens that count. Padding stands on the right and doesn't
-count; on a CPU there is none (see ``_batching``).
+A pooling is one entry of ``POOLINGS``: how states are pooled, and how the vectors of a
+long text's windows are joined. The names are needed where torch isn't, for example by
+the command line, so torch is imported inside the functions.
 """
 
-import torch
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
 
-def averages(states, counted):
-    """Mean and weighted mean of each row, by one batched product.
-
-    Both are always computed together, even when one is asked for: a product with one
-    row of weights takes another kernel than one with two, and a vector must not depend,
-    not even in its last bit, on what else was asked of the same pass.
+class TokenStates:
+    """The states of a batch of rows, and what several poolings take from them.
 
     Parameters
     ----------
-    states : tensor of shape (batch, tokens, hidden), float32
+    states : float32 tensor of shape (batch, tokens, hidden)
     counted : bool tensor of shape (batch, tokens)
-
-    Returns
-    -------
-    tensor of shape (batch, 2, hidden)
-        ``[:, 0]`` the mean, ``[:, 1]`` the mean with weights i / sum(i), where i is the
-        position among the counted tokens, from 1 (SGPT, arXiv 2202.08904, eq. 1).
+        The tokens that count in mean, weighted_mean and max, at least one a row.
+        Padding, which stands on the right, doesn't count.
+    ends : int tensor of shape (batch,) or None
+        Place of each row's last token; None where no row is padded.
     """
-    position = counted.cumsum(1) * counted  # (batch, tokens): 1, 2, ... ; 0 elsewhere
-    weights = torch.stack([counted.to(position.dtype), position], 1)
-    weights = weights.to(states.dtype)  # (batch, 2, tokens)
-    weights = weights / weights.sum(2, keepdim=True)
-    return torch.bmm(weights, states)
+
+    def __init__(self, states, counted, ends=None):
+        self.states, self.counted, self.ends = states, counted, ends
+
+    @cached_property
+    def averages(self):
+        """Mean and weighted mean of each row, by one batched product: (batch, 2, hidden).
+
+        Both are always computed together, even when one is asked for: a product with one
+        row of weights takes another kernel than one with two, and a vector must not
+        depend, not even in its last bit, on what else was asked of the same pass.
+        """
+        import torch
+
+        counted = self.counted
+        position = (
+            counted.cumsum(1) * counted
+        )  # (batch, tokens): 1, 2, ... ; 0 elsewhere
+        weights = torch.stack([counted.to(position.dtype), position], 1)
+        weights = weights.to(self.states.dtype)  # (batch, 2, tokens)
+        weights = weights / weights.sum(2, keepdim=True)
+        return torch.bmm(weights, self.states)
 
 
-def mean(states, counted):
-    """Mean of the counted tokens."""
-    return averages(states, counted)[:, 0]
+@dataclass(frozen=True)
+class Pooling:
+    """How tokens become a vector, in one pass or in several windows.
+
+    Attributes
+    ----------
+    pool : callable
+        Takes `TokenStates`, returns a float32 tensor of shape (batch, hidden). A row's
+        vector must not depend on the other rows, not even in its last bit.
+    join : callable
+        Takes the vectors of a text's windows, a float32 array of shape (windows, hidden),
+        and how many tokens count in each window, a float64 array of shape (windows, 1).
+        Returns what `pool` would make of the states of all windows together, an array of
+        shape (hidden,).
+    also : tuple of str
+        Other poolings of the windows that `join` takes behind these two.
+    takes_first : bool
+        Whether `pool` takes the first token of the whole row. That one isn't among the
+        states of a pass that begins behind a shared prefix; any other pooling takes
+        tokens that count, or the last one, and those are.
+    """
+
+    pool: Callable
+    join: Callable
+    also: tuple = ()
+    takes_first: bool = False
 
 
-def weighted_mean(states, counted):
-    """Mean that trusts later tokens more: under causal attention they saw more."""
-    return averages(states, counted)[:, 1]
+def mean(tokens):
+    """Mean of the tokens that count."""
+    return tokens.averages[:, 0]
 
 
-def last(states, counted):
-    """The last token of the whole input, special tokens included."""
-    # Cloned: a view would hold the states of all tokens in memory.
-    return states[:, -1].clone()
+def join_means(windows, n_counted):
+    """The mean of all windows: that of their means, weighted by their tokens."""
+    # In float64: few numbers, and the order of the sum then doesn't show.
+    return (n_counted * windows).sum(0) / n_counted.sum()
 
 
-def first(states, counted):
-    """The first token of the whole input: BERT's [CLS]."""
-    return states[:, 0].clone()
+def weighted_mean(tokens):
+    """Mean with weights i / sum(i): later tokens saw more under causal attention.
+
+    i is the position among the tokens that count, from 1 (SGPT, arXiv 2202.08904, eq. 1).
+    """
+    return tokens.averages[:, 1]
 
 
-def maximum(states, counted):
-    """Largest value of each feature over the counted tokens."""
-    if not bool(counted.all()):
-        states = states.masked_fill(~counted[:, :, None], float("-inf"))
+def join_weighted_means(windows, n_counted, means):
+    """The weighted mean of all windows, as if the positions ran on through them."""
+    # Token j of a window has the weight before + j: its sum is that of the window's own
+    # weights 1, 2, ..., n plus `before` times the sum of its states.
+    before = n_counted.cumsum(0) - n_counted
+    own = n_counted * (n_counted + 1) / 2 * windows
+    moved = before * n_counted * means
+    total = n_counted.sum()
+    return (own + moved).sum(0) / (total * (total + 1) / 2)
+
+
+def last(tokens):
+    """The last token of the whole row, special tokens included."""
+    states = tokens.states
+    if tokens.ends is None:
+        # Cloned: a view would hold the states of all tokens in memory.
+        return states[:, -1].clone()
+    import torch
+
+    return states[torch.arange(len(states), device=states.device), tokens.ends]
+
+
+def first(tokens):
+    """The first token of the whole row: BERT's [CLS]."""
+    return tokens.states[:, 0].clone()
+
+
+def maximum(tokens):
+    """Largest value of each feature over the tokens that count."""
+    states = tokens.states
+    if not bool(tokens.counted.all()):
+        states = states.masked_fill(~tokens.counted[:, :, None], float("-inf"))
     return states.amax(1)
 
 
 POOLINGS = {
-    "mean": mean,
-    "weighted_mean": weighted_mean,
-    "last": last,
-    "first": first,
-    "max": maximum,
+    "mean": Pooling(mean, join_means),
+    "weighted_mean": Pooling(weighted_mean, join_weighted_means, also=("mean",)),
+    "last": Pooling(last, lambda windows, n_counted: windows[-1]),
+    "first": Pooling(first, lambda windows, n_counted: windows[0], takes_first=True),
+    "max": Pooling(maximum, lambda windows, n_counted: windows.max(0)),
 }
 
 
 def pool_all(states, counted, poolings, ends=None):
-    """Several poolings of the same states; the two means share their product.
+    """Several poolings of the same states.
 
     Parameters
     ----------
     states : tensor of shape (batch, tokens, hidden)
         In any floating dtype; sums are made in float32.
-    counted : bool tensor of shape (batch, tokens)
-        The tokens that count in mean, weighted_mean and max. At least one a row.
+    counted, ends
+        As `TokenStates` takes them.
     poolings : iterable of str
         Names from ``POOLINGS``.
-    ends : int tensor of shape (batch,) or None
-        Place of each row's last token; None where no row is padded.
 
     Returns
     -------
     dict of str to float32 tensor of shape (batch, hidden)
     """
-    states = states.float()
-    pooled = {}
-    if {"mean", "weighted_mean"} & set(poolings):
-        both = averages(states, counted)  # (batch, 2, hidden)
-        pooled = {"mean": both[:, 0], "weighted_mean": both[:, 1]}
-    if ends is not None:
-        pooled["last"] = last_before_padding(states, ends)
-    return {
-        name: pooled[name] if name in pooled else POOLINGS[name](states, counted)
-        for name in poolings
-    }
+    tokens = TokenStates(states.float(), counted, ends)
+    return {name: POOLINGS[name].pool(tokens) for name in poolings}
 
 
-def last_before_padding(states, ends):
-    """The last token of each row, whose place is given."""
-    return states[torch.arange(len(states), device=states.device), ends]
+def poolings_of_windows(poolings):
+    """What windows must be pooled by, so that whole texts have these poolings.
+
+    Examples
+    --------
+    >>> from sklearn_llm2vec._network.pooling import poolings_of_windows
+    >>> poolings_of_windows(["last", "weighted_mean"])
+    ['last', 'mean', 'weighted_mean']
+    """
+    return sorted({one for name in poolings for one in (name, *POOLINGS[name].also)})
 
 
-def pool_padded(states, counted, lengths, pooling):
-    """One pooling of rows of different lengths, padded on the right: for training.
+def join_windows(pooled, n_counted, pooling):
+    """The vector of a text from those of its windows.
 
     Parameters
     ----------
-    states : tensor of shape (batch, tokens, hidden)
-    counted : bool tensor of shape (batch, tokens)
-        False for padding, too.
-    lengths : int tensor of shape (batch,)
-        Tokens of each row without padding.
+    pooled : dict of str to float32 ndarray of shape (windows, hidden)
+        Vectors of the windows in order, for each of `poolings_of_windows`.
+    n_counted : sequence of int, length windows
+        Tokens that count in each window.
     pooling : str
 
     Returns
     -------
-    float32 tensor of shape (batch, hidden)
+    float32 ndarray of shape (hidden,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_llm2vec._network.pooling import join_windows
+    >>> windows = {"mean": np.array([[1.0], [4.0]], np.float32)}
+    >>> join_windows(windows, [2, 1], "mean")
+    array([2.], dtype=float32)
     """
-    states = states.float()
-    if pooling == "last":
-        return last_before_padding(states, lengths - 1)
-    return POOLINGS[pooling](states, counted)
+    import numpy as np
+
+    chosen = POOLINGS[pooling]
+    others = [pooled[name] for name in chosen.also]
+    counts = np.array(n_counted, np.float64)[:, None]  # (windows, 1)
+    return chosen.join(pooled[pooling], counts, *others).astype(np.float32)

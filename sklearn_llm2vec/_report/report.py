@@ -3,11 +3,13 @@
 import html
 from pathlib import Path
 
+from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._common.whole_files import check_file, whole_file
 from sklearn_llm2vec._report.facts import read_facts
 from sklearn_llm2vec._report.page import render
 
 
+@public_in("sklearn_llm2vec")
 class LayerPoolingReport:
     """One HTML page of a search over layers and poolings.
 

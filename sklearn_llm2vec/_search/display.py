@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._search.score_tables import (
     drop_shared_metric,
     layer_label,
@@ -23,6 +24,7 @@ MOST_TICK_LABELS = 32
 WIDEST_FIGURE = 16  # inches; panels that need more stand one under the other
 
 
+@public_in("sklearn_llm2vec")
 class LayerPoolingDisplay:
     """Heat map of scores over layers and poolings.
 

@@ -9,13 +9,17 @@ import numbers
 
 import numpy as np
 
+from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._estimator.parameters import resolve_layer
 from sklearn_llm2vec._estimator.transformer import LLMEmbeddingTransformer
-from sklearn_llm2vec._estimator.vectors import ALL_POOLINGS
 from sklearn_llm2vec._model.folders import read_model
+from sklearn_llm2vec._network.pooling import POOLINGS
 
 
-def layer_pooling_grid(estimator, *, layers="all", poolings=ALL_POOLINGS, prefix=None):
+@public_in("sklearn_llm2vec")
+def layer_pooling_grid(
+    estimator, *, layers="all", poolings=tuple(POOLINGS), prefix=None
+):
     """Parameter grid over layers and poolings that costs one pass of the model.
 
     The grid also sets `keep`, so that the first candidate stores what all the others
@@ -92,7 +96,7 @@ def layer_pooling_grid(estimator, *, layers="all", poolings=ALL_POOLINGS, prefix
         kept_layers = "all"
     else:
         kept_layers = _flat_layers(layers, n_layers)
-    if every_layer and set(poolings) == set(ALL_POOLINGS):
+    if every_layer and set(poolings) == set(POOLINGS):
         keep = "all"
     else:
         keep = (kept_layers, tuple(poolings))
@@ -155,11 +159,11 @@ def _find_transformers(estimator):
 def _check_poolings(poolings):
     """Refuse unknown poolings; return a list."""
     chosen = [poolings] if isinstance(poolings, str) else list(poolings)
-    unknown = [pooling for pooling in chosen if pooling not in ALL_POOLINGS]
+    unknown = [pooling for pooling in chosen if pooling not in POOLINGS]
     if isinstance(poolings, str) or unknown or not chosen:
         raise ValueError(
             "The 'poolings' parameter of layer_pooling_grid must be a sequence of "
-            f"{set(ALL_POOLINGS)}. Got {poolings!r} instead."
+            f"{set(POOLINGS)}. Got {poolings!r} instead."
         )
     return chosen
 

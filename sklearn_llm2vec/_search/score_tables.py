@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_llm2vec._estimator.vectors import ALL_POOLINGS
+from sklearn_llm2vec._network.pooling import POOLINGS
 from sklearn_llm2vec._search.grid import choose_prefix
 
 
@@ -191,8 +191,8 @@ def table_of_array(scores, metric, layers, poolings):
     if scores.ndim == 2:
         if layers is None:
             layers = range(scores.shape[0])
-        if poolings is None and scores.shape[1] == len(ALL_POOLINGS):
-            poolings = ALL_POOLINGS
+        if poolings is None and scores.shape[1] == len(POOLINGS):
+            poolings = list(POOLINGS)
     if poolings is None or scores.shape != (len(layers), len(poolings)):
         wanted = ["n_layers" if layers is None else len(layers)]
         wanted += ["n_poolings" if poolings is None else len(poolings)]
@@ -236,7 +236,7 @@ def _layer_order(layer):
 
 
 def _pooling_order(pooling):
-    known = ALL_POOLINGS.index(pooling) if pooling in ALL_POOLINGS else math.inf
+    known = list(POOLINGS).index(pooling) if pooling in POOLINGS else math.inf
     return known, pooling
 
 

@@ -16,9 +16,7 @@ from sklearn_llm2vec._common.words import (
     layer_from,
     one_or_more_from,
 )
-
-# _vectors.ALL_POOLINGS, whose import would cost a second; a test compares them.
-POOLINGS = ("mean", "weighted_mean", "last", "first", "max")
+from sklearn_llm2vec._network.pooling import POOLINGS
 
 # Parameters of the transformer whose options have their names and give their values.
 PLAIN = (

@@ -7,6 +7,7 @@ from sklearn_llm2vec._common.words import (
     layers_from,
     names_from,
 )
+from sklearn_llm2vec._network.pooling import POOLINGS
 from sklearn_llm2vec.cli._columns import (
     as_classes,
     open_named_table,
@@ -22,7 +23,7 @@ from sklearn_llm2vec.cli._commands import (
 )
 from sklearn_llm2vec.cli._figures import find_pyplot, save_figure
 from sklearn_llm2vec.cli._heads import HEADS
-from sklearn_llm2vec.cli._model_options import POOLINGS, add_model_options
+from sklearn_llm2vec.cli._model_options import add_model_options
 from sklearn_llm2vec.cli._pipelines import (
     ENDINGS,
     check_format,

@@ -8,10 +8,12 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._text.columns import is_missing
 from sklearn_llm2vec.evaluation._features import as_list
 
 
+@public_in("sklearn_llm2vec.evaluation")
 class BM25(BaseEstimator):
     """Rank documents by the words that they share with a query (Okapi BM25).
 

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec.evaluation._features import (
     check_transformer,
     finite_vectors,
@@ -18,6 +19,7 @@ from sklearn_llm2vec.evaluation._features import (
 )
 
 
+@public_in("sklearn_llm2vec.evaluation")
 def as_mteb_encoder(
     transformer,
     *,

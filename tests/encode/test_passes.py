@@ -20,6 +20,7 @@ from sklearn_llm2vec._model import loading
 from sklearn_llm2vec._model.folders import read_model
 from sklearn_llm2vec._model.loading import forget_models, load_model
 from sklearn_llm2vec._network import memory
+from sklearn_llm2vec._network.pooling import POOLINGS
 from sklearn_llm2vec._text.tokens import Row
 
 SMALL = {
@@ -30,7 +31,6 @@ SMALL = {
     "num_attention_heads": 4,
     "max_position_embeddings": 70,
 }
-POOLINGS = ("mean", "weighted_mean", "last", "first", "max")
 
 
 @pytest.fixture(autouse=True)

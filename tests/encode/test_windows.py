@@ -5,11 +5,10 @@ import pytest
 import torch
 import transformers as t
 from conftest import WORDS
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
-from sklearn_llm2vec._encode.windows import NEEDED, join_windows
 from sklearn_llm2vec._network.pooling import POOLINGS, pool_all
 from sklearn_llm2vec._text.tokens import TextTokenizer, fitting_length
 
@@ -22,26 +21,6 @@ def words(n, seed=0):
 def make(folder, **params):
     settings = {"cache": None, "long_texts": "chunk", "max_length": 20}
     return LLMEmbeddingTransformer(folder, **{**settings, **params})
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.integers(1, 7), min_size=1, max_size=6),
-    st.sampled_from(sorted(POOLINGS)),
-)
-def test_joining_equals_pooling_the_concatenation(lengths, pooling):
-    rng = np.random.default_rng(len(lengths))
-    states = [rng.normal(size=(n, 5)).astype(np.float32) for n in lengths]
-    names = NEEDED.get(pooling, (pooling,))
-    parts = [
-        pool_all(torch.tensor(s)[None], torch.ones(1, len(s), dtype=bool), names)
-        for s in states
-    ]
-    pooled = {name: np.concatenate([part[name] for part in parts]) for name in names}
-    whole = torch.tensor(np.concatenate(states))[None]
-    want = pool_all(whole, torch.ones(1, whole.shape[1], dtype=bool), [pooling])
-    got = join_windows(pooled, lengths, pooling)
-    np.testing.assert_allclose(got, want[pooling][0], rtol=1e-5, atol=1e-6)
 
 
 def direct(folder, text, layer, pooling, size, overlap):

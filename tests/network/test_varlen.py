@@ -16,10 +16,10 @@ from sklearn_llm2vec._model.folders import read_model
 from sklearn_llm2vec._model.loading import forget_models, load_model
 from sklearn_llm2vec._network import varlen
 from sklearn_llm2vec._network.layers import HiddenStates, some_ids
+from sklearn_llm2vec._network.pooling import POOLINGS
 from sklearn_llm2vec._network.varlen import MOST_TOKENS, Varlen
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-POOLINGS = ("mean", "weighted_mean", "last", "first", "max")
 LONG = {**SMALL, "max_position_embeddings": 300}
 # Architecture -> the padding token from behind which it counts positions.
 MIXED = {

@@ -1,0 +1,98 @@
+"""What a pickle and a file of skops name: public classes, under public paths."""
+
+import copy
+import importlib
+import io
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+import sklearn_llm2vec
+from sklearn_llm2vec import EmbeddingCache, LLM2VecRecipe, LLMEmbeddingTransformer
+from sklearn_llm2vec._model.adapters import TrainedAdapter
+
+TEXTS = ["card payment", "the bank", "a small blue cat", "the bank", "refund"] * 2
+Y = [0, 1, 0, 1, 0] * 2
+ADAPTER = TrainedAdapter("simcse", b"{}", b"weights", True, '{"seed": 1}')
+
+
+@pytest.fixture
+def pipe(bert, tmp_path):
+    """Fitted, with all that a pickle can hold: cache, PCA, report, recipe, adapter."""
+    encoder = LLMEmbeddingTransformer(
+        bert, n_components=2, cache=EmbeddingCache(tmp_path / "cache")
+    )
+    pipe = make_pipeline(encoder, LogisticRegression()).fit(TEXTS, Y)
+    pipe.score(TEXTS, Y)
+    return pipe
+
+
+def classes_in(data):
+    """The classes and functions that a pickle names."""
+    found = set()
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module, name):
+            found.add(f"{module}.{name}")
+            return super().find_class(module, name)
+
+    Unpickler(io.BytesIO(data)).load()
+    return found
+
+
+@pytest.mark.parametrize("module", ["sklearn_llm2vec", "sklearn_llm2vec.evaluation"])
+def test_public_names_say_the_public_module(module):
+    public = importlib.import_module(module)
+    for name in public.__all__:
+        if name != "__version__":
+            assert getattr(public, name).__module__ == module, name
+
+
+@pytest.mark.parametrize("name", ["Report", "TrainedAdapter"])
+def test_what_attributes_hold_has_a_public_name(name):
+    thing = getattr(sklearn_llm2vec, name)
+    assert thing.__module__ == "sklearn_llm2vec"
+    assert pickle.loads(pickle.dumps(thing)) is thing
+
+
+def test_a_fitted_pipeline_names_no_private_path(pipe):
+    pipe[0].adapter_ = (ADAPTER,)
+    data = pickle.dumps(pipe)
+    assert b"sklearn_llm2vec._" not in data
+    ours = {name for name in classes_in(data) if name.startswith("sklearn_llm2vec")}
+    assert ours == {
+        "sklearn_llm2vec.LLMEmbeddingTransformer",
+        "sklearn_llm2vec.EmbeddingCache",
+    }
+    assert b"sklearn_llm2vec._" not in pickle.dumps(LLM2VecRecipe())
+
+
+@pytest.mark.parametrize(
+    "duplicate",
+    [copy.copy, copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))],
+    ids=["copy", "deepcopy", "pickle"],
+)
+def test_what_was_found_out_travels(pipe, duplicate):
+    pipe[0].adapter_ = (ADAPTER,)
+    other = duplicate(pipe)[0]
+    assert other.last_report_ == pipe[0].last_report_
+    assert other.last_report_.cached == 4
+    assert other.adapter_ == (ADAPTER,)
+    assert other.adapter_[0].digest == ADAPTER.digest
+    assert isinstance(pipe[0].last_report_, sklearn_llm2vec.Report)
+    assert pipe[0].adapter_ == (ADAPTER,)
+
+
+def test_skops_needs_to_trust_the_transformer_only(pipe, tmp_path, bert):
+    skops = pytest.importorskip("skops.io")
+    path = tmp_path / "cache"
+    pipe[0].set_params(cache=str(path)).adapter_ = (ADAPTER,)
+    skops.dump(pipe, tmp_path / "pipe.skops")
+    unknown = skops.get_untrusted_types(file=tmp_path / "pipe.skops")
+    assert unknown == ["sklearn_llm2vec.LLMEmbeddingTransformer"]
+    loaded = skops.load(tmp_path / "pipe.skops", trusted=unknown)
+    np.testing.assert_array_equal(loaded.predict(TEXTS), pipe.predict(TEXTS))
+    assert loaded[0].adapter_ == (ADAPTER,)
