@@ -38,7 +38,8 @@ def main(argv=None):
     The cache no/such/folder holds nothing.
     0
     """
-    args = make_parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    args = make_parser(argv).parse_args(argv)
     try:
         with plain_warnings():
             args.run(args)

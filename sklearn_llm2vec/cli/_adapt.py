@@ -39,12 +39,12 @@ examples:
 """
 
 
-def add_to(commands):
+def add_to(commands, summary):
     """Add the command and its options."""
     command = add_command(
         commands,
         "adapt",
-        "train LLM2Vec adapters on a table's texts",
+        summary,
         run=run,
         about="Make a model bidirectional and train adapters on the texts, as LLM2Vec "
         "does.",

@@ -21,12 +21,12 @@ examples:
 """
 
 
-def add_to(commands):
+def add_to(commands, summary):
     """Add the command, its actions and their options."""
     command = new_parser(
         commands.add_parser,
         "cache",
-        help="look at the cache, check it, make it smaller",
+        help=summary,
         about="The store of all vectors that were ever made.",
         examples=EXAMPLES,
     )

@@ -42,12 +42,12 @@ cache.
 """
 
 
-def add_to(commands):
+def add_to(commands, summary):
     """Add the command and its options."""
     command = add_command(
         commands,
         "embed",
-        "the features of a table's texts, into a file",
+        summary,
         run=run,
         about=ABOUT,
         examples=EXAMPLES,

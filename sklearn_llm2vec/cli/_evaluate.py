@@ -29,7 +29,7 @@ from sklearn_llm2vec.cli._console import format_table
 from sklearn_llm2vec.cli._model_options import add_model_options, make_transformer
 
 
-def add_to(commands):
+def add_to(commands, summary):
     """Add the command, its tasks and their options."""
     tasks = {
         name: import_module(f"sklearn_llm2vec.evaluation._{name}")
@@ -39,7 +39,7 @@ def add_to(commands):
     command = new_parser(
         commands.add_parser,
         "evaluate",
-        help="measure what the features of a model are worth",
+        help=summary,
         about="Measure what the features of a model are worth, on your own data.",
         examples="examples:\n" + "".join(examples.values()),
     )

@@ -1,16 +1,23 @@
 """The parser of the command line: a command's options are in the command's own file.
 
-These files import no package before they run, so that ``--help`` is instant.
+The file of a command is imported when the command is called or its help is asked for,
+and it imports no package before it runs: ``--help`` is instant.
 """
 
 import argparse
+from importlib import import_module
 
 import sklearn_llm2vec
-from sklearn_llm2vec.cli import _adapt, _cache, _embed, _evaluate, _search
 from sklearn_llm2vec.cli._commands import PROGRAM, new_parser
 
-# In the order of ``--help``.
-COMMANDS = (_embed, _search, _adapt, _evaluate, _cache)
+# In the order of ``--help``; each is a file with ``add_to``.
+COMMANDS = {
+    "embed": "the features of a table's texts, into a file",
+    "search": "the layer and pooling that predict a column best",
+    "adapt": "train LLM2Vec adapters on a table's texts",
+    "evaluate": "measure what the features of a model are worth",
+    "cache": "look at the cache, check it, make it smaller",
+}
 
 ABOUT = """\
 Hidden states of large language models as features: every text goes through the
@@ -27,8 +34,14 @@ examples:
 """
 
 
-def make_parser():
-    """The parser of the whole command line.
+def make_parser(argv=None):
+    """The parser of the command line.
+
+    Parameters
+    ----------
+    argv : list of str or None, default=None
+        The arguments that are to be parsed: of the commands only the one that they name
+        gets its options. None gives all of them their options.
 
     Returns
     -------
@@ -42,6 +55,10 @@ def make_parser():
         "--version", action="version", version=sklearn_llm2vec.__version__
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add_to(commands)
+    named = next((word for word in argv or () if word in COMMANDS), None)
+    for name, summary in COMMANDS.items():
+        if argv is None or name == named:
+            import_module(f"sklearn_llm2vec.cli._{name}").add_to(commands, summary)
+        else:
+            commands.add_parser(name, help=summary)
     return parser

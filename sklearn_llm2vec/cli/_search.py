@@ -47,12 +47,12 @@ examples:
 """
 
 
-def add_to(commands):
+def add_to(commands, summary):
     """Add the command and its options."""
     command = add_command(
         commands,
         "search",
-        "the layer and pooling that predict a column best",
+        summary,
         run=run,
         about="Cross-validate every layer with every pooling: texts go through the model "
         "once.",
