@@ -15,7 +15,7 @@ from sklearn_llm2vec.cli._columns import (
     split_target,
     survey_texts,
 )
-from sklearn_llm2vec.cli._commands import PROGRAM, add_command, add_table, add_texts
+from sklearn_llm2vec.cli._commands import PROGRAM, add_command
 from sklearn_llm2vec.cli._console import format_table, note
 from sklearn_llm2vec.cli._figures import find_pyplot, save_figure
 from sklearn_llm2vec.cli._model_options import (
@@ -23,7 +23,8 @@ from sklearn_llm2vec.cli._model_options import (
     make_transformer,
     transformer_parameters,
 )
-from sklearn_llm2vec.cli._reading import read_frame
+from sklearn_llm2vec.cli._table_options import add_table, add_texts
+from sklearn_llm2vec.cli._tables import read_frame
 
 EXAMPLES = f"""\
 examples:

@@ -1,17 +1,14 @@
 """The columns of a table that a command was given: texts and a target, checked."""
 
 from sklearn_llm2vec.cli._console import note
-from sklearn_llm2vec.cli._reading import check_kinds, open_table, read_frame
+from sklearn_llm2vec.cli._formats import Spelling, open_table
+from sklearn_llm2vec.cli._tables import check_kinds, read_frame
 
 
 def open_named_table(args, path=None):
     """The table that the arguments name, or another one read in the same way."""
-    return open_table(
-        args.file if path is None else path,
-        encoding=args.encoding,
-        separator=args.separator,
-        no_quotes=args.no_quotes,
-    )
+    spelling = Spelling(args.encoding, args.separator, args.no_quotes)
+    return open_table(args.file if path is None else path, spelling)
 
 
 def survey_texts(table, args, others=(), *, texts=None, as_written=()):
@@ -19,7 +16,7 @@ def survey_texts(table, args, others=(), *, texts=None, as_written=()):
 
     Parameters
     ----------
-    table : CSVTable, JSONLinesTable or ParquetTable
+    table : one of ``READ``
     args : Namespace
         With ``text``, and perhaps ``template``.
     others : sequence of str, default=()

@@ -1,9 +1,8 @@
-"""What the commands' parsers have in common: how one is made, and shared options."""
+"""How the parser of a command is made."""
 
 import argparse
 
 PROGRAM = "sklearn-llm2vec"
-READABLE = ".csv, .tsv, .jsonl or .parquet"
 
 
 def new_parser(make, *args, about, examples, **kwargs):
@@ -63,38 +62,3 @@ def add_command(commands, name, summary, *, run, examples, about=None, usage=Non
         help="where an error comes from, for reports",
     )
     return command
-
-
-def add_table(command):
-    """Add the table that a command reads, and how it is read."""
-    command.add_argument("file", metavar="FILE", help=f"the table: {READABLE}")
-    add_reading(command)
-
-
-def add_reading(command):
-    """Add how tables are read."""
-    group = command.add_argument_group("reading of .csv, .tsv and .jsonl")
-    group.add_argument("--encoding", default="utf-8-sig", help="default: utf-8")
-    group.add_argument("--separator", metavar="CHAR", help="of .csv; default: a comma")
-    group.add_argument(
-        "--no-quotes", action="store_true", help="quotation marks are plain characters"
-    )
-
-
-class AppendOnce(argparse.Action):
-    """Append a value, unless it was given before."""
-
-    def __call__(self, parser, namespace, value, option_string=None):
-        values = getattr(namespace, self.dest) or []
-        setattr(namespace, self.dest, list(dict.fromkeys([*values, value])))
-
-
-def add_texts(command):
-    """Add the columns of texts."""
-    command.add_argument(
-        "--text",
-        action=AppendOnce,
-        required=True,
-        metavar="COL",
-        help="column of texts; again for more, each with features of its own",
-    )

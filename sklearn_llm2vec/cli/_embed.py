@@ -11,15 +11,18 @@ from contextlib import ExitStack, closing
 from sklearn_llm2vec._common.whole_files import check_output, whole_file
 from sklearn_llm2vec._common.words import count_from, file_ending_in
 from sklearn_llm2vec.cli._columns import open_named_table, survey_texts
-from sklearn_llm2vec.cli._commands import (
-    PROGRAM,
-    AppendOnce,
-    add_command,
-    add_table,
-    add_texts,
-)
+from sklearn_llm2vec.cli._commands import PROGRAM, add_command
 from sklearn_llm2vec.cli._console import make_bar, note
+from sklearn_llm2vec.cli._formats import (
+    WRITTEN,
+    endings_of,
+    format_ending_in,
+    listed,
+)
 from sklearn_llm2vec.cli._model_options import add_model_options, make_transformer
+from sklearn_llm2vec.cli._table_options import AppendOnce, add_table, add_texts
+
+KEEPING = endings_of(one for one in WRITTEN if one.writer.keeps)
 
 ABOUT = """\
 Write the features of a table's text columns into a file. Rows are read and
@@ -59,17 +62,16 @@ def add_to(commands, summary):
         "-o",
         "--output",
         required=True,
-        type=file_ending_in(".parquet", ".npy", ".csv"),
+        type=file_ending_in(*endings_of(WRITTEN)),
         metavar="FILE",
-        help=".parquet: a column of float32 lists for each text column; .npy: a float32 "
-        "array; .csv: a column for each feature",
+        help="; ".join(f"{listed(one.endings)}: {one.writer.about}" for one in WRITTEN),
     )
     command.add_argument(
         "--keep",
         action=AppendOnce,
         default=[],
         metavar="COL",
-        help="column to take over into .parquet or .csv; again for more",
+        help=f"column to take over into {listed(KEEPING)}; again for more",
     )
     command.add_argument("--overwrite", action="store_true", help="replace the output")
     command.add_argument(
@@ -85,11 +87,12 @@ def add_to(commands, summary):
 
 def run(args):
     """Run ``embed``."""
-    _check_output(args)
+    make_writer = format_ending_in(args.output.suffix.lower(), WRITTEN).writer
+    _check_output(args, make_writer)
     started = time.perf_counter()
     table = open_named_table(args)
     # From csv to csv, what is kept comes out as it went in.
-    verbatim = args.keep if _ending(args) == ".csv" else []
+    verbatim = [] if make_writer.typed else args.keep
     survey = survey_texts(table, args, args.keep, as_written=verbatim)
     transformer = make_transformer(args)
     n_rows = n_encoded = n_cached = 0
@@ -103,8 +106,9 @@ def run(args):
             texts = chunk.select(args.text)
             if writer is None:
                 transformer.fit(texts)
-                made = _open_writer(file, transformer, survey, args)
-                writer = opened.enter_context(closing(made))
+                layout = Layout(transformer, args.text, survey.n_rows)
+                _check_names(args, make_writer.adds(layout))
+                writer = opened.enter_context(closing(make_writer(file, layout)))
             features = transformer.transform(texts)
             writer.write(chunk.select(args.keep), features)
             n_rows += len(chunk)
@@ -121,11 +125,13 @@ def run(args):
     )
 
 
-def _check_output(args):
+def _check_output(args, writer):
     """Refuse, before anything is read, an output that can't be written."""
     output = args.output
-    if args.keep and _ending(args) == ".npy":
-        args.parser.error("a .npy file can't --keep columns: write .parquet or .csv")
+    if args.keep and not writer.keeps:
+        args.parser.error(
+            f"a {output.suffix} file can't --keep columns: write {listed(KEEPING)}"
+        )
     check_output(output, [args.file])
     if output.exists() and not args.overwrite:
         raise FileExistsError(
@@ -134,28 +140,38 @@ def _check_output(args):
         )
 
 
-def _ending(args):
-    return args.output.suffix.lower()
+class Layout:
+    """What is written: the features of a fitted transformer.
 
+    Parameters
+    ----------
+    transformer : LLMEmbeddingTransformer
+    texts : list of str
+        The text columns.
+    n_rows : int
+    """
 
-def _open_writer(file, transformer, survey, args):
-    from sklearn_llm2vec.cli._writing import CSVFeatures, NPYFeatures, ParquetFeatures
+    def __init__(self, transformer, texts, n_rows):
+        self._transformer, self._texts, self.n_rows = transformer, texts, n_rows
 
-    ending = _ending(args)
-    if ending == ".npy":
-        return NPYFeatures(file, survey.n_rows)
-    if ending == ".csv":
-        names = list(transformer.get_feature_names_out())
-        writer = CSVFeatures(file, names)
-    else:
+    @property
+    def features(self):
+        """Names of all features."""
+        return list(self._transformer.get_feature_names_out())
+
+    @property
+    def blocks(self):
+        """Names of equally wide blocks of features, one for each text column."""
         from sklearn_llm2vec.distributed._tables import check_task
 
-        _, names = check_task(transformer, args.text, None)
-        writer = ParquetFeatures(file, names)
+        return check_task(self._transformer, self._texts, None)[1]
+
+
+def _check_names(args, names):
+    """Refuse to keep a column whose name features get."""
     taken = [name for name in args.keep if name in names]
     if taken:
         raise ValueError(
             f"The column {taken[0]!r} of {args.file!r} can't be kept: features get this "
             "name. Rename it, or leave it out."
         )
-    return writer

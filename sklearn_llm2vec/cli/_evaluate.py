@@ -17,16 +17,10 @@ from sklearn_llm2vec import evaluation
 from sklearn_llm2vec._common.whole_files import check_output, whole_file
 from sklearn_llm2vec._common.words import file_ending_in
 from sklearn_llm2vec.cli._columns import Tables
-from sklearn_llm2vec.cli._commands import (
-    PROGRAM,
-    READABLE,
-    add_command,
-    add_reading,
-    add_texts,
-    new_parser,
-)
+from sklearn_llm2vec.cli._commands import PROGRAM, add_command, new_parser
 from sklearn_llm2vec.cli._console import format_table
 from sklearn_llm2vec.cli._model_options import add_model_options, make_transformer
+from sklearn_llm2vec.cli._table_options import READABLE, add_reading, add_texts
 
 
 def add_to(commands, summary):

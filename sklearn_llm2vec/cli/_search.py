@@ -14,13 +14,7 @@ from sklearn_llm2vec.cli._columns import (
     split_target,
     survey_texts,
 )
-from sklearn_llm2vec.cli._commands import (
-    PROGRAM,
-    AppendOnce,
-    add_command,
-    add_table,
-    add_texts,
-)
+from sklearn_llm2vec.cli._commands import PROGRAM, add_command
 from sklearn_llm2vec.cli._figures import find_pyplot, save_figure
 from sklearn_llm2vec.cli._heads import HEADS
 from sklearn_llm2vec.cli._model_options import add_model_options
@@ -30,8 +24,9 @@ from sklearn_llm2vec.cli._pipelines import (
     loading_lines,
     save_pipeline,
 )
-from sklearn_llm2vec.cli._reading import check_kinds, read_frame
 from sklearn_llm2vec.cli._search_scores import scores_table, write_results
+from sklearn_llm2vec.cli._table_options import AppendOnce, add_table, add_texts
+from sklearn_llm2vec.cli._tables import check_kinds, read_frame
 
 MOST_CLASSES_OF_INTEGERS = 20
 
@@ -127,8 +122,9 @@ def run(args):
     """Run ``search``."""
     from sklearn_llm2vec.cli._layer_search import search_layers
 
-    _check_outputs(args)
-    frame, target, classes = _read_rows(args)
+    _check(args)
+    table = open_named_table(args)
+    frame, target, classes = _read_rows(table, args)
     search = search_layers(frame, target, classes, args)
     try:
         # Files first: whoever reads stdout may stop reading, as `head` does.
@@ -136,14 +132,7 @@ def run(args):
     finally:
         print(scores_table(search))
     if args.save:
-        lines = loading_lines(
-            args.save,
-            args.table_path,
-            separator=args.separator,
-            encoding=args.encoding,
-            no_quotes=args.no_quotes,
-        )
-        print(f"\n{lines}")
+        print(f"\n{loading_lines(args.save, table)}")
 
 
 def _write_outputs(search, args):
@@ -162,8 +151,10 @@ def _write_outputs(search, args):
         save_pipeline(ready_to_use(search.best_estimator_), args.save)
 
 
-def _check_outputs(args):
-    """Refuse, before anything is read, outputs that can't be written."""
+def _check(args):
+    """Refuse, before anything is read, what can't be done."""
+    if args.target in (*args.text, *args.numeric):
+        args.parser.error(f"--target {args.target} can't be among what predicts it")
     from sklearn.metrics import get_scorer
 
     for path in (args.png, args.html, args.save, args.results):
@@ -176,7 +167,7 @@ def _check_outputs(args):
         get_scorer(args.scoring)
 
 
-def _read_rows(args):
+def _read_rows(table, args):
     """The table without rows whose target is missing, the target, and its kind.
 
     Returns
@@ -188,10 +179,6 @@ def _read_rows(args):
     """
     import numpy as np
 
-    table = open_named_table(args)
-    args.table_path = table.path
-    if args.target in (*args.text, *args.numeric):
-        args.parser.error(f"--target {args.target} can't be among what predicts it")
     survey = survey_texts(table, args, [*args.numeric, args.target])
     numbers = ["int", "float", "bool"]
     advice = "Name other columns with --numeric."

@@ -151,9 +151,10 @@ SUMMARY = "Accuracy and macro F1 of a logistic regression."
 TABLES = {"train": "{table}", "test": "another one with the same columns"}
 USAGE = "TRAIN TEST --text COL\n           --target COL"
 EXAMPLES = """\
-train.csv test.csv --text review --target stars
-train.csv test.csv --text review --target stars \\
-    --n-per-class 8,16 --model Qwen/Qwen3-0.6B --layer 17
+train.csv test.csv --text review \\
+    --target stars
+train.csv test.csv --text review \\
+    --target stars --n-per-class 8,16 --model Qwen/Qwen3-0.6B --layer 17
 """
 GROUPS = ("n_per_class", "metric")
 

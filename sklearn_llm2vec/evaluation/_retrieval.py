@@ -139,7 +139,10 @@ TABLES = {
     "relevance": "a third one: query, document, relevance",
 }
 USAGE = "QUERIES DOCUMENTS RELEVANCE\n           --text COL"
-EXAMPLES = "queries.csv documents.csv relevance.csv --text text --bm25\n"
+EXAMPLES = """\
+queries.csv documents.csv relevance.csv \\
+    --text text --bm25
+"""
 GROUPS = ("ranker", "metric")
 
 

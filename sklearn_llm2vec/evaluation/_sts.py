@@ -91,7 +91,10 @@ def evaluate_sts(transformer, texts_a, texts_b, scores):
 SUMMARY = "Correlation of cosines with people's scores of similarity."
 TABLES = {"file": "{table}; each row has two texts"}
 USAGE = "FILE --text COL --text COL\n           --score COL"
-EXAMPLES = "pairs.csv --text first --text second --score similarity\n"
+EXAMPLES = """\
+pairs.csv --text first --text second \\
+    --score similarity
+"""
 GROUPS = ("metric",)
 
 

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sklearn_llm2vec.cli._reading import check_kinds, open_table, read_frame
+from sklearn_llm2vec.cli._formats import Spelling, open_table
+from sklearn_llm2vec.cli._tables import check_kinds, read_frame
 
 ROWS = [
     {"id": 7, "title": 'He said "no", twice', "price": 1.5, "sold": True},
@@ -42,8 +43,8 @@ def write_rows(folder, ending):
     return path
 
 
-def read(path, columns=NAMES, n_rows=2, as_written=("title",), **settings):
-    table = open_table(path, **settings)
+def read(path, columns=NAMES, n_rows=2, as_written=("title",), **spelling):
+    table = open_table(path, Spelling(**spelling))
     survey = table.survey(columns, as_written=as_written)
     chunks = list(table.chunks(survey, n_rows))
     assert sum(map(len, chunks)) == survey.n_rows
@@ -181,13 +182,13 @@ def test_an_encoding_and_a_file_that_are_not_there(tmp_path):
         open_table(tmp_path)
     (tmp_path / "t.csv").write_text("a\n1\n")
     with pytest.raises(ValueError, match="one that Python knows.*latin-99"):
-        open_table(tmp_path / "t.csv", encoding="latin-99")
+        open_table(tmp_path / "t.csv", Spelling("latin-99"))
 
 
 def test_utf_16_without_its_mark(tmp_path):
     (tmp_path / "t.csv").write_bytes("a\n1\n".encode("utf-16-le"))
     with pytest.raises(ValueError, match=r"t.csv' isn't text in the .* utf-16: .* BOM"):
-        open_table(tmp_path / "t.csv", encoding="utf-16")
+        open_table(tmp_path / "t.csv", Spelling("utf-16"))
 
 
 def test_the_value_that_makes_a_column_another_kind_is_shown(tmp_path):
