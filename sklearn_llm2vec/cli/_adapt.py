@@ -24,7 +24,7 @@ from sklearn_llm2vec.cli._model_options import (
     transformer_parameters,
 )
 from sklearn_llm2vec.cli._table_options import add_table, add_texts
-from sklearn_llm2vec.cli._tables import read_frame
+from sklearn_llm2vec.cli._tables import check_kinds, read_frame
 
 EXAMPLES = f"""\
 examples:
@@ -149,9 +149,11 @@ def _read_training_rows(args):
     pair = {name: column for name, column in pair.items() if column}
     others = [args.target] if args.target else list(pair.values())
     survey = survey_texts(table, args, others, as_written=list(pair.values()))
-    frame = read_frame(table, survey)
+    advice = "Name other columns with --positive and --negative."
+    check_kinds(table, survey, list(pair.values()), ["text"], advice)
+    frame = read_frame(table, survey, texts=args.text)
     if args.target:
-        frame, target = split_target(frame, table, args)
+        frame, target = split_target(frame, table, survey, args)
         return frame[args.text], as_classes(target)
     if pair:
         sides = {"text": args.text[0], **pair}

@@ -2,7 +2,7 @@
 
 from sklearn_llm2vec.cli._console import note
 from sklearn_llm2vec.cli._formats import Spelling, open_table
-from sklearn_llm2vec.cli._tables import check_kinds, read_frame
+from sklearn_llm2vec.cli._tables import as_floats, check_kinds, read_frame
 
 
 def open_named_table(args, path=None):
@@ -81,7 +81,7 @@ class Tables:
         for option, name in numbers.items():
             advice = f"Name another column with {option}."
             check_kinds(table, survey, [name], ["int", "float"], advice)
-        frame = read_frame(table, survey)
+        frame = read_frame(table, survey, texts=texts, numbers=numbers.values())
         for name in ids:
             frame[name] = _as_ids(frame[name], table)
         return frame
@@ -96,14 +96,17 @@ class Tables:
         for path in paths:
             table = open_named_table(args, path)
             survey = survey_texts(table, args, [args.target])
-            frame, target = split_target(read_frame(table, survey), table, args)
+            frame = read_frame(table, survey, texts=args.text)
+            frame, target = split_target(frame, table, survey, args)
             texts.append(frame[args.text])
             targets.append(target)
         return list(zip(texts, _as_same_classes(targets), strict=True))
 
 
-def split_target(frame, table, args):
+def split_target(frame, table, survey, args):
     """Take the target out of a frame; rows without one are left out.
+
+    In a column of numbers NaN is none, however it is written.
 
     Returns
     -------
@@ -112,7 +115,12 @@ def split_target(frame, table, args):
     target : ndarray of shape (n_rows,)
         Of numbers, bools or str.
     """
-    known = frame[args.target].notna()
+    import numpy as np
+
+    target = frame[args.target]
+    known = target.notna()
+    if args.target in survey.numeric:
+        known &= ~np.isnan(as_floats(target))
     if not known.any():
         raise ValueError(
             f"The column {args.target!r} of {str(table.path)!r} has no value. Name "

@@ -94,6 +94,8 @@ def run(args):
     # From csv to csv, what is kept comes out as it went in.
     verbatim = [] if make_writer.typed else args.keep
     survey = survey_texts(table, args, args.keep, as_written=verbatim)
+    if not make_writer.typed:
+        _check_no_bytes(table, survey, args)
     transformer = make_transformer(args)
     n_rows = n_encoded = n_cached = 0
     with (
@@ -138,6 +140,17 @@ def _check_output(args, writer):
             f"The output {str(output)!r} is there already. Choose another name, or "
             "replace it with --overwrite."
         )
+
+
+def _check_no_bytes(table, survey, args):
+    """Refuse to keep bytes where there are texts only."""
+    for name in args.keep:
+        if "binary" in survey.kinds[name]:
+            raise ValueError(
+                f"The column {name!r} of {str(table.path)!r} can't be kept: it holds "
+                f"bytes, and {args.output.name!r} can hold texts only. Write another "
+                "format, or leave it out."
+            )
 
 
 class Layout:

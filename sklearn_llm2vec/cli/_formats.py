@@ -6,7 +6,7 @@ may be packed.
 
 To read, it is made with a path and a `Spelling`, and has ``path``,
 ``columns``, ``survey(columns, as_written=)``, ``chunks(survey, n_rows)`` and
-``in_pandas()``. What can't be read has no ``survey``.
+``in_pandas(texts)``. What can't be read has no ``survey``.
 
 To write, it has a ``writer``, or None. This one is made with an open binary file and a
 layout, and has ``write(kept, features)`` and ``close()``. Its class has ``about``, for
@@ -19,17 +19,19 @@ names of blocks of them that are equally wide, one for each text column.
 import csv
 import io
 import json
+import math
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from sklearn_llm2vec.cli._kinds import (
+    Column,
     arrow_type,
+    is_number,
     kind_of_field,
+    kind_of_number,
     kind_of_type,
-    kind_of_value,
-    none_for_nan,
-    wider,
 )
 from sklearn_llm2vec.cli._lines import OPENERS, Lines
 from sklearn_llm2vec.cli._tables import Survey, check_columns
@@ -84,7 +86,7 @@ class CSVFeatures:
         if not self._began:
             self._rows.writerow([*kept.column_names, *self._names])
             self._began = True
-        columns = [_fields(column.to_pylist()) for column in kept.columns]
+        columns = [_fields(column) for column in kept.columns]
         # Digits take many times the memory of floats: some rows at a time.
         step = max(1, CELLS_AT_A_TIME // features.shape[1])
         for start in range(0, len(features), step):
@@ -111,12 +113,25 @@ class _UnixLines:
         self._text.write(line.removesuffix("\r\n") + "\n")
 
 
-def _fields(values):
-    """Values as a .csv file has them; times in ISO 8601."""
-    return [
-        "" if v is None else v.isoformat() if hasattr(v, "isoformat") else v
-        for v in values
-    ]
+def _fields(column):
+    """The values of a column as a .csv file has them."""
+    import numpy as np
+    import pyarrow as pa
+
+    values = column.to_pylist()
+    if pa.types.is_float32(column.type):
+        # With as few digits as give it back: 0.1, not 0.10000000149011612.
+        values = [None if value is None else np.float32(value) for value in values]
+    return ["" if value is None else _field(value) for value in values]
+
+
+def _field(value):
+    """A value as a .csv file has it: times in ISO 8601, what is nested in JSON."""
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False, default=_field)
+    return value
 
 
 class CSV:
@@ -146,10 +161,11 @@ class CSV:
         self.columns = next(rows)[1]
         rows.close()
 
-    def in_pandas(self):
+    def in_pandas(self, texts):
         """The function of pandas that reads the same table, and its options."""
         # An empty field is missing, and the text "None" isn't.
         options = {"keep_default_na": False, "na_values": ""}
+        options["dtype"] = dict.fromkeys(texts, "str")
         if self._format["delimiter"] != ",":
             options["sep"] = self._format["delimiter"]
         if "quoting" in self._format:
@@ -192,37 +208,37 @@ class CSV:
         ----------
         columns : sequence of str
         as_written : collection of str, default=()
-            Columns that are texts, whatever they look like.
+            Columns whose fields stay texts, whatever they look like.
 
         Returns
         -------
         Survey
         """
         check_columns(self.path, columns, self.columns)
-        places = [(name, self.columns.index(name)) for name in dict.fromkeys(columns)]
-        kinds, decided = dict.fromkeys(columns, "none"), {}
+        found = {name: Column("text") for name in columns}
+        places = [(self.columns.index(name), column) for name, column in found.items()]
         n_rows = 0
         for line, row in islice(self._rows(), 1, None):
             n_rows += 1
-            for name, place in places:
-                if kinds[name] != "text" and row[place]:
-                    kind = "text" if name in as_written else kind_of_field(row[place])
-                    kind = wider(kinds[name], kind, "text")
-                    if kind != kinds[name]:
-                        kinds[name], decided[name] = kind, (line, row[place])
-        return Survey(n_rows, kinds, decided)
+            for place, column in places:
+                field = row[place]
+                if field and not column.settled:
+                    kind = kind_of_field(field)
+                    number = kind != "text" or is_number(field)
+                    column.add(kind, line, field, number)
+        return Survey.of(n_rows, found, as_written)
 
     def chunks(self, survey, n_rows):
         """Yield the surveyed columns as tables of at most `n_rows` rows."""
         import pyarrow as pa
 
-        places = {name: self.columns.index(name) for name in survey.kinds}
         read = {"int": int, "float": float}
         rows = islice(self._rows(), 1, None)
         while part := [row for _, row in islice(rows, n_rows)]:
             arrays = {}
             for name, kind in survey.kinds.items():
-                place, value = places[name], read.get(kind, str)
+                kind = "text" if name in survey.as_written else kind
+                place, value = self.columns.index(name), read.get(kind, str)
                 values = [value(row[place]) if row[place] else None for row in part]
                 arrays[name] = pa.array(values, arrow_type(kind))
             yield pa.table(arrays)
@@ -257,9 +273,11 @@ class JSONLines:
             raise ValueError(f"The file {str(path)!r} is empty: it has no rows.")
         self.columns = list(first)
 
-    def in_pandas(self):
+    def in_pandas(self, texts):
         """The function of pandas that reads the same table, and its options."""
-        return "read_json", {"lines": True} | _encoding_option(self._encoding)
+        # Or "007" would become a number, and a text beside the name "date" a time.
+        options = {"lines": True, "dtype": False, "convert_dates": False}
+        return "read_json", options | _encoding_option(self._encoding)
 
     def _objects(self):
         with Lines(self.path, self._encoding) as lines:
@@ -267,7 +285,7 @@ class JSONLines:
                 if not line.strip():
                     continue
                 try:
-                    value = json.loads(line)
+                    value = json.loads(line, parse_float=_read_float)
                 except ValueError as error:
                     raise ValueError(
                         f"The file {str(self.path)!r} must have one JSON object a line. "
@@ -281,19 +299,21 @@ class JSONLines:
                 yield n, value
 
     def survey(self, columns, *, as_written=()):
-        """Count the rows, and find the kind of each column; nothing stands otherwise."""
-        kinds, decided = dict.fromkeys(columns, "none"), {}
+        """Count the rows, and find the kind of each column; JSON has kinds of its own."""
+        found = {name: Column("json") for name in columns}
         seen, n_rows = dict.fromkeys(self.columns), 0
         for line, row in self._objects():
             n_rows += 1
             seen.update(dict.fromkeys(row))
-            for name in kinds:
-                kind = wider(kinds[name], kind_of_value(row.get(name)), "json")
-                if kind != kinds[name]:
-                    kinds[name], decided[name] = kind, (line, row[name])
+            for name, column in found.items():
+                value = _none_for_nan(row.get(name))
+                if value is not None:
+                    number = isinstance(value, (int, float, Decimal))
+                    number = number and not isinstance(value, bool)
+                    column.add(_kind_of_value(value), line, value, number)
         self.columns = list(seen)
         check_columns(self.path, columns, self.columns)
-        return Survey(n_rows, kinds, decided)
+        return Survey.of(n_rows, found, ())
 
     def chunks(self, survey, n_rows):
         """Yield the surveyed columns as tables of at most `n_rows` rows."""
@@ -305,9 +325,9 @@ class JSONLines:
         while part := [row for _, row in islice(rows, n_rows)]:
             arrays = {}
             for name, kind in survey.kinds.items():
-                values = [none_for_nan(row.get(name)) for row in part]
+                values = [_none_for_nan(row.get(name)) for row in part]
                 if kind == "json":
-                    values = [None if v is None else json.dumps(v) for v in values]
+                    values = [None if v is None else _as_json(v) for v in values]
                 if kind == "float":
                     values = [None if v is None else float(v) for v in values]
                 if kind == "text":
@@ -315,6 +335,36 @@ class JSONLines:
                     values = [None if v is None else repair(v) for v in values]
                 arrays[name] = pa.array(values, arrow_type(kind))
             yield pa.table(arrays)
+
+
+def _read_float(digits):
+    """A number of JSON as a float, or as it is written where a float would round it."""
+    number = float(digits)
+    exact = Decimal(digits)
+    return number if Decimal(repr(number)) == exact else exact
+
+
+def _none_for_nan(value):
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _kind_of_value(value):
+    if type(value) is int:
+        kind = kind_of_number(value)
+        return "json" if kind == "longer" else kind
+    # 4.0 is no other number than 4 in JSON.
+    return {bool: "bool", float: "fraction", str: "text"}.get(type(value), "json")
+
+
+def _as_json(value):
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, dict):
+        items = (f"{json.dumps(name)}: {_as_json(v)}" for name, v in value.items())
+        return f"{{{', '.join(items)}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_as_json, value))}]"
+    return json.dumps(value)
 
 
 # --- parquet -------------------------------------------------------------------------
@@ -387,7 +437,7 @@ class Parquet:
         self.columns = self._file.schema_arrow.names
 
     @staticmethod
-    def in_pandas():
+    def in_pandas(texts):
         """The function of pandas that reads the same table, and its options."""
         return "read_parquet", {}
 

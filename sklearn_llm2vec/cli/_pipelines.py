@@ -37,7 +37,7 @@ def save_pipeline(pipeline, path):
             joblib.dump(pipeline, file)
 
 
-def loading_lines(path, table):
+def loading_lines(path, table, texts):
     """Three lines of Python that load a saved pipeline, and predict for a table.
 
     Parameters
@@ -46,6 +46,8 @@ def loading_lines(path, table):
         What `save_pipeline` wrote.
     table : one of ``READ``
         A table like the one it was fitted on.
+    texts : list of str
+        Its columns of texts.
 
     Returns
     -------
@@ -58,7 +60,7 @@ def loading_lines(path, table):
         module = "skops.io"
         # Names, so that the reader sees whose code would run.
         trusted = f", trusted={skops.io.get_untrusted_types(file=path)}"
-    reader, options = table.in_pandas()
+    reader, options = table.in_pandas(texts)
     more = "".join(f", {name}={value!r}" for name, value in options.items())
     return (
         f"import {module}, pandas as pd\n"

@@ -132,7 +132,7 @@ def run(args):
     finally:
         print(scores_table(search))
     if args.save:
-        print(f"\n{loading_lines(args.save, table)}")
+        print(f"\n{loading_lines(args.save, table, args.text)}")
 
 
 def _write_outputs(search, args):
@@ -186,11 +186,14 @@ def _read_rows(table, args):
     advice = "Name another column with --target."
     kinds = numbers if args.task == "numbers" else [*numbers, "text"]
     check_kinds(table, survey, [args.target], kinds, advice)
-    frame, target = split_target(read_frame(table, survey), table, args)
-    if target.dtype.kind not in "iuf" or args.task == "classes":
+    frame = read_frame(table, survey, texts=args.text, numbers=args.numeric)
+    frame, target = split_target(frame, table, survey, args)
+    numeric = target.dtype.kind in "iuf" or args.target in survey.numeric
+    if not numeric or args.task == "classes":
         return frame, as_classes(target), args.task != "numbers"
-    whole = bool((target == np.round(target)).all())
-    few = len(np.unique(target)) <= MOST_CLASSES_OF_INTEGERS
+    numbers = target.astype(float)
+    whole = bool((numbers == np.round(numbers)).all())
+    few = len(np.unique(numbers)) <= MOST_CLASSES_OF_INTEGERS
     if args.task == "auto" and whole and few:
         return frame, as_classes(target), True
-    return frame, target.astype(float), False
+    return frame, numbers, False

@@ -25,13 +25,32 @@ class Survey(NamedTuple):
     kinds : dict of str to str
         For each column "int", "float", "bool", "text", "json" (values of several kinds,
         and nested ones), "none" (no value at all), or the type that a Parquet file names.
+        No value of a .csv or .jsonl file changes by being of this kind.
     decided : dict of str to tuple of (int, value)
         Line and value that made a column what it is; not of a Parquet file.
+    numeric : frozenset of str
+        Columns in which people see numbers, also those that Python would write otherwise
+        ("1.50"): they can be read as numbers where numbers are wanted.
+    as_written : frozenset of str
+        Columns of a .csv file whose fields stay texts, whatever they look like.
     """
 
     n_rows: int
     kinds: dict
     decided: dict = {}
+    numeric: frozenset = frozenset()
+    as_written: frozenset = frozenset()
+
+    @classmethod
+    def of(cls, n_rows, found, as_written):
+        """What follows from a `Column` for each name."""
+        return cls(
+            n_rows,
+            {name: column.kind for name, column in found.items()},
+            {name: column.decided for name, column in found.items() if column.decided},
+            frozenset(name for name, column in found.items() if column.numeric),
+            frozenset(as_written),
+        )
 
 
 def check_columns(path, wanted, there):
@@ -52,19 +71,32 @@ def check_columns(path, wanted, there):
 def check_kinds(table, survey, wanted, kinds, advice):
     """Raise unless the wanted columns hold values of one of the kinds."""
     for name in wanted:
-        if survey.kinds[name] not in (*kinds, "none"):
+        kind = survey.kinds[name]
+        if kind in ("text", "json") and name in survey.numeric:
+            kind = "float"  # to people, who want it read as such, or not as texts
+        if kind not in (*kinds, "none"):
             line = ""
             if name in survey.decided:
                 line = " (line {}: {!r})".format(*survey.decided[name])
             raise ValueError(
                 f"The column {name!r} of {str(table.path)!r} must hold "
-                f"{' or '.join(WORDS[kind] for kind in kinds)}. It holds "
-                f"{WORDS.get(survey.kinds[name], survey.kinds[name])}{line}. {advice}"
+                f"{' or '.join(WORDS[one] for one in kinds)}. It holds "
+                f"{WORDS.get(kind, kind)}{line}. {advice}"
             )
 
 
-def read_frame(table, survey):
-    """All rows of the surveyed columns as a pandas frame, decimals as floats."""
+def read_frame(table, survey, *, texts=(), numbers=()):
+    """All rows of the surveyed columns as a pandas frame.
+
+    Parameters
+    ----------
+    table : one of ``READ``
+    survey : Survey
+    texts : sequence of str, default=()
+        Columns that become texts: decimals stay what they are, others become floats.
+    numbers : sequence of str, default=()
+        Columns of numbers, also where these are written as texts.
+    """
     import pyarrow as pa
 
     if not survey.n_rows:
@@ -72,11 +104,26 @@ def read_frame(table, survey):
     try:
         rows = pa.concat_tables(table.chunks(survey, 10_000))
         for i, field in enumerate(rows.schema):
-            if pa.types.is_decimal(field.type):
+            if pa.types.is_decimal(field.type) and field.name not in texts:
                 rows = rows.set_column(i, field.name, rows[i].cast(pa.float64()))
-        return rows.to_pandas()
+        # Or whole numbers beside a missing one would become floats, and be rounded.
+        frame = rows.to_pandas(integer_object_nulls=True)
     except ImportError as error:
         raise ImportError(
             "The command line makes frames with pandas: "
             "pip install 'sklearn-llm2vec[cli]'"
         ) from error
+    for name in numbers:
+        if frame[name].dtype.kind not in "iufb":
+            frame[name] = as_floats(frame[name])
+    return frame
+
+
+def as_floats(column):
+    """A pandas column of numbers, or of texts that are numbers, as floats."""
+    import numpy as np
+
+    known = column.notna()
+    floats = np.full(len(column), np.nan)
+    floats[known] = [float(value) for value in column[known]]
+    return floats

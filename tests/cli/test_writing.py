@@ -1,6 +1,8 @@
 """Features in files: what was written is what comes back, bit for bit."""
 
 import csv
+import datetime
+import decimal
 import io
 from types import SimpleNamespace
 
@@ -93,6 +95,24 @@ def test_times_are_written_as_iso_8601(features):
     writer.write(when, features[:1, :1])
     writer.close()
     assert file.getvalue().decode() == "when,f\n2024-02-03T04:05:00,0.1\n"
+
+
+def test_numbers_and_nested_values_are_written_as_they_are(features):
+    file = io.BytesIO()
+    kept = pa.table(
+        {
+            "narrow": pa.array([0.1, None], pa.float32()),
+            "price": [decimal.Decimal("1.50"), decimal.Decimal("2.00")],
+            "tags": [["a", "\u00e9"], []],
+            "at": [{"day": datetime.date(2024, 5, 1)}, None],
+        }
+    )
+    writer = CSV.writer(file, layout(features=["f"]))
+    writer.write(kept, features[:2, :1])
+    writer.close()
+    rows = list(csv.reader(io.StringIO(file.getvalue().decode())))
+    assert rows[1][:4] == ["0.1", "1.50", '["a", "\u00e9"]', '{"day": "2024-05-01"}']
+    assert rows[2][:4] == ["", "2.00", "[]", ""]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
