@@ -14,23 +14,25 @@ import numpy as np
 import torch
 
 from sklearn_llm2vec._encode.batching import canonical_length, fill_rows
-from sklearn_llm2vec._network.layers import agree, some_ids
 from sklearn_llm2vec._network.memory import (
     bytes_of_a_token,
     bytes_of_keys_and_values,
     hidden_size,
     is_out_of_memory,
+    limit_tokens,
     most_tokens,
 )
+from sklearn_llm2vec._network.padding import hides_padding
 from sklearn_llm2vec._network.pooling import POOLINGS, pool_all
+from sklearn_llm2vec._network.prefix import prefix_of
 from sklearn_llm2vec._network.prepending import TokenPrepending
 from sklearn_llm2vec._network.threads import in_parallel
+from sklearn_llm2vec._network.varlen import varlen_of
+from sklearn_llm2vec._text.tokens import rows_as_arrays
 
 # Passes under way on an accelerator: while one is computed, the next one's ids are copied
 # and its kernels put into the queue.
 PASSES_A_DEVICE = 2
-# Tokens after which passes of several lengths are tried: the proof takes about as long.
-WORTH_A_PROOF = 2048
 
 
 @dataclass
@@ -92,14 +94,14 @@ class Passes:
             batch_tokens = min(map(most_tokens, models))
         self.batch_tokens = int(batch_tokens)
         self._causal = causal
-        self._model, self._states = first, first.states
+        self._states, self._varlen = first.states, None
         self._prepends = token_prepending is not None
-        self._tail_rows = 1 if first.has_odd_widths else 0
+        self._tail_rows = 1 if first.states.has_odd_widths else 0
         # Token Prepending takes the last token's state, wherever a row ends.
         self.pads = (
             not self.on_cpu
             and not self._prepends
-            and all(hides_padding(model, causal) for model in models)
+            and all(hides_padding(model.states, causal) for model in models)
         )
         replicas = [Replica(model, None, None) for model in models]
         if self._prepends or prefix_ids:
@@ -113,8 +115,8 @@ class Passes:
             )
         usable = all(one.prefix is not None for one in replicas)
         self.prefix_ids = tuple(prefix_ids) if usable else ()
+        # A pass takes whichever device is free. All threads of a CPU share one copy.
         self._replicas = queue.SimpleQueue()
-        # All threads of a CPU share one copy.
         n_rounds = -(-self.n_at_once // len(replicas))
         for replica in replicas * n_rounds:
             self._replicas.put(replica)
@@ -149,19 +151,12 @@ class Passes:
         Parameters
         ----------
         n_tokens : int
-            Of the rows that wait. The first thousands go through length by length: for a
-            few texts the proof would take longer than they do.
+            Of the rows that wait.
         """
-        model = self._model
         if not self.on_cpu or self.pads or self._prepends:
             return None
-        if "varlen" not in vars(model):
-            model.n_tokens_alone += n_tokens
-            if model.n_tokens_alone < WORTH_A_PROOF:
-                return None
-            # In a thread as passes have it.
-            return next(in_parallel(lambda model: model.varlen, [model], 1))
-        return model.varlen
+        self._varlen = varlen_of(self._states, n_tokens)
+        return self._varlen
 
     def __call__(self, rows, behind, layers, poolings):
         """Run rows; where memory runs out, in smaller parts.
@@ -191,12 +186,15 @@ class Passes:
                 self.cost(self.length(row, behind), behind, n_cells) for row in part
             )
 
+        # Parts stay in order: halves are put back in front, and the cells are joined. One
+        # row is tried whatever it costs, as there is nothing smaller.
         waiting, made = deque([rows]), []
         with self._replica() as replica:
             while waiting:
                 part = waiting.popleft()
                 half = max(1, len(part) // 2)
                 cells = None
+                # The budget may have shrunk since the batch was made.
                 if len(part) == 1 or cost(part) <= self.batch_tokens:
                     cells = self._attempt(replica, part, behind, layers, poolings)
                     if cells is None:
@@ -232,7 +230,7 @@ class Passes:
         if self.ran_out is None or now < self.ran_out[1]:
             self.ran_out = n_tokens, now
         self.batch_tokens = min(self.batch_tokens, cost)
-        model.most_tokens = self.batch_tokens
+        limit_tokens(model, self.batch_tokens)
         if not self.on_cpu:
             getattr(torch, model.device.type).empty_cache()
 
@@ -254,16 +252,9 @@ class Passes:
         text_at, lengths : ndarray of int, shape (n_rows,)
         """
         start = len(self.prefix_ids) if behind else 0
-        ids = np.zeros((len(rows), length), np.int64)
-        counted = np.zeros(ids.shape, bool)
-        for row, its_ids, its_counted in zip(rows, ids, counted, strict=True):
-            its_ids[: len(row.ids) - start] = row.ids[start:]
-            # A tokenizer's own padding token may be none of the model's.
-            its_ids[len(row.ids) - start :] = row.ids[-1]
-            for first, stop in row.counted:
-                its_counted[first - start : stop - start] = True
+        ids, counted, lengths = rows_as_arrays(rows, length, start=start)
         text_at = np.array([row.text_at - start for row in rows])
-        return ids, counted, text_at, np.array([len(row.ids) - start for row in rows])
+        return ids, counted, text_at, lengths
 
     def _run(self, replica, rows, behind, layers, poolings):
         """One pass: cells of shape (rows, hidden) as float32 arrays."""
@@ -273,6 +264,8 @@ class Passes:
         ]
         length, last = of_a_length[-1]
         if self.on_cpu:
+            # Repeats of the last row: a pass has enough tokens for the kernels that
+            # larger ones take, and none of the given rows stands at a tensor's end.
             n_tokens = sum(n * len(some) for n, some in of_a_length)
             last += [last[-1]] * (fill_rows(n_tokens, length) + self._tail_rows)
         run = self._run_one_length if len(of_a_length) == 1 else self._run_varlen
@@ -326,43 +319,14 @@ class Passes:
                 name: torch.cat([part[name] for part in parts]) for name in poolings
             }
 
-        return replica.model.varlen(ids, layers, pool)
-
-
-@torch.inference_mode()
-def hides_padding(model, causal):
-    """Whether padding on the right changes no state before it; proved once a model.
-
-    Convolutions and models that mix all tokens read it whatever the mask says, and some
-    decoders aren't as causal as their configuration has it.
-    """
-    if causal not in model.hides_padding:
-        states = model.states
-        ids = some_ids(states.network, 2, 24)
-        mask = torch.ones_like(ids, dtype=torch.bool)
-        mask[:, 16:] = False
-        layers = range(states.depth + 1)
-        tolerance = 1e-4 if states.network.dtype == torch.float32 else 5e-2
-
-        def before(hidden):
-            return hidden[:, :16].float()
-
-        try:
-            exact = states(ids[:, :16], layers, before)
-            padded = states(ids, layers, before, mask=None if causal else mask)
-            model.hides_padding[causal] = all(
-                agree(exact[k], padded[k], tolerance) for k in layers
-            )
-        except (IndexError, TypeError, ValueError):  # no mask, no positions for 24
-            model.hides_padding[causal] = False
-    return model.hides_padding[causal]
+        return self._varlen(ids, layers, pool)
 
 
 def _replica(model, token_prepending, prefix_ids):
     prepending = None
     if token_prepending is not None:
         prepending = TokenPrepending(model.states.network, *token_prepending)
-    prefix = model.prefix(tuple(prefix_ids)) if prefix_ids else None
+    prefix = prefix_of(model.states, tuple(prefix_ids)) if prefix_ids else None
     return Replica(model, prepending, prefix)
 
 

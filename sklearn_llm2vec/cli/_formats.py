@@ -319,7 +319,7 @@ class JSONLines:
         """Yield the surveyed columns as tables of at most `n_rows` rows."""
         import pyarrow as pa
 
-        from sklearn_llm2vec._text.columns import repair
+        from sklearn_llm2vec._text.values import repair
 
         rows = self._objects()
         while part := [row for _, row in islice(rows, n_rows)]:

@@ -31,9 +31,9 @@ from sklearn_llm2vec import (
     LLMEmbeddingTransformer,
     layer_pooling_grid,
 )
-from sklearn_llm2vec._report.charts import color_limits
 from sklearn_llm2vec._report.colors import SCALES, contrast, luminance
 from sklearn_llm2vec._report.facts import read_facts
+from sklearn_llm2vec._report.heat_map import color_limits
 
 RNG = np.random.default_rng(0)
 X = [" ".join(RNG.choice(WORDS, RNG.integers(2, 9))) for _ in range(48)]
