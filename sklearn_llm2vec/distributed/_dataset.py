@@ -1,5 +1,6 @@
 """``embed_dataset``: the features of a Ray dataset's text columns."""
 
+from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec.distributed._actors import (
     check_batch_size,
     check_share,
@@ -13,6 +14,7 @@ from sklearn_llm2vec.distributed._tables import (
 )
 
 
+@public_in("sklearn_llm2vec.distributed")
 def embed_dataset(
     dataset,
     transformer,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec.distributed._actors import (
     check_batch_size,
     check_share,
@@ -30,6 +31,7 @@ from sklearn_llm2vec.distributed._tables import (
 )
 
 
+@public_in("sklearn_llm2vec.distributed")
 class ParquetReport(NamedTuple):
     """What one `embed_parquet` did.
 
@@ -51,6 +53,7 @@ class ParquetReport(NamedTuple):
     rows: int
 
 
+@public_in("sklearn_llm2vec.distributed")
 def embed_parquet(
     source,
     destination,

@@ -7,7 +7,10 @@ What a task needs is imported by its functions: the command line reads this file
 import numbers
 from collections.abc import Iterable
 
+from sklearn_llm2vec._common.public import public_in
 
+
+@public_in("sklearn_llm2vec.evaluation")
 def evaluate_classification(
     transformer,
     X_train,

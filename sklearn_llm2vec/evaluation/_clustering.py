@@ -4,7 +4,10 @@ What a task needs is imported by its functions: the command line reads this file
 ``--help``.
 """
 
+from sklearn_llm2vec._common.public import public_in
 
+
+@public_in("sklearn_llm2vec.evaluation")
 def evaluate_clustering(
     transformer, X, y, *, n_clusters=None, n_draws=10, random_state=0
 ):
