@@ -21,8 +21,8 @@ from sklearn_llm2vec._network.pooling import POOLINGS
 # Parameters of the transformer whose options have their names and give their values.
 PLAIN = (
     "model layer pooling special_tokens attention template token_prepending adapters "
-    "normalize missing max_length long_texts chunk_overlap device dtype batch_tokens "
-    "revision trust_remote_code endpoint api_key_env"
+    "truncate_dim normalize missing max_length long_texts chunk_overlap device dtype "
+    "batch_tokens revision trust_remote_code endpoint api_key_env"
 ).split()
 
 
@@ -68,6 +68,7 @@ def add_model_options(parser, *, searched=False, served=True):
     add("--long-texts", choices=LONG_TEXTS)
     add("--chunk-overlap", type=int, metavar="N", help="tokens, with chunk")
     add("--missing", choices=MISSING)
+    add("--truncate-dim", type=count_from, metavar="N", help="the first features only")
     add("--normalize", action="store_true", help="vectors of unit length")
     add("--device", type=_devices, metavar="NAME", help="cpu, cuda, cuda:0,cuda:1 ...")
     add("--dtype", choices=("auto", *DTYPES))
