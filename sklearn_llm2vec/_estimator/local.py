@@ -145,11 +145,6 @@ class LocalSource:
         return self.spec.max_length
 
     @property
-    def dtype(self):
-        """Of weights and arithmetic."""
-        return self.spec.dtype
-
-    @property
     def finish_digest(self):
         """Digest of the dense layers' files and what else is declared."""
         return None if self.behind is None else self.model.modules_digest

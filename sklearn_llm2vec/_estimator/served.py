@@ -45,7 +45,7 @@ class ServedSource:
     batch_tokens: object
 
     # A server has one cell, and doesn't say which.
-    n_layers = max_length = dtype = None
+    n_layers = max_length = None
     layer, pooling = CELL
     always_kept = ([], [])
     kept_in_search = None

@@ -28,8 +28,6 @@ class Source(Protocol):
         Features that `finish` makes of them.
     max_length : int or None
         Tokens of a row; None where nobody tells.
-    dtype : str or None
-        Of the model's arithmetic; None where nobody tells.
     fingerprint : str
         The name of the space: all that changes a vector of a cell.
     layer : int or tuple of int
@@ -56,7 +54,6 @@ class Source(Protocol):
     hidden_size: int
     width: int
     max_length: int | None
-    dtype: str | None
     fingerprint: str
     layer: int | tuple
     pooling: str

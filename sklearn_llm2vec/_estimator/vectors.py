@@ -189,13 +189,8 @@ class _Work:
         with closing(encoder.encode(texts, layers, poolings)) as blocks:
             for block in blocks:
                 rows = missing[block.rows]
-                refuse_not_finite(
-                    [self.texts[i] for i in rows],
-                    block.cells,
-                    self.layers,
-                    source.pooling,
-                    source.dtype,
-                )
+                its_texts = [self.texts[i] for i in rows]
+                refuse_not_finite(its_texts, block.cells, self.layers, source.pooling)
                 chosen = [block.cells[layer, source.pooling] for layer in self.layers]
                 self.vectors[rows] = _mean(chosen)
                 self.n_encoded += len(rows)
@@ -203,8 +198,8 @@ class _Work:
                 self.n_cut, self.ran_out = encoder.n_cut, encoder.ran_out
                 if cache is not None:
                     keys = [self.keys[i] for i in rows]
-                    cells = finite_cells(block.cells)
-                    self.bytes_written += cache.put_many(self.space, keys, cells)
+                    made = finite_cells(block.cells)
+                    self.bytes_written += cache.put_many(self.space, keys, made)
                 bar.update(len(rows))
 
     def _kept_cells(self, missing):

@@ -1,55 +1,57 @@
-"""A vector that isn't finite is an error, and is never stored."""
-
-import shutil
+"""A vector that isn't finite is refused by name, and never stored."""
 
 import numpy as np
 import pytest
+from conftest import llama_config, save_model
+from safetensors.torch import load_file, save_file
 
 from sklearn_llm2vec import EmbeddingCache, LLMEmbeddingTransformer
-from sklearn_llm2vec._estimator import lending
+from sklearn_llm2vec._estimator.lending import encode_for_others
 from sklearn_llm2vec._estimator.source import open_source
 
-TEXTS = ["card payment", "the bank", "a small blue cat"]
 
-
-@pytest.fixture(scope="module")
-def overflowing(bert, tmp_path_factory):
-    """A model whose second layer has numbers beyond those of float16."""
-    from safetensors.torch import load_file, save_file
-
-    folder = tmp_path_factory.mktemp("models") / "overflowing"
-    shutil.copytree(bert, folder)
-    weights = load_file(folder / "model.safetensors")
-    (name,) = [n for n in weights if n.endswith("layer.1.intermediate.dense.weight")]
-    weights[name] *= 1e5
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+@pytest.fixture
+def overflows(tmp_path):
+    """A model whose second layer's states are beyond float16, but not beyond float32."""
+    folder = save_model(tmp_path / "model", llama_config(), "llama")
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    weights["layers.1.mlp.up_proj.weight"] *= 30
+    weights["layers.1.mlp.down_proj.weight"] *= 1e5
+    save_file(weights, path, metadata={"format": "pt"})
     return folder
 
 
-def test_float16_that_overflows_is_refused_and_not_stored(overflowing, tmp_path):
-    cache = EmbeddingCache(tmp_path / "cache")
-    encoder = LLMEmbeddingTransformer(overflowing, dtype="float16", cache=cache)
-    message = r"NaN or infinity in layer 3 for 3 of 3 texts.*'.*dtype='bfloat16'"
-    for off in (cache, False):
+def test_an_overflow_is_refused_and_not_stored(overflows, tmp_path):
+    params = {"cache": str(tmp_path / "cache"), "pooling": "mean"}
+    half = LLMEmbeddingTransformer(overflows, dtype="float16", layer=2, **params)
+    message = r"infinity in layer 2 for 1 of 1 texts, .* begins with 'a small card'"
+    for _ in range(2):
         with pytest.raises(ValueError, match=message):
-            encoder.set_params(cache=off).fit_transform(TEXTS)
-    assert cache.info()["vectors"] == 0
-
-    # Of a pass that keeps everything, what is finite stays.
-    encoder.set_params(cache=cache, layer=1, pooling="mean", keep="all")
-    assert np.isfinite(encoder.fit_transform(TEXTS)).all()
-    (space,) = cache.info()["spaces"]
-    assert {layer for layer, _ in space["cells"]} == {0, 1}
-    with pytest.raises(ValueError, match=message.replace("layer 3", "layer 2")):
-        encoder.set_params(layer=2).transform(TEXTS)
-    assert LLMEmbeddingTransformer(overflowing, cache=False).fit_transform(TEXTS).any()
+            half.fit_transform(["a small card"])
+    assert EmbeddingCache(tmp_path / "cache").info()["vectors"] == 0
+    for dtype in ("float32", "bfloat16"):
+        vectors = half.set_params(dtype=dtype).fit_transform(["a small card"])
+        assert np.isfinite(vectors).all()
 
 
-def test_a_worker_stores_only_finite_vectors_for_others(overflowing, tmp_path):
+def test_cells_that_are_finite_are_kept_beside_others(overflows, tmp_path):
     cache = EmbeddingCache(tmp_path / "cache")
-    encoder = LLMEmbeddingTransformer(overflowing, dtype="float16", cache=cache)
-    encode = lending.encode_for_others(cache, open_source(encoder))
-    assert sum(encode(TEXTS, [3], ["mean"])) == 3
+    half = LLMEmbeddingTransformer(
+        overflows, dtype="float16", layer=1, pooling="mean", keep="all", cache=cache
+    )
+    assert np.isfinite(half.fit_transform(["a small card"])).all()
+    assert 0 < cache.info()["vectors"] < 25
+    half.set_params(layer=2)
+    with pytest.raises(ValueError, match="must be finite"):
+        half.transform(["a small card"])
+
+
+def test_a_worker_stores_only_finite_vectors_for_others(overflows, tmp_path):
+    cache = EmbeddingCache(tmp_path / "cache")
+    half = LLMEmbeddingTransformer(overflows, dtype="float16", cache=cache)
+    encode = encode_for_others(cache, open_source(half))
+    assert sum(encode(["a small card"], [2], ["mean"])) == 1
     assert cache.info()["vectors"] == 0
-    assert sum(encode(TEXTS, [1, 3], ["mean"])) == 3
-    assert cache.info()["vectors"] == 3
+    assert sum(encode(["a small card"], [1, 2], ["mean"])) == 1
+    assert cache.info()["vectors"] == 1

@@ -35,7 +35,7 @@ def test_both_kinds_have_what_a_source_has(bert, cache, monkeypatch):
     monkeypatch.setattr(served, "read_served_model", lambda *_, **__: served_model)
     here = open_source(LLMEmbeddingTransformer(bert, cache=cache))
     there = open_source(LLMEmbeddingTransformer("m", endpoint="http://localhost/v1"))
-    assert len(members(Source)) == 23
+    assert len(members(Source)) == 22
     for one in (here, there):
         assert [name for name in members(Source) if not hasattr(one, name)] == []
     assert count_layers(LLMEmbeddingTransformer(bert)) == 3
@@ -50,7 +50,7 @@ class Letters:
     layer: int
     name = "letters"
     alphabet = "abcdefgh"
-    n_layers, hidden_size, max_length, dtype = 2, 8, None, None
+    n_layers, hidden_size, max_length = 2, 8, None
     pooling = "mean"
     always_kept, kept_in_search = ([], []), ([0, 1, 2], ["mean", "last"])
     device, is_lendable, finish_digest = "paper", False, None
