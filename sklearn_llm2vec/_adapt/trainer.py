@@ -16,7 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import peft
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from safetensors.torch import load_file, save, save_file
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -52,8 +54,6 @@ def add_lora(network, stage, n_layers):
     -------
     peft model
     """
-    import peft
-
     kinds = {type(module).__name__ for module in network.modules()}
     config = peft.LoraConfig(
         r=stage.lora_rank,
@@ -197,8 +197,6 @@ class StageTrainer(Trainer):
         save_file(_lora_state(self.model), Path(output_dir, WEIGHTS))
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-        import peft
-
         state = load_file(Path(resume_from_checkpoint, WEIGHTS))
         peft.set_peft_model_state_dict(self.model, state)
 
@@ -280,9 +278,6 @@ def train_stage(network, stage, loss_of, make_batches, folder, *, name, verbose)
     FloatingPointError
         When the loss is no number.
     """
-    import peft
-    from accelerate.utils.memory import should_reduce_batch_size
-
     if stage.gradient_checkpointing:
         checkpoint_activations(network)
     batch_size, n_parts = stage.batch_size, 1
@@ -393,8 +388,6 @@ def checkpoint_activations(network):
 
 def _lora_state(network):
     """The adapter's weights, by the names that peft and LLM2Vec give them."""
-    import peft
-
     state = peft.get_peft_model_state_dict(network, save_embedding_layers=False)
     return {name: value.detach().cpu().contiguous() for name, value in state.items()}
 

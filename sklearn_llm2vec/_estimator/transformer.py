@@ -20,6 +20,7 @@ from sklearn_llm2vec._adapt.adapt import adapt
 from sklearn_llm2vec._adapt.recipe import resolve_recipe
 from sklearn_llm2vec._adapt.store import AdapterStore
 from sklearn_llm2vec._adapt.texts import read_training_texts
+from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._common.rowwise import row_products, unit_length
 from sklearn_llm2vec._encode.endpoint import CELL, ServedSpec, read_served_model
@@ -453,7 +454,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         folder : path-like
             Gets ``config.json``, the weights as safetensors, and the tokenizer.
         """
-        from sklearn_llm2vec._model.loading import save_merged
+        with loading:
+            from sklearn_llm2vec._model.loading import save_merged
 
         self._check_is_adapted()
         source = self._source()

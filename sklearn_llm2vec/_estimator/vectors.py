@@ -17,6 +17,7 @@ import numpy as np
 
 from sklearn_llm2vec._cache.store import EmbeddingCache
 from sklearn_llm2vec._common.facts import remember
+from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._encode.endpoint import EndpointEncoder, ServedModel, ServedSpec
 from sklearn_llm2vec._model import handover
@@ -273,9 +274,10 @@ class _Work:
 
         if self.source.is_served:
             return True
-        if "torch" not in sys.modules:
+        if "sklearn_llm2vec._model.registry" not in sys.modules:
             return False
-        from sklearn_llm2vec._model.registry import loaded_model
+        with loading:
+            from sklearn_llm2vec._model.registry import loaded_model
 
         source = self.source
         return loaded_model(source.model, **source.model_settings(max(layers)))
@@ -348,8 +350,9 @@ def load_encoder(source, depth):
             template=source.spec.template,
             batch_tokens=source.batch_tokens,
         )
-    from sklearn_llm2vec._encode.encoder import Encoder
-    from sklearn_llm2vec._model.registry import load_model
+    with loading:
+        from sklearn_llm2vec._encode.encoder import Encoder
+        from sklearn_llm2vec._model.registry import load_model
 
     spec = source.spec
     models = [
@@ -427,8 +430,9 @@ def _space_note(source):
     """All that a space is made of, for people who compare two of them."""
     if source.is_served:
         return dataclasses.asdict(source.spec)
-    import torch
-    import transformers
+    with loading:
+        import torch
+        import transformers
 
     return {
         **dataclasses.asdict(source.spec),

@@ -1,5 +1,6 @@
 """What a model's configuration files say: sizes, kind of attention, limits."""
 
+from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._model.files import read_json
 
 
@@ -23,10 +24,13 @@ def facts_of_config(folder, trust_remote_code):
 
 def auto_config(folder, trust_remote_code):
     """The configuration of a model's folder as an object of transformers."""
-    from transformers import AutoConfig
-
     try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        with loading:
+            from transformers import AutoConfig
+
+            return AutoConfig.from_pretrained(
+                folder, trust_remote_code=trust_remote_code
+            )
     except (ValueError, OSError, KeyError) as error:
         raise ValueError(
             f"The config.json in {folder} must be one that the installed transformers "
@@ -56,7 +60,8 @@ def _is_causal(config):
 
 def _is_decoder(config):
     """Whether a model of this configuration was made to write text from left to right."""
-    from transformers.models.auto import modeling_auto
+    with loading:
+        from transformers.models.auto import modeling_auto
 
     if getattr(config, "is_encoder_decoder", False):
         return False

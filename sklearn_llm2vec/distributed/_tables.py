@@ -9,6 +9,7 @@ import json
 
 import numpy as np
 
+from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._estimator.parameters import (
     check_parameters,
     template_columns,
@@ -34,7 +35,8 @@ class TableEmbedder:
 
     def __init__(self, transformer, columns, outputs, num_cpus):
         if num_cpus is not None:
-            import torch
+            with loading:
+                import torch
 
             # Ray counts CPUs but doesn't keep torch from using all of them.
             torch.set_num_threads(max(1, int(num_cpus)))
