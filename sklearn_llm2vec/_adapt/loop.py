@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import peft
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from safetensors.torch import load_file, save, save_file
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -64,8 +66,6 @@ class StageTrainer(Trainer):
         save_file(lora_state(self.model), Path(output_dir, WEIGHTS))
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-        import peft
-
         state = load_file(Path(resume_from_checkpoint, WEIGHTS))
         peft.set_peft_model_state_dict(self.model, state)
 
@@ -144,9 +144,6 @@ def train_stage(network, stage, loss_of, make_batches, folder, *, name, verbose)
     FloatingPointError
         When the loss is no number.
     """
-    import peft
-    from accelerate.utils.memory import should_reduce_batch_size
-
     if stage.gradient_checkpointing:
         checkpoint_activations(network)
     batch_size, n_parts = stage.batch_size, 1

@@ -4,6 +4,7 @@ import json
 import re
 import warnings
 
+import peft
 import torch
 
 from sklearn_llm2vec._network.layers import find_layers
@@ -23,8 +24,6 @@ def add_lora(network, stage, n_layers):
     -------
     peft model
     """
-    import peft
-
     kinds = {type(module).__name__ for module in network.modules()}
     config = peft.LoraConfig(
         r=stage.lora_rank,
@@ -77,8 +76,6 @@ def checkpoint_activations(network):
 
 def lora_state(network):
     """The adapter's weights, by the names that peft and LLM2Vec give them."""
-    import peft
-
     state = peft.get_peft_model_state_dict(network, save_embedding_layers=False)
     return {name: value.detach().cpu().contiguous() for name, value in state.items()}
 

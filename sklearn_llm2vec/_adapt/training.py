@@ -60,7 +60,7 @@ def _train(stage, data, source, adapters, folder, verbose):
     # Not always all: the first layers of a hybrid may see nothing of the future.
     before = bidirectional and seen()
     n_layers = getattr(network, "n_layers_loaded", source.model.n_layers)
-    with own_randomness(stage.seed):
+    with loading, own_randomness(stage.seed):
         wrapped = add_lora(network, stage, n_layers)
     config, weights, history, n_parts = train_stage(
         wrapped,

@@ -3,9 +3,12 @@
 import os
 from collections import OrderedDict
 
+import torch
+
 from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._model.devices import check_device
 from sklearn_llm2vec._model.loading import LoadedModel, is_switched, load
+from sklearn_llm2vec._network.memory import total_memory
 
 # Used longest ago first.
 models: "OrderedDict[tuple, LoadedModel]" = OrderedDict()
@@ -72,8 +75,6 @@ def make_room(n_bytes, device="cpu"):
     device : str
         Copies of a model on several devices don't push each other out.
     """
-    import torch
-
     device = torch.device(device)
     limit = memory_bytes(device) // 2
     here = [key for key, model in models.items() if model.device == device]
@@ -85,8 +86,6 @@ def make_room(n_bytes, device="cpu"):
 
 
 def memory_bytes(device):
-    from sklearn_llm2vec._network.memory import total_memory
-
     if device.type != "cpu" and (total := total_memory(device)) is not None:
         return total
     try:

@@ -7,6 +7,8 @@ give vectors that look like any others.
 
 import re
 
+import torch
+
 # Parts that are on top of a base model, or beside it, by the names that they have.
 _ON_TOP = re.compile(
     r"""(^|[._])(
@@ -108,8 +110,6 @@ def check_finite(network, model):
     ------
     ValueError
     """
-    import torch
-
     for name, weight in network.named_parameters():
         # A sum takes a fraction of the time of looking at each, and no memory.
         if weight.is_floating_point() and not torch.isfinite(
