@@ -83,16 +83,11 @@ class Template:
         Names, repeated where the template repeats them.
     adds_special_tokens : bool
         Whether the tokenizer adds its own around the prompt; a chat template brings them.
-    counts : {"text", "prompt", "behind"}
-        What counts in mean-like poolings: the tokens of the text; all of the prompt, as
-        in most sentence-transformers models with one; or all from the text on, special
-        tokens behind it included, as in the others of them.
     """
 
     literals: tuple
     fields: tuple
     adds_special_tokens: bool = True
-    counts: str = "text"
 
     @property
     def columns(self):
