@@ -2,12 +2,15 @@
 
 import warnings
 
-from sklearn_llm2vec._estimator.vectors import open_cache
+from sklearn_llm2vec._estimator.source import open_cache, open_source
 from sklearn_llm2vec._report.candidates import short_params, transformer_of
 
 MOST_SPACES = 12
 # What a space in the cache doesn't depend on.
-OUTSIDE_SPACE = ("layer", "pooling", "keep", "n_components", "normalize", "missing")
+OUTSIDE_SPACE = (
+    *("layer", "pooling", "keep"),
+    *("truncate_dim", "n_components", "normalize", "missing"),
+)
 
 
 def read_cache(search, start, notes):
@@ -21,26 +24,28 @@ def read_cache(search, start, notes):
                 "its sums, and not listed."
             )
             continue
+        own = open_cache(transformer.cache)
+        if own is None:
+            continue
         if transformer.endpoint is not None:
             # Its spaces have names that the server would have to be asked for.
-            cache = open_cache(transformer.cache) or cache
+            cache = own
             continue
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                source = transformer._source()
+                # Its layer may be one that the model doesn't have; any has this one.
+                source = open_source(transformer.set_params(layer=0, pooling="mean"))
         except (ValueError, OSError, ImportError):
             continue  # a candidate whose fit failed, or a model that isn't here
-        if source.cache is None:
-            continue
-        cache = source.cache
+        cache = own
         settings = {
             k.removeprefix(start): v
             for k, v in params.items()
             if k.startswith(start) and k.removeprefix(start) not in OUTSIDE_SPACE
         }
         settings = {"model": str(transformer.model), **settings}
-        names[source.spec.fingerprint] = ", ".join(
+        names[source.fingerprint] = ", ".join(
             [settings.pop("model"), *short_params(settings)]
         )
     if cache is None:

@@ -11,8 +11,8 @@ import numpy as np
 from sklearn.base import is_classifier, is_regressor
 
 import sklearn_llm2vec
-from sklearn_llm2vec._estimator.parameters import resolve_layer
-from sklearn_llm2vec._model.folders import read_model
+from sklearn_llm2vec._estimator.resolve import resolve_layer
+from sklearn_llm2vec._estimator.source import count_layers
 from sklearn_llm2vec._report.cache_facts import read_cache
 from sklearn_llm2vec._report.candidate_code import candidate_code
 from sklearn_llm2vec._report.candidates import (
@@ -225,14 +225,8 @@ def _at(values, candidates):
 
 
 def _count_layers(transformer, notes):
-    if transformer.endpoint is not None:  # `model` is the server's name for it
-        return None
     try:
-        return read_model(
-            transformer.model,
-            revision=transformer.revision,
-            trust_remote_code=transformer.trust_remote_code,
-        ).n_layers
+        return count_layers(transformer)
     except (ValueError, OSError):
         notes.append(
             f"The configuration of {str(transformer.model)!r} couldn't be read here, so "

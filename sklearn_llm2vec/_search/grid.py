@@ -9,9 +9,9 @@ import numpy as np
 
 from sklearn_llm2vec._common.checks import among, is_integer, is_number, refused
 from sklearn_llm2vec._common.public import public_in
-from sklearn_llm2vec._estimator.parameters import resolve_layer
+from sklearn_llm2vec._estimator.resolve import resolve_layer
+from sklearn_llm2vec._estimator.source import count_layers
 from sklearn_llm2vec._estimator.transformer import LLMEmbeddingTransformer
-from sklearn_llm2vec._model.folders import read_model
 from sklearn_llm2vec._network.pooling import POOLINGS
 
 
@@ -77,18 +77,14 @@ def layer_pooling_grid(
         )
     prefix = choose_prefix(found, prefix, "layer_pooling_grid")
     transformer = found[prefix]
-    if transformer.endpoint is not None:
+    poolings = _check_poolings(poolings)
+    n_layers = count_layers(transformer)
+    if n_layers is None:
         raise ValueError(
             "layer_pooling_grid expects an LLMEmbeddingTransformer whose layers can be "
             f"chosen. Got one with endpoint={transformer.endpoint!r} instead, "
             "where the server decides."
         )
-    poolings = _check_poolings(poolings)
-    n_layers = read_model(
-        transformer.model,
-        revision=transformer.revision,
-        trust_remote_code=transformer.trust_remote_code,
-    ).n_layers
     every_layer = isinstance(layers, str) and layers == "all"
     layers = list(range(n_layers + 1)) if every_layer else _check_layers(layers)
     if every_layer:

@@ -33,6 +33,7 @@ from sklearn_llm2vec._adapt import adapt as adaptation
 from sklearn_llm2vec._adapt import stages
 from sklearn_llm2vec._adapt import trainer as training
 from sklearn_llm2vec._adapt.texts import TrainingTexts
+from sklearn_llm2vec._estimator.source import open_source
 from sklearn_llm2vec._model.registry import forget_models, load_model
 from sklearn_llm2vec._network.attention import sees_future
 
@@ -127,7 +128,7 @@ def test_the_loss_falls(llama_lm):
 
 
 def network_of(estimator, attention="bidirectional"):
-    source = estimator._source()
+    source = open_source(estimator)
     settings = source.model_settings(source.model.n_layers)
     assert settings["attention"] == attention
     return load_model(source.model, **settings).states.network
@@ -516,7 +517,7 @@ def test_what_is_trained_is_what_transform_gives(
     kind, params, llama_lm, bert_lm, texts
 ):
     estimator = make(llama_lm if kind == "llama" else bert_lm, "simcse", **params)
-    source = estimator._source()
+    source = open_source(estimator)
     layer = params.get("layer", -1)
     stage = LLM2VecRecipe("simcse", layer=layer).stage(
         "simcse",

@@ -440,7 +440,7 @@ def test_a_served_model_is_not_asked_for(bert, cache, monkeypatch):
     def ask(*args, **options):
         raise AssertionError("a report asks no server")
 
-    monkeypatch.setattr("sklearn_llm2vec._estimator.transformer.read_served_model", ask)
+    monkeypatch.setattr("sklearn_llm2vec._estimator.served.read_served_model", ask)
     page = Page(LayerPoolingReport.from_search(search).html)
     assert f"texts {cache.info()['texts']:,}" in page.text
     assert "What a layer costs" not in page.text
