@@ -109,7 +109,13 @@ def save_declared(folder, kind, *, pooling="mean", include_prompt=True, prompts=
 
 def declare(folder, *, pooling="mean", include_prompt=True, prompts=None, default=None):
     """Write what a folder declares: pooling and prompts."""
-    modes = ["cls_token", "mean_tokens", "max_tokens", "weightedmean_tokens", "lasttoken"]
+    modes = [
+        "cls_token",
+        "mean_tokens",
+        "max_tokens",
+        "weightedmean_tokens",
+        "lasttoken",
+    ]
     chosen = {"mean": 1, "cls": 0, "max": 2, "weightedmean": 3, "lasttoken": 4}[pooling]
     package = "sentence_transformers.models"
     files = {

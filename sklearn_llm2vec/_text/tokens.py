@@ -294,9 +294,12 @@ class TextTokenizer:
     def _counted(self, n_tokens, places):
         head, stop = self._head, n_tokens - self._tail
         if self._counts == "rest":
-            # What is left out begins with the special tokens in front.
-            start, stop = self._n_left_out, n_tokens if self.special_tokens else stop
-            return [(start, stop)] if start < stop else [(0, n_tokens)]
+            # What is left out begins with the special tokens in front. Where it would
+            # be everything (a short word that has joined the prompt's last space), the
+            # text's own tokens are left.
+            stop = n_tokens if self.special_tokens else stop
+            starts = self._n_left_out, places[0][0], 0
+            return [(next(start for start in starts if start < stop), stop)]
         if self._counts == "prompt":
             inside = [(head, stop)]
         else:
