@@ -13,6 +13,7 @@ Whoever finds no offer waits for the lock of the space, and by then may find one
 
 import numpy as np
 
+from sklearn_llm2vec._estimator.finite import finite_cells
 from sklearn_llm2vec._model import handover
 from sklearn_llm2vec._model.spec import text_keys
 
@@ -83,7 +84,8 @@ def _encode_for_others(cache, source):
             encoder = source.encoder(max(layers))
             for block in encoder.encode([texts[i] for i in missing], layers, poolings):
                 rows = missing[block.rows]
-                cache.put_many(space, [keys[i] for i in rows], block.cells)
+                made = finite_cells(block.cells)  # for the others the asker is refused
+                cache.put_many(space, [keys[i] for i in rows], made)
                 yield len(rows)
 
     return encode
