@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklearn_llm2vec._text.rows import read_rows
-from sklearn_llm2vec._text.templates import PRESETS, parse_template
+from sklearn_llm2vec._text.templates import is_name, parse_template
 from sklearn_llm2vec._text.texts import read_texts
 
 
@@ -29,7 +29,7 @@ def read_input(params, X):
 
 def template_columns(template):
     """Columns that a template names; None if it is about each text alone."""
-    if template is None or template in ("row", "chat", *PRESETS):
+    if template is None or is_name(template):
         return None
     return parse_template(template).columns
 

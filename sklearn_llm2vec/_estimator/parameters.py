@@ -210,6 +210,7 @@ _PARAMETERS = {
     "special_tokens": _one_of("auto", True, False),
     "attention": _one_of("auto", *ATTENTIONS),
     "template": _or_none(_is_str, "a str"),
+    "prompt_counts": _one_of("auto", True, False),
     "token_prepending": _or_none(_is_depth, "a layer as an int, a tuple of two,"),
     "adapters": _or_none(_names_adapters, "a str or path, a sequence of these,"),
     "adapt": _or_none(_is_adaptation, f"{among(CHAINS)}, an LLM2VecRecipe"),

@@ -7,6 +7,7 @@ or another parameter, doesn't allow.
 import os
 
 from sklearn_llm2vec._common.checks import is_integer, refused, warn
+from sklearn_llm2vec._estimator.prompts import resolve_prompt
 from sklearn_llm2vec._model.devices import resolve_dtype
 from sklearn_llm2vec._model.places import looks_like_path
 from sklearn_llm2vec._model.spec import EncoderSpec
@@ -119,7 +120,7 @@ def resolve_space(params, model, adapters, device):
     """
     attention = _resolve_attention(params, model, adapters)
     _warn_of_other_bases(model, adapters)
-    template, counts = _resolve_template(params, model, attention)
+    template, counts = resolve_prompt(params, model, attention)
     chunk = params.long_texts == "chunk"
     special = params.special_tokens
     if special == "auto":
@@ -167,42 +168,6 @@ def resolve_width(truncate_dim, n_features, name):
         expected = f"at most {n_features}, the features of {name!r}"
         raise refused("truncate_dim", expected, truncate_dim)
     return truncate_dim
-
-
-def _resolve_template(params, model, attention):
-    """The template as the space has it, and which of its tokens count."""
-    declared = model.declared
-    if params.template is None or params.template == "row":
-        if declared.prompt is None:
-            return None, "text"
-        escaped = declared.prompt.replace("{", "{{").replace("}", "}}")
-        return escaped + "{text}", declared.counts
-    if params.template == "chat":
-        if not model.chats:
-            raise ValueError(
-                "The 'template' parameter of LLMEmbeddingTransformer can be 'chat' "
-                f"only for a model that brings a chat template; {model.name!r} has "
-                "none. Write the prompt as a string with '{text}' in it."
-            )
-        return "chat", "text"
-    if params.template not in PRESETS:
-        return params.template, "text"
-    preset = PRESETS[params.template]
-    if preset.needs_causal is None:
-        return preset.prompt, "text"
-    if not model.causal:
-        raise ValueError(
-            "The 'template' parameter of LLMEmbeddingTransformer must be None or a "
-            f"prompt of your own for the encoder {model.name!r}. Got "
-            f"{params.template!r} instead, which is made for causal decoders."
-        )
-    if attention != "causal":
-        warn(
-            f"template={params.template!r} is made for causal attention; with "
-            f"bidirectional attention {preset.needs_causal}. Set attention='causal', or "
-            "use another template."
-        )
-    return preset.prompt, "text"
 
 
 def _resolve_prepending(params, model, attention, template):

@@ -14,13 +14,14 @@ from sklearn_llm2vec._encode.endpoint import (
     read_served_model,
 )
 from sklearn_llm2vec._estimator.resolve import resolve_width
-from sklearn_llm2vec._text.templates import PRESETS
+from sklearn_llm2vec._text.templates import PRESETS, parse_template
 
 # What can't be chosen with an endpoint, and the defaults that it is left at.
 DECIDED_BY_A_SERVER = {
     "layer": -1,
     "pooling": "auto",
     "special_tokens": "auto",
+    "prompt_counts": "auto",
     "attention": "auto",
     "token_prepending": None,
     "adapters": None,
@@ -142,6 +143,8 @@ def _check_parameters(params):
             f"the model. Got {params.template!r} instead. Write the prompt out, or load "
             "the model here."
         )
+    if params.template not in (None, "row"):
+        parse_template(params.template)  # a server declares no prompts by name
     for name, default in DECIDED_BY_A_SERVER.items():
         value = getattr(params, name)
         if value != default:

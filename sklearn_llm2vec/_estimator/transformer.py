@@ -74,10 +74,17 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         "prompt_eol" (arXiv 2307.16645), "cot" and "ke" (arXiv 2404.03921) and "echo"
         (arXiv 2402.15449), and "chat" is the chat template that the model brings; where
         it prints the date, that is always 26 July 2024, so that vectors don't change by
-        day. "mean", "weighted_mean" and "max" take the tokens of the texts only (of the
-        last copy, where one is repeated), "last" is the last token of the whole prompt.
-        None is the default prompt that a sentence-transformers folder declares, else the
-        bare text, which ``"{text}"`` is in any case.
+        day. A prompt that a sentence-transformers folder declares is asked for by its
+        name, such as "query". None is the default prompt of such a folder, else the bare
+        text, which ``"{text}"`` is in any case.
+    prompt_counts : "auto" or bool, default="auto"
+        Whether the prompt counts in "mean", "weighted_mean" and "max"; "last" and
+        "first" are those of the whole prompt. True: all its tokens do. False: those of
+        the texts only, of the last copy where a template repeats one; in a
+        sentence-transformers folder all behind the prompt, as with its
+        ``include_prompt=False``. "auto": as such a folder says, which usually is yes, so
+        that features are those of its ``encode(prompt=...)``; no for other models and
+        for presets.
     token_prepending : int, tuple of (int, int) or None, default=None
         Token Prepending (arXiv 2412.11556) for causal decoders with a prompt: a
         placeholder before the text takes the last token's state before the layers 1 up to
@@ -220,6 +227,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         special_tokens="auto",
         attention="auto",
         template=None,
+        prompt_counts="auto",
         token_prepending=None,
         adapters=None,
         adapt=None,
@@ -248,6 +256,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         self.special_tokens = special_tokens
         self.attention = attention
         self.template = template
+        self.prompt_counts = prompt_counts
         self.token_prepending = token_prepending
         self.adapters = adapters
         self.adapt = adapt

@@ -47,10 +47,10 @@ class Declared:
         How many features are kept of what then comes out.
     prompt : str or None
         What stands before each text by default.
-    counts : {"prompt", "behind"}
-        Whether the prompt's tokens count in the pooling, or only what is behind them.
+    includes_prompt : bool
+        Whether the prompt's tokens count in the pooling.
     prompts : tuple of (str, str)
-        All prompts by name.
+        All prompts by name, empty ones too.
     lowercase : bool
         Whether texts are to be in lower case, whatever the tokenizer does.
     unknown : str or None
@@ -62,7 +62,7 @@ class Declared:
     behind: tuple = ()
     truncate_dim: int | None = None
     prompt: str | None = None
-    counts: str = "prompt"
+    includes_prompt: bool = True
     prompts: tuple = ()
     lowercase: bool = False
     unknown: str | None = None
@@ -96,8 +96,8 @@ def read_declared(folder):
         behind=_read_behind(folder, kinds, truncate_dim),
         truncate_dim=truncate_dim,
         prompt=prompts.get(texts.get("default_prompt_name")) or None,
-        counts="behind" if config.get("include_prompt") is False else "prompt",
-        prompts=tuple((name, prompt) for name, prompt in prompts.items() if prompt),
+        includes_prompt=config.get("include_prompt") is not False,
+        prompts=tuple((name, prompt or "") for name, prompt in prompts.items()),
         lowercase=settings.get("do_lower_case") is True,
         unknown=unknown,
     )

@@ -115,7 +115,8 @@ class ModelFolder:
         said = [
             declared.pooling,
             declared.prompt,
-            declared.counts,
+            declared.prompts,
+            declared.includes_prompt,
             declared.truncate_dim,
             declared.unknown,
         ]

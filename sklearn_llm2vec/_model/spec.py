@@ -38,8 +38,8 @@ class EncoderSpec:
         ``NUMERICS_VERSION``.
     template : str or None
         The prompt around the text, "chat" for the tokenizer's own.
-    counts : {"text", "prompt", "behind"}
-        Which tokens of a prompt count in mean-like poolings; see ``_text.templates``.
+    counts : {"text", "prompt", "rest"}
+        Which tokens of a prompt count in mean-like poolings, as `TextTokenizer` takes it.
     token_prepending : tuple of (int, int) or None
         Layers before which the placeholder is replaced: start and exit.
     adapters : tuple of str

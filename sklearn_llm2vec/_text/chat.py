@@ -5,7 +5,7 @@ It is rendered once, with a mark in the place of the text.
 
 import json
 
-from sklearn_llm2vec._text.templates import parse_template
+from sklearn_llm2vec._text.templates import escaped, parse_template
 
 # Stands for the text while a chat template is rendered.
 MARK = "\ue000"
@@ -84,11 +84,9 @@ def chat_template(tokenizer):
             reasons.append(f"it stops with {type(error).__name__}: {error}")
             continue
         if MARK in prompt:
-            escaped = prompt.replace("{", "{{").replace("}", "}}")
             # A template may write the text twice.
-            return parse_template(
-                escaped.replace(MARK, "{text}"), adds_special_tokens=False
-            )
+            template = escaped(prompt).replace(MARK, "{text}")
+            return parse_template(template, adds_special_tokens=False)
         reasons.append("it leaves the text out")
     raise ValueError(
         "The 'template' parameter of LLMEmbeddingTransformer can be 'chat' only for "

@@ -83,16 +83,11 @@ class Template:
         Names, repeated where the template repeats them.
     adds_special_tokens : bool
         Whether the tokenizer adds its own around the prompt; a chat template brings them.
-    counts : {"text", "prompt", "behind"}
-        What counts in mean-like poolings: the tokens of the text; all of the prompt, as
-        in most sentence-transformers models with one; or all from the text on, special
-        tokens behind it included, as in the others of them.
     """
 
     literals: tuple
     fields: tuple
     adds_special_tokens: bool = True
-    counts: str = "text"
 
     @property
     def columns(self):
@@ -174,25 +169,36 @@ def parse_template(template, **options):
         if part[0] in ("{{", "}}"):
             literals[-1] += part[0][0]
         elif part[0] in ("{", "}"):
-            raise ValueError(
-                _expected(template, f"a lone {part[0]!r} at position {part.start()}")
+            raise no_template(
+                template, f"a lone {part[0]!r} at position {part.start()}"
             )
         elif not part[1].strip():
-            raise ValueError(_expected(template, "braces without a name"))
+            raise no_template(template, "braces without a name")
         else:
             fields.append(part[1])
             literals.append("")
     literals[-1] += template[at:]
     if not fields:
-        raise ValueError(_expected(template, "no field"))
+        raise no_template(template, "no field")
     return Template(tuple(literals), tuple(fields), **options)
 
 
-def _expected(template, found):
+def is_name(template):
+    """Whether a string has no braces: not a template, but perhaps a prompt's name."""
+    return not set("{}") & set(template)
+
+
+def escaped(words):
+    """Words as they stand in a template: with their braces doubled."""
+    return words.replace("{", "{{").replace("}", "}}")
+
+
+def no_template(template, found):
+    """The error for a string that is no template; `found` follows "which has"."""
     presets = ", ".join(map(repr, PRESETS))
-    return (
+    return ValueError(
         f"The 'template' parameter of LLMEmbeddingTransformer must be one of {presets}, "
-        "'row', 'chat', a string with '{text}' in it, or one with names of columns in "
-        f"braces ('{{{{' and '}}}}' stand for braces). Got {template!r} instead, which "
-        f"has {found}."
+        "'row', 'chat', the name of a prompt that the model declares, a string with "
+        "'{text}' in it, or one with names of columns in braces ('{{' and '}}' stand for "
+        f"braces). Got {template!r} instead, which has {found}."
     )

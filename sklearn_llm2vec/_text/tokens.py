@@ -91,8 +91,12 @@ class TextTokenizer:
         Most tokens of a row.
     template : str or None
         "chat" is the tokenizer's own.
-    counts : {"text", "prompt", "behind"}
-        As in `Template`.
+    counts : {"text", "prompt", "rest"}
+        What counts in mean, weighted_mean and max. "text": the tokens that hold any of
+        the texts. "prompt": all tokens, as in sentence-transformers. "rest": all but as
+        many as the words before the first text have alone, as in sentence-transformers
+        with ``include_prompt=False``; that is not always where the text begins, for a
+        tokenizer may join its first letters to what stands before them.
     chunk_overlap : int or None
         Tokens that two windows of a long text share; None cuts long texts.
     n_added : int
@@ -115,9 +119,11 @@ class TextTokenizer:
         self.max_length = max_length
         self.chunk_overlap = chunk_overlap
         self.room = max_length - n_added
-        self.template = self._template(template, counts)
+        self.template = self._template(template)
         self._plain = template is None
+        self._counts = counts
         self._head, self._tail = self._special_tokens_around()
+        self._n_left_out = self._tokens_of_prompt() if counts == "rest" else 0
         self.measured = self._measure()
         check_room(
             self.measured,
@@ -213,6 +219,17 @@ class TextTokenizer:
         mask = mask["special_tokens_mask"][0]
         return _n_leading(mask), _n_leading(mask[::-1])
 
+    def _tokens_of_prompt(self):
+        """Tokens of what stands before the first text, as sentence-transformers has it.
+
+        With special tokens, but for one at its end.
+        """
+        head = self.template.literals[0]
+        if not head:
+            return 0
+        ids = self._encode([head])["input_ids"][0]
+        return len(ids) - (bool(ids) and ids[-1] in self.tokenizer.all_special_ids)
+
     def _stand_in(self):
         """The token that stands for an empty text when the tokenizer adds none."""
         for name in ("bos_token_id", "eos_token_id", "cls_token_id", "pad_token_id"):
@@ -220,7 +237,7 @@ class TextTokenizer:
                 return getattr(self.tokenizer, name)
         return 0
 
-    def _template(self, template, counts):
+    def _template(self, template):
         if template is None:
             return PLAIN
         if not self.tokenizer.is_fast:
@@ -232,7 +249,7 @@ class TextTokenizer:
             )
         if template == "chat":
             return chat_template(self.tokenizer)
-        return parse_template(template, counts=counts)
+        return parse_template(template)
 
     def _measure(self):
         """What `check_room` has to know of the prompt; see `measure_prompt`."""
@@ -275,21 +292,26 @@ class TextTokenizer:
         return Row(made, self._counted(len(made), places), places[0][0])
 
     def _counted(self, n_tokens, places):
-        head, tail = (0, self._head), (n_tokens - self._tail, n_tokens)
-        if self.template.counts == "prompt":
-            inside = [(self._head, n_tokens - self._tail)]
-        elif self.template.counts == "behind":
-            inside, head = [(places[0][0], n_tokens - self._tail)], (0, 0)
+        head, stop = self._head, n_tokens - self._tail
+        if self._counts == "rest":
+            # What is left out begins with the special tokens in front. Where it would
+            # be everything (a short word that has joined the prompt's last space), the
+            # text's own tokens are left.
+            stop = n_tokens if self.special_tokens else stop
+            starts = self._n_left_out, places[0][0], 0
+            return [(next(start for start in starts if start < stop), stop)]
+        if self._counts == "prompt":
+            inside = [(head, stop)]
         else:
             counted = zip(places, self.template.counted, strict=True)
             inside = [place for place, counts in counted if counts]
-        inside = [(start, stop) for start, stop in inside if start < stop]
+        inside = [(first, last) for first, last in inside if first < last]
         if not inside:
             # A text without a token of its own ("" to a BERT) is what stands around it.
             return [(0, n_tokens)]
         if self.special_tokens:
-            inside = [head, *inside, tail]
-        return [(start, stop) for start, stop in inside if start < stop]
+            inside = [(0, head), *inside, (stop, n_tokens)]
+        return [(first, last) for first, last in inside if first < last]
 
 
 def measure_prompt(tokenizer, template, counts):

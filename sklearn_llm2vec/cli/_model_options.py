@@ -20,9 +20,10 @@ from sklearn_llm2vec._network.pooling import POOLINGS
 
 # Parameters of the transformer whose options have their names and give their values.
 PLAIN = (
-    "model layer pooling special_tokens attention template token_prepending adapters "
-    "truncate_dim normalize missing max_length long_texts chunk_overlap device dtype "
-    "batch_tokens revision trust_remote_code endpoint api_key_env"
+    "model layer pooling special_tokens attention template prompt_counts "
+    "token_prepending adapters truncate_dim normalize missing max_length long_texts "
+    "chunk_overlap device dtype batch_tokens revision trust_remote_code endpoint "
+    "api_key_env"
 ).split()
 
 
@@ -54,7 +55,12 @@ def add_model_options(parser, *, searched=False, served=True):
             "mean of two (default: -1); write --layer=-1,-2 where it begins with a minus",
         )
         add("--pooling", choices=("auto", *POOLINGS), help="default: auto")
-    add("--template", metavar="TEXT", help='"... {text}", columns, "row" or a preset')
+    add(
+        "--template",
+        metavar="TEXT",
+        help='"... {text}", columns, "row", a preset, or a name that the model declares',
+    )
+    add("--prompt-counts", type=_auto_or_flag, metavar="auto|yes|no")
     add("--attention", choices=("auto", *ATTENTIONS))
     add("--special-tokens", type=_auto_or_flag, metavar="auto|yes|no")
     add("--token-prepending", type=_depth, metavar="K", help="layer, or start,exit")

@@ -682,6 +682,7 @@ OTHERS = {
     "layer": 3,
     "pooling": "mean",
     "special_tokens": True,
+    "prompt_counts": True,
     "attention": "bidirectional",
     "token_prepending": 2,
     "adapters": ["folder"],
