@@ -17,7 +17,7 @@ import torch
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
 from sklearn_llm2vec._encode.encoder import Encoder
-from sklearn_llm2vec._model import loading
+from sklearn_llm2vec._model import registry
 from sklearn_llm2vec._model.folders import read_model
 from sklearn_llm2vec._model.tokenizer import load_tokenizer
 from sklearn_llm2vec._network.pooling import POOLINGS
@@ -73,7 +73,7 @@ def check_model(name, folder, texts, root, special, n_alone):
     rows = []
 
     def load(depth, batch_tokens="auto"):
-        loaded = loading.load_model(model, depth=depth, dtype="float32", device="cpu")
+        loaded = registry.load_model(model, depth=depth, dtype="float32", device="cpu")
         return Encoder(
             loaded, special_tokens=special, max_length=512, batch_tokens=batch_tokens
         )
@@ -107,10 +107,10 @@ def check_model(name, folder, texts, root, special, n_alone):
     for depth in sorted({0, 1, whole // 2, whole - 1}):
         cells = encode(load(whole), texts, [depth], POOLINGS)
         note(f"stopped after layer {depth}, whole model loaded", cells)
-        loading.forget_models()
+        registry.forget_models()
         cells = encode(load(depth), texts, [depth], POOLINGS)
         note(f"stopped after layer {depth}, only these loaded", cells)
-    loading.forget_models()
+    registry.forget_models()
 
     # Through the estimator: no cache, a cold and a warm one, every keep.
     base = {

@@ -14,7 +14,7 @@ import harness
 import numpy as np
 
 from sklearn_llm2vec._encode.encoder import Encoder
-from sklearn_llm2vec._model import loading
+from sklearn_llm2vec._model import registry
 from sklearn_llm2vec._model.folders import read_model
 
 
@@ -41,8 +41,8 @@ def main():
         model = read_model(folder)
         encoders, weights = {}, {}
         for depth in depths:
-            loading.forget_models()  # else a deeper copy would serve
-            loaded = loading.load_model(
+            registry.forget_models()  # else a deeper copy would serve
+            loaded = registry.load_model(
                 model, depth=depth, dtype="float32", device="cpu"
             )
             embeddings = loaded.states.network.get_input_embeddings().weight

@@ -154,7 +154,7 @@ def main():
                 passed[f"layer 8 of 32 at least 4 times as fast: {faster:.2f}"] = (
                     faster >= 4
                 )
-            from sklearn_llm2vec._model.loading import forget_models
+            from sklearn_llm2vec._model.registry import forget_models
 
             forget_models()
             torch.cuda.empty_cache()

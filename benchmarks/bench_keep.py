@@ -45,7 +45,7 @@ def one_transform(texts, folder, keep):
 
 def load_encoder():
     from sklearn_llm2vec._encode.encoder import Encoder
-    from sklearn_llm2vec._model.loading import load_model
+    from sklearn_llm2vec._model.registry import load_model
 
     model = load_model(harness.minilm(), depth=6, dtype="float32", device="cpu")
     return Encoder(model, special_tokens=True, max_length=256)

@@ -15,7 +15,7 @@ import numpy as np
 
 from sklearn_llm2vec._encode.encoder import Encoder
 from sklearn_llm2vec._model.folders import read_model
-from sklearn_llm2vec._model.loading import load_model
+from sklearn_llm2vec._model.registry import load_model
 from sklearn_llm2vec._text.templates import PRESETS
 
 
@@ -65,7 +65,7 @@ def main():
                 loaded,
                 special_tokens=False,
                 max_length=512,
-                template=PRESETS["ke"],
+                template=PRESETS["ke"].prompt,
                 causal=shares,
             )
             for shares in (True, False)

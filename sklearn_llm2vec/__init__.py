@@ -16,7 +16,7 @@ _HOMES = {
     "LLMEmbeddingTransformer": "_estimator.transformer",
     "LayerPoolingDisplay": "_search.display",
     "LayerPoolingReport": "_report.report",
-    "ModelNotFoundError": "_model.folders",
+    "ModelNotFoundError": "_model.places",
     # What fitted attributes hold: nobody makes one, but a pickle names it.
     "Report": "_estimator.vectors",
     "TrainedAdapter": "_model.adapters",

@@ -19,13 +19,10 @@ from sklearn_llm2vec._adapt.trainer import (
     pool_batch,
     train_stage,
 )
+from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._model.adapters import TrainedAdapter, merge_adapters
-from sklearn_llm2vec._model.loading import (
-    load_network,
-    load_with_head,
-    loading,
-    make_room,
-)
+from sklearn_llm2vec._model.loading import load_network, load_with_head
+from sklearn_llm2vec._model.registry import make_room
 from sklearn_llm2vec._model.tokenizer import load_tokenizer
 from sklearn_llm2vec._network.attention import make_bidirectional, sees_future
 from sklearn_llm2vec._network.lm_heads import split_head

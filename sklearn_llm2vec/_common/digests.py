@@ -11,12 +11,14 @@ def file_digest(path, memo_directory):
     """SHA-256 of a file's content, found once for each state of the file.
 
     The files of a hub snapshot are links to blobs that are named by their digest; any
-    other file is read once and remembered by path, size and time of change.
+    other file is read once and remembered by path, size and the times of change: of the
+    content, which programs can set back, and of the entry, which they can't.
     """
     state = os.stat(path)  # of what a link leads to
     # Asked for a dozen files in every transform: links are resolved only once, too.
     place = os.path.abspath(path)
-    key = f"sha256:{place}:{state.st_size}:{state.st_mtime_ns}:{state.st_ino}"
+    times = f"{state.st_mtime_ns}:{state.st_ctime_ns}"
+    key = f"sha256:{place}:{state.st_size}:{times}:{state.st_ino}"
     return remember(key, lambda: _digest(Path(path).resolve()), memo_directory)
 
 

@@ -1,23 +1,22 @@
-"""Row by row: matrix products whose bits don't depend on how many rows there are.
+"""Row by row: matrix products whose bits don't depend on the other rows."""
 
-A BLAS picks its kernels by the shape of the whole product. Always giving it the same
-shape makes a row's result the same in any company.
-"""
+import functools
 
 import numpy as np
 
-ROWS = 256
 
+def row_products(vectors, matrix):
+    """``vectors @ matrix``, a row at a time.
 
-def row_by_row(function, vectors, width):
-    """Apply a function to blocks of rows of one fixed shape.
+    In one product of all rows, a BLAS computes the rows at the edges of its tiles in
+    another order than those inside: the last bits of a row then depend on its place and
+    on how many rows there are, and on some CPUs on nothing less than that. A product of
+    one row with the matrix has no such edges.
 
     Parameters
     ----------
-    function : callable
-        Takes a float32 array of shape (256, n_features), returns (256, width).
     vectors : float32 ndarray of shape (n_rows, n_features)
-    width : int
+    matrix : float32 ndarray of shape (n_features, width)
 
     Returns
     -------
@@ -26,17 +25,22 @@ def row_by_row(function, vectors, width):
     Examples
     --------
     >>> import numpy as np
-    >>> from sklearn_llm2vec._common.rowwise import row_by_row
-    >>> row_by_row(lambda block: block @ np.ones((2, 1)), np.ones((3, 2)), 1).ravel()
+    >>> from sklearn_llm2vec._common.rowwise import row_products
+    >>> row_products(np.ones((3, 2), np.float32), np.ones((2, 1), np.float32)).ravel()
     array([2., 2., 2.], dtype=float32)
     """
-    out = np.empty((len(vectors), width), np.float32)
-    block = np.zeros((ROWS, vectors.shape[1]), np.float32)
-    for start in range(0, len(vectors), ROWS):
-        n_rows = min(ROWS, len(vectors) - start)
-        block[:n_rows] = vectors[start : start + n_rows]
-        out[start : start + n_rows] = function(block)[:n_rows]
-    return out
+    vectors = np.ascontiguousarray(vectors, np.float32)
+    matrix = np.asarray(matrix, np.float32)
+    # A sum is split by threads, of which another product may have taken some.
+    with _controller().limit(limits=1, user_api="blas"):
+        return np.matmul(vectors[:, None, :], matrix)[:, 0]  # (rows, width)
+
+
+@functools.cache
+def _controller():
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def unit_length(vectors):

@@ -8,6 +8,7 @@ vector has the same bits in any batch.
 """
 
 import time
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from sklearn_llm2vec._network.pooling import join_windows, poolings_of_windows
 from sklearn_llm2vec._network.prepending import PLACEHOLDER
 from sklearn_llm2vec._network.threads import in_parallel
 from sklearn_llm2vec._network.varlen import MOST_TOKENS
-from sklearn_llm2vec._text.tokens import Row
+from sklearn_llm2vec._text.tokens import Row, TextTokenizer
 
 # Texts tokenised at a time: enough to find many of each length, few enough to hold.
 TEXTS_AT_A_TIME = {"cpu": 4096, "accelerator": 32768}
@@ -29,6 +30,9 @@ TEXTS_AT_A_TIME = {"cpu": 4096, "accelerator": 32768}
 BLOCK_ROWS = 2048
 BLOCK_BYTES = 1 << 25
 BLOCK_SECONDS = 2.0
+
+# By model, for settings of a space: made once and not in each call.
+_text_tokenizers = weakref.WeakKeyDictionary()
 
 
 @dataclass
@@ -92,7 +96,8 @@ class Encoder:
         causal=False,
     ):
         self.n_cut = 0
-        self._tokenizer = models[0].text_tokenizer(
+        self._tokenizer = _text_tokenizer(
+            models[0],
             special_tokens=special_tokens,
             max_length=max_length,
             template=template,
@@ -267,6 +272,15 @@ class LongTexts:
             (layer, pooling): join_windows(by_layer[layer], counts, pooling)
             for layer, pooling in self.cells
         }
+
+
+def _text_tokenizer(model, **settings):
+    """The `TextTokenizer` of these settings for a model."""
+    made = _text_tokenizers.setdefault(model, {})
+    key = tuple(sorted(settings.items()))
+    if key not in made:
+        made[key] = TextTokenizer(model.tokenizer, **settings)
+    return made[key]
 
 
 def _joined(finished):

@@ -14,23 +14,24 @@ import numpy as np
 import torch
 
 from sklearn_llm2vec._encode.batching import canonical_length, fill_rows
-from sklearn_llm2vec._network.layers import agree, some_ids
 from sklearn_llm2vec._network.memory import (
     bytes_of_a_token,
     bytes_of_keys_and_values,
     hidden_size,
     is_out_of_memory,
+    limit_tokens,
     most_tokens,
 )
+from sklearn_llm2vec._network.padding import hides_padding
 from sklearn_llm2vec._network.pooling import POOLINGS, pool_all
+from sklearn_llm2vec._network.prefix import prefix_of
 from sklearn_llm2vec._network.prepending import TokenPrepending
 from sklearn_llm2vec._network.threads import in_parallel
+from sklearn_llm2vec._network.varlen import varlen_of
 
 # Passes under way on an accelerator: while one is computed, the next one's ids are copied
 # and its kernels put into the queue.
 PASSES_A_DEVICE = 2
-# Tokens after which passes of several lengths are tried: the proof takes about as long.
-WORTH_A_PROOF = 2048
 
 
 @dataclass
@@ -92,14 +93,14 @@ class Passes:
             batch_tokens = min(map(most_tokens, models))
         self.batch_tokens = int(batch_tokens)
         self._causal = causal
-        self._model, self._states = first, first.states
+        self._states, self._varlen = first.states, None
         self._prepends = token_prepending is not None
-        self._tail_rows = 1 if first.has_odd_widths else 0
+        self._tail_rows = 1 if first.states.has_odd_widths else 0
         # Token Prepending takes the last token's state, wherever a row ends.
         self.pads = (
             not self.on_cpu
             and not self._prepends
-            and all(hides_padding(model, causal) for model in models)
+            and all(hides_padding(model.states, causal) for model in models)
         )
         replicas = [Replica(model, None, None) for model in models]
         if self._prepends or prefix_ids:
@@ -149,19 +150,12 @@ class Passes:
         Parameters
         ----------
         n_tokens : int
-            Of the rows that wait. The first thousands go through length by length: for a
-            few texts the proof would take longer than they do.
+            Of the rows that wait.
         """
-        model = self._model
         if not self.on_cpu or self.pads or self._prepends:
             return None
-        if "varlen" not in vars(model):
-            model.n_tokens_alone += n_tokens
-            if model.n_tokens_alone < WORTH_A_PROOF:
-                return None
-            # In a thread as passes have it.
-            return next(in_parallel(lambda model: model.varlen, [model], 1))
-        return model.varlen
+        self._varlen = varlen_of(self._states, n_tokens)
+        return self._varlen
 
     def __call__(self, rows, behind, layers, poolings):
         """Run rows; where memory runs out, in smaller parts.
@@ -232,7 +226,7 @@ class Passes:
         if self.ran_out is None or now < self.ran_out[1]:
             self.ran_out = n_tokens, now
         self.batch_tokens = min(self.batch_tokens, cost)
-        model.most_tokens = self.batch_tokens
+        limit_tokens(model, self.batch_tokens)
         if not self.on_cpu:
             getattr(torch, model.device.type).empty_cache()
 
@@ -326,43 +320,14 @@ class Passes:
                 name: torch.cat([part[name] for part in parts]) for name in poolings
             }
 
-        return replica.model.varlen(ids, layers, pool)
-
-
-@torch.inference_mode()
-def hides_padding(model, causal):
-    """Whether padding on the right changes no state before it; proved once a model.
-
-    Convolutions and models that mix all tokens read it whatever the mask says, and some
-    decoders aren't as causal as their configuration has it.
-    """
-    if causal not in model.hides_padding:
-        states = model.states
-        ids = some_ids(states.network, 2, 24)
-        mask = torch.ones_like(ids, dtype=torch.bool)
-        mask[:, 16:] = False
-        layers = range(states.depth + 1)
-        tolerance = 1e-4 if states.network.dtype == torch.float32 else 5e-2
-
-        def before(hidden):
-            return hidden[:, :16].float()
-
-        try:
-            exact = states(ids[:, :16], layers, before)
-            padded = states(ids, layers, before, mask=None if causal else mask)
-            model.hides_padding[causal] = all(
-                agree(exact[k], padded[k], tolerance) for k in layers
-            )
-        except (IndexError, TypeError, ValueError):  # no mask, no positions for 24
-            model.hides_padding[causal] = False
-    return model.hides_padding[causal]
+        return self._varlen(ids, layers, pool)
 
 
 def _replica(model, token_prepending, prefix_ids):
     prepending = None
     if token_prepending is not None:
         prepending = TokenPrepending(model.states.network, *token_prepending)
-    prefix = model.prefix(tuple(prefix_ids)) if prefix_ids else None
+    prefix = prefix_of(model.states, tuple(prefix_ids)) if prefix_ids else None
     return Replica(model, prepending, prefix)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from sklearn_llm2vec._adapt.recipe import CHAINS, LLM2VecRecipe
 from sklearn_llm2vec._cache.store import EmbeddingCache
 from sklearn_llm2vec._model.devices import resolve_dtype
-from sklearn_llm2vec._model.folders import looks_like_path
+from sklearn_llm2vec._model.places import looks_like_path
 from sklearn_llm2vec._model.spec import EncoderSpec
 from sklearn_llm2vec._network.pooling import POOLINGS
 from sklearn_llm2vec._text.templates import PRESETS, parse_template
@@ -348,7 +348,7 @@ def resolve_pooling(params, model, attention):
     if params.pooling != "auto":
         return params.pooling
     if params.template in PRESETS:
-        return "mean" if params.template == "echo" else "last"
+        return PRESETS[params.template].pooling
     causal = attention == "causal"
     return model.declared.pooling or ("weighted_mean" if causal else "mean")
 
@@ -378,6 +378,9 @@ def _resolve_template(params, model, attention):
         return "chat", "text"
     if params.template not in PRESETS:
         return params.template, "text"
+    preset = PRESETS[params.template]
+    if preset.needs_causal is None:
+        return preset.prompt, "text"
     if not model.causal:
         raise ValueError(
             "The 'template' parameter of LLMEmbeddingTransformer must be None or a "
@@ -385,17 +388,12 @@ def _resolve_template(params, model, attention):
             f"{params.template!r} instead, which is made for causal decoders."
         )
     if attention != "causal":
-        why = (
-            "the first copy of the text sees the second one anyway"
-            if params.template == "echo"
-            else "no token predicts the next one"
-        )
         warn(
             f"template={params.template!r} is made for causal attention; with "
-            f"bidirectional attention {why}. Set attention='causal', or use another "
-            "template."
+            f"bidirectional attention {preset.needs_causal}. Set attention='causal', or "
+            "use another template."
         )
-    return PRESETS[params.template], "text"
+    return preset.prompt, "text"
 
 
 def _resolve_prepending(params, model, attention, template):

@@ -21,7 +21,7 @@ from sklearn_llm2vec._adapt.recipe import resolve_recipe
 from sklearn_llm2vec._adapt.store import AdapterStore
 from sklearn_llm2vec._adapt.texts import read_training_texts
 from sklearn_llm2vec._common.public import public_in
-from sklearn_llm2vec._common.rowwise import row_by_row, unit_length
+from sklearn_llm2vec._common.rowwise import row_products, unit_length
 from sklearn_llm2vec._encode.endpoint import CELL, ServedSpec, read_served_model
 from sklearn_llm2vec._estimator.parameters import (
     check_parameters,
@@ -42,13 +42,13 @@ from sklearn_llm2vec._model.adapters import (
     read_adapters,
     save_adapter,
 )
-from sklearn_llm2vec._model.declared import Behind
+from sklearn_llm2vec._model.dense import Behind
 from sklearn_llm2vec._model.devices import resolve_devices
 from sklearn_llm2vec._model.folders import read_model
 from sklearn_llm2vec._network.pooling import POOLINGS
-from sklearn_llm2vec._text.columns import read_texts, split_pairs
 from sklearn_llm2vec._text.rows import read_rows
 from sklearn_llm2vec._text.templates import PRESETS
+from sklearn_llm2vec._text.texts import read_texts, split_pairs
 
 
 @public_in("sklearn_llm2vec")
@@ -778,7 +778,7 @@ def _load_behind(declared, digest):
 def _project(pca, vectors):
     if not len(vectors):
         return np.zeros((0, pca.n_components_), np.float32)
-    return row_by_row(pca.transform, vectors, pca.n_components_)
+    return row_products(vectors - pca.mean_, pca.components_.T)
 
 
 def _other_columns(fitted, names):

@@ -16,7 +16,7 @@ from sklearn.base import (
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_llm2vec._common.public import public_in
-from sklearn_llm2vec._common.rowwise import row_by_row
+from sklearn_llm2vec._common.rowwise import row_products
 from sklearn_llm2vec._model.folders import read_model
 
 # Where language models keep the matrix from hidden states to the vocabulary; with tied
@@ -134,13 +134,9 @@ class UnembeddingFilter(
         X = validate_data(
             self, X, dtype=np.float32, reset=False, ensure_all_finite="allow-nan"
         )
-        n_kept, hidden = self.components_.shape
+        hidden = self.components_.shape[1]
         blocks = [
-            row_by_row(
-                lambda block: block @ self.components_.T,
-                X[:, at : at + hidden],
-                n_kept,
-            )
+            row_products(X[:, at : at + hidden], self.components_.T)
             for at in range(0, X.shape[1], hidden)
         ]
         return np.concatenate(blocks, axis=1)
@@ -216,7 +212,7 @@ def _unembedding(folder, tied):
     """The matrix as a tensor of shape (vocabulary, hidden)."""
     from safetensors import safe_open
 
-    from sklearn_llm2vec._model.folders import weight_files
+    from sklearn_llm2vec._model.files import weight_files
 
     # Embeddings that aren't tied, an encoder's or those of a decoder that was saved
     # without its head, say nothing of the way from hidden states to words.

@@ -24,7 +24,8 @@ from sklearn_llm2vec._model.folders import ModelFolder
 from sklearn_llm2vec._model.spec import EncoderSpec, text_keys
 from sklearn_llm2vec._model.tokenizer import last_tokenizer
 from sklearn_llm2vec._network.pooling import POOLINGS
-from sklearn_llm2vec._text.tokens import TextTokenizer, check_room, measure_prompt
+from sklearn_llm2vec._text.tokens import TextTokenizer, measure_prompt
+from sklearn_llm2vec._text.windows import check_room
 
 
 @public_in("sklearn_llm2vec")
@@ -274,7 +275,7 @@ class _Work:
             return True
         if "torch" not in sys.modules:
             return False
-        from sklearn_llm2vec._model.loading import loaded_model
+        from sklearn_llm2vec._model.registry import loaded_model
 
         source = self.source
         return loaded_model(source.model, **source.model_settings(max(layers)))
@@ -348,7 +349,7 @@ def load_encoder(source, depth):
             batch_tokens=source.batch_tokens,
         )
     from sklearn_llm2vec._encode.encoder import Encoder
-    from sklearn_llm2vec._model.loading import load_model
+    from sklearn_llm2vec._model.registry import load_model
 
     spec = source.spec
     models = [

@@ -16,11 +16,10 @@ from pathlib import Path
 
 from sklearn_llm2vec._common.digests import file_digest
 from sklearn_llm2vec._common.public import public_in
-from sklearn_llm2vec._model.declared import read_json
-from sklearn_llm2vec._model.folders import (
+from sklearn_llm2vec._model.files import listing, read_json
+from sklearn_llm2vec._model.places import (
     ModelNotFoundError,
     hub_folder,
-    listing,
     looks_like_path,
 )
 

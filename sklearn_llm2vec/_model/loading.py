@@ -1,19 +1,10 @@
-"""Models: loaded no deeper than needed, and kept for the whole process.
-
-``load_model`` loads a tokenizer and the layers that are needed and keeps them in a
-registry, so that the clones of an estimator share one copy.
-"""
+"""A model in memory: its network, loaded no deeper than needed, and its tokenizer."""
 
 import copy
-import functools
-import os
-import threading
-from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from sklearn_llm2vec._model.devices import check_device
-from sklearn_llm2vec._model.folders import auto_config, text_config
-from sklearn_llm2vec._model.quiet import quiet
+from sklearn_llm2vec._common.imports import loading, quiet
+from sklearn_llm2vec._model.config import auto_config, text_config
 from sklearn_llm2vec._model.tokenizer import load_tokenizer
 
 ATTENTION_DROPOUTS = (
@@ -25,7 +16,7 @@ ATTENTION_DROPOUTS = (
 )
 
 
-@dataclass
+@dataclass(eq=False)
 class LoadedModel:
     """A tokenizer and the first layers of a model, in evaluation mode on its device.
 
@@ -33,22 +24,12 @@ class LoadedModel:
     ----------
     tokenizer : transformers fast tokenizer
     states : HiddenStates
-        Runs the model and hands out its hidden states; see ``_layers``.
+        Runs the model and hands out its hidden states.
     depth : int
         Layers that are loaded; it can serve the hidden states 0 to depth.
     n_bytes : int
         Of the weights.
     device : torch.device
-    n_tokens_alone : int
-        Tokens that went through in passes of one length, and might have had company.
-    prefixes : dict
-        For the ids of a prompt's head its `Prefix`, or None where that can't be used.
-    text_tokenizers : dict
-        For settings of a space its `TextTokenizer`.
-    most_tokens : int or None
-        Of a pass, since the memory ran out; None while it never did.
-    hides_padding : dict
-        For causal or not, whether padding was proved to change nothing before it.
     """
 
     tokenizer: object
@@ -56,170 +37,10 @@ class LoadedModel:
     depth: int
     n_bytes: int
     device: object
-    prefixes: dict = field(default_factory=dict)
-    text_tokenizers: dict = field(default_factory=dict)
-    most_tokens: int | None = None
-    n_tokens_alone: int = 0
-    hides_padding: dict = field(default_factory=dict)
-
-    @functools.cached_property
-    def has_odd_widths(self):
-        """Whether some layer's width is no multiple of 32.
-
-        Activations such as SiLU are computed 32 numbers at a time, and what is left at
-        the end of a tensor by another routine, whose last bit may differ. With such a
-        width the end falls into the last text of a batch, unless another row is behind.
-        """
-        import torch
-
-        return any(
-            width % 32
-            for module in self.states.network.modules()
-            if not isinstance(module, torch.nn.Embedding)
-            for parameter in module.parameters(recurse=False)
-            if parameter.ndim == 2
-            for width in parameter.shape
-        )
-
-    def text_tokenizer(self, **settings):
-        """The `TextTokenizer` of these settings, made once and not in each call."""
-        from sklearn_llm2vec._text.tokens import TextTokenizer
-
-        key = tuple(sorted(settings.items()))
-        if key not in self.text_tokenizers:
-            self.text_tokenizers[key] = TextTokenizer(self.tokenizer, **settings)
-        return self.text_tokenizers[key]
-
-    def prefix(self, ids):
-        """Keys and values of these first ids; None if the model can't go on from them.
-
-        Computed once for each model and prompt.
-        """
-        from sklearn_llm2vec._network.prefix import Prefix
-
-        with loading:
-            if ids not in self.prefixes:
-                self.prefixes[ids] = Prefix.of(self.states, ids)
-            return self.prefixes[ids]
-
-    @functools.cached_property
-    def varlen(self):
-        """Passes of rows of several lengths, or None where that can't be proved.
-
-        The proof takes two passes of a thousand tokens.
-        """
-        from sklearn_llm2vec._network.varlen import Varlen
-
-        with loading, quiet():
-            return Varlen.of(self.states)
 
 
-_registry: "OrderedDict[tuple, LoadedModel]" = OrderedDict()
-# transformers changes its own classes while it loads, so threads take turns.
-loading = threading.RLock()
-
-
-def loaded_model(model, *, depth, dtype, device, attention="auto", adapters=()):
-    """The registry's copy that can serve hidden state `depth`, or None."""
-    with loading:
-        found = _registry.get(_registry_key(model, dtype, device, attention, adapters))
-        return found if found is not None and found.depth >= depth else None
-
-
-def load_model(model, *, depth, dtype, device, attention="auto", adapters=()):
-    """Load a model, or take it from the registry of this process.
-
-    Parameters
-    ----------
-    model : ModelFolder
-    depth : int
-        Deepest hidden state that is wanted; deeper layers aren't loaded. A deeper copy
-        in the registry serves too, a shallower one is replaced.
-    dtype, device : str
-    attention : {"auto", "causal", "bidirectional"}, default="auto"
-        "auto" is what the model was made for.
-    adapters : sequence of AdapterFolder or TrainedAdapter
-        Merged into the model, in order.
-
-    Returns
-    -------
-    LoadedModel
-
-    Raises
-    ------
-    ValueError
-        When the weights in the folder don't fill the layers that are needed, a causal
-        model can't be made bidirectional, or there is no such device.
-    """
-    check_device(device)
-    with loading:
-        key = _registry_key(model, dtype, device, attention, adapters)
-        found = _registry.pop(key, None)
-        if found is None or found.depth < depth:
-            found = None  # lets go of the shallower copy before the next is made
-            n_bytes = sum(path.stat().st_size for path in model.weight_files)
-            make_room(n_bytes, device)
-            found = _load(model, depth, dtype, device, attention, adapters)
-        _registry[key] = found
-        return found
-
-
-def forget_models():
-    """Empty the registry: the memory of all loaded models is given back."""
-    with loading:
-        _registry.clear()
-
-
-def make_room(n_bytes, device="cpu"):
-    """Let go of a device's models used longest ago until half its memory has room.
-
-    Parameters
-    ----------
-    n_bytes : int
-        That are wanted.
-    device : str
-        Copies of a model on several devices don't push each other out.
-    """
-    import torch
-
-    device = torch.device(device)
-    limit = _memory_bytes(device) // 2
-    here = [key for key, model in _registry.items() if model.device == device]
-    used = n_bytes + sum(_registry[key].n_bytes for key in here)
-    for key in here:
-        if used <= limit:
-            break
-        used -= _registry.pop(key).n_bytes
-
-
-def _memory_bytes(device):
-    from sklearn_llm2vec._network.memory import total_memory
-
-    if device.type != "cpu" and (total := total_memory(device)) is not None:
-        return total
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 16 * 2**30
-
-
-def _registry_key(model, dtype, device, attention, adapters):
-    return (
-        tuple(adapter.digest for adapter in adapters),
-        _is_switched(model, attention),
-        model.weights_digest,
-        model.config_digest,
-        model.tokenizer_digest,
-        dtype,
-        str(device),
-    )
-
-
-def _is_switched(model, attention):
-    return attention == "bidirectional" and model.causal
-
-
-def _load(model, depth, dtype, device, attention, adapters):
+def load(model, depth, dtype, device, attention, adapters):
+    """Load a model as `load_model` of the registry takes it, whatever is there."""
     import torch
 
     from sklearn_llm2vec._model.adapters import merge_adapters
@@ -269,13 +90,18 @@ def _pack(states, device, dtype):
         unpack(packed)
 
 
+def is_switched(model, attention):
+    """Whether a causal model is made bidirectional."""
+    return attention == "bidirectional" and model.causal
+
+
 def _set_attention(network, model, attention):
     from sklearn_llm2vec._network.attention import (
         check_bidirectional,
         make_bidirectional,
     )
 
-    if _is_switched(model, attention):
+    if is_switched(model, attention):
         make_bidirectional(network, model.name)
     elif model.decoder and not model.causal:
         check_bidirectional(network, model.name)

@@ -1,19 +1,3 @@
-"""Silence of transformers while it loads: what it reports, the library checks itself."""
+"""The old place of ``quiet``."""
 
-from contextlib import contextmanager
-
-
-@contextmanager
-def quiet():
-    """No loading report or progress bar of transformers: we check ourselves."""
-    from transformers.utils import logging
-
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
+from sklearn_llm2vec._common.imports import quiet  # noqa: F401

@@ -2,7 +2,7 @@
 
 import functools
 
-from sklearn_llm2vec._model.quiet import quiet
+from sklearn_llm2vec._common.imports import quiet
 
 
 def load_tokenizer(model):

@@ -6,6 +6,7 @@ pass, that what its hooks see is what transformers numbers ``hidden_states[k]``.
 where that fails is run with ``output_hidden_states=True`` instead.
 """
 
+import functools
 import inspect
 import threading
 from contextlib import contextmanager
@@ -181,6 +182,23 @@ class HiddenStates:
             kept = one.kept
             one.__dict__.clear()
         return kept
+
+    @functools.cached_property
+    def has_odd_widths(self):
+        """Whether some layer's width is no multiple of 32.
+
+        Activations such as SiLU are computed 32 numbers at a time, and what is left at
+        the end of a tensor by another routine, whose last bit may differ. With such a
+        width the end falls into the last text of a batch, unless another row is behind.
+        """
+        return any(
+            width % 32
+            for module in self.network.modules()
+            if not isinstance(module, torch.nn.Embedding)
+            for parameter in module.parameters(recurse=False)
+            if parameter.ndim == 2
+            for width in parameter.shape
+        )
 
     @torch.inference_mode()
     def of_some_tokens(self):

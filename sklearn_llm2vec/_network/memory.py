@@ -1,5 +1,7 @@
 """Memory: how many tokens fit into a pass, and what an error says that none fit."""
 
+import weakref
+
 import torch
 
 # Small passes stay in a CPU's caches; an accelerator wants large ones.
@@ -18,6 +20,9 @@ OUT_OF_MEMORY = (
     "OUT_OF_DEVICE_MEMORY",  # XPU
     "OUT_OF_RESOURCES",
 )
+
+# By the states of a network: tokens of a pass since the memory ran out.
+_most = weakref.WeakKeyDictionary()
 
 
 def is_out_of_memory(error):
@@ -45,7 +50,12 @@ def most_tokens(model):
     else:
         fit = int(MEMORY_SHARE * free / bytes_of_a_token(model.states))
         most = max(low, min(fit, high))
-    return most if model.most_tokens is None else min(most, model.most_tokens)
+    return min(most, _most.get(model.states, most))
+
+
+def limit_tokens(model, most):
+    """Remember that the memory ran out, and how many tokens a pass may have now."""
+    _most[model.states] = most
 
 
 def free_memory(device):

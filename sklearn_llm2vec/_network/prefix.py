@@ -5,12 +5,39 @@ model does this right is proved before it is relied on.
 """
 
 import copy
+import weakref
 
 import torch
 from transformers import DynamicCache
 
+from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._network.layers import agree, some_ids
 from sklearn_llm2vec._network.memory import is_out_of_memory
+
+# By the states of a network, for the ids of a prompt's head; None where they can't be
+# used.
+_made = weakref.WeakKeyDictionary()
+
+
+def prefix_of(states, ids):
+    """Keys and values of these first ids; None if the model can't go on from them.
+
+    Computed once for each network and prompt.
+
+    Parameters
+    ----------
+    states : HiddenStates
+    ids : tuple of int
+
+    Returns
+    -------
+    Prefix or None
+    """
+    with loading:
+        made = _made.setdefault(states, {})
+        if ids not in made:
+            made[ids] = Prefix.of(states, ids)
+        return made[ids]
 
 
 class Prefix:
@@ -28,7 +55,7 @@ class Prefix:
     """
 
     def __init__(self, states, ids):
-        self.states = states
+        # The states aren't kept: what is known of a network mustn't keep it alive.
         self.ids = tuple(ids)
         device = next(states.network.parameters()).device
         row = torch.tensor([self.ids], device=device)  # (1, prefix)
@@ -47,7 +74,7 @@ class Prefix:
         """The prefix, or None for a model that can't go on from one."""
         try:
             prefix = cls(states, ids)
-            return prefix if prefix._proved() else None
+            return prefix if prefix._proved(states) else None
         except (
             AttributeError,
             LookupError,
@@ -66,17 +93,17 @@ class Prefix:
         return cache
 
     @torch.inference_mode()
-    def _proved(self):
+    def _proved(self, states):
         """Whether the states behind the prefix are those of a pass over everything."""
-        rest = some_ids(self.states.network, 2, 16)
+        rest = some_ids(states.network, 2, 16)
         before = torch.tensor([self.ids], device=rest.device).repeat(2, 1)
 
         def behind(hidden):
             return hidden[:, -16:].float()
 
-        layers = range(self.states.depth + 1)
-        whole = self.states(torch.cat([before, rest], 1), layers, behind)
-        mine = self.states(rest, layers, behind, past=self.cache(2))
-        exact = self.states.network.dtype == torch.float32
+        layers = range(states.depth + 1)
+        whole = states(torch.cat([before, rest], 1), layers, behind)
+        mine = states(rest, layers, behind, past=self.cache(2))
+        exact = states.network.dtype == torch.float32
         tolerance = 1e-5 if exact else 5e-2  # of the largest number in a state
         return all(agree(whole[k], mine[k], tolerance) for k in layers)

@@ -11,16 +11,21 @@ as it is.
 
 import copy
 import threading
+import weakref
 from contextlib import contextmanager
 
 import torch
 from transformers import AttentionInterface
 
+from sklearn_llm2vec._common.imports import loading, quiet
 from sklearn_llm2vec._network.layers import HiddenStates, find_layers, some_ids
+from sklearn_llm2vec._network.threads import in_parallel
 
 NAME = "sklearn_llm2vec_varlen"
 # Of a pass: as many as the proof has, since networks may look at a token's place.
 MOST_TOKENS = 1024
+# Tokens after which such passes are tried: the proof takes about as long.
+WORTH_A_PROOF = 2048
 # Shapes (rows, tokens) of the proof; numbers of tokens are no multiples of anything, as
 # texts have them. The first find most of what can't be run like this, and cost little.
 # Longer rows than those of the second fill the products by themselves; the third is for
@@ -31,6 +36,41 @@ SHORT = (3, 64), (5, 61), (7, 37), (10, 23), (2, 19)
 
 # The shapes (rows, tokens) of the thread's sequence, while it is in a network.
 _here = threading.local()
+# By the states of a network: its `Varlen`, or None where it can't be run like this; and
+# tokens that went through alone until then and might have had company.
+_proved = weakref.WeakKeyDictionary()
+_alone = weakref.WeakKeyDictionary()
+
+
+def varlen_of(states, n_tokens):
+    """Passes of rows of several lengths, or None where that isn't proved, or not yet.
+
+    Parameters
+    ----------
+    states : HiddenStates
+    n_tokens : int
+        Of the rows that wait. The first thousands go through length by length: for a few
+        texts the proof would take longer than they do.
+
+    Returns
+    -------
+    Varlen or None
+    """
+    if states not in _proved:
+        _alone[states] = _alone.get(states, 0) + n_tokens
+        if _alone[states] < WORTH_A_PROOF:
+            return None
+        # In a thread as passes have it.
+        return next(in_parallel(_prove, [states], 1))
+    return _proved[states]
+
+
+def _prove(states):
+    # Taken here and not by the caller: the thread that it would wait for may hold it.
+    with loading, quiet():
+        if states not in _proved:
+            _proved[states] = Varlen.of(states)
+        return _proved[states]
 
 
 class Varlen:
@@ -115,7 +155,7 @@ class Varlen:
         """Whether all states have the bits that they have without company."""
         layers = range(states.depth + 1)
         ids = self._probe(states.network, shapes)
-        # One row more at the end of each pass, as `LoadedModel.has_odd_widths` asks for.
+        # One row more at the end of each pass, as `HiddenStates.has_odd_widths` asks for.
         longer = [torch.cat([part, part[-1:]]) for part in ids]
         try:
             together = self(

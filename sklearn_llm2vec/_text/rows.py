@@ -1,29 +1,13 @@
-"""Rows: the columns of a table become one text a row, or the values of a template.
+"""Rows: the columns of a table become one text a row, or the values of a template."""
 
-Numbers, dates, booleans and categories are written as a reader would, and so that a value
-alone decides how it looks, not its column.
-"""
-
-import datetime
-import decimal
-import numbers
 import re
-import uuid
 
 import narwhals as nw
 import numpy as np
 
-from sklearn_llm2vec._text.columns import TextColumns, is_missing, read_native, repair
-
-# What str() writes as a reader would; pandas' Period and Interval too.
-PLAIN_TYPES = (
-    datetime.date,
-    datetime.time,
-    decimal.Decimal,
-    uuid.UUID,
-)
-# Left out of a time that is a date.
-MIDNIGHT = " 00:00:00"
+from sklearn_llm2vec._text.columns import read_native
+from sklearn_llm2vec._text.texts import TextColumns
+from sklearn_llm2vec._text.values import is_missing, value_text
 
 
 def read_rows(
@@ -83,10 +67,7 @@ def read_rows(
         )
     if missing == "empty":
         rows = [nothing if row is None else row for row in rows]
-    index = {}
-    inverse = [-1 if row is None else index.setdefault(row, len(index)) for row in rows]
-    inverse = np.array(inverse, dtype=np.intp)[:, None]  # (rows, 1)
-    return TextColumns(every, list(index), inverse, named=True)
+    return TextColumns.of(every, [rows], named=True)
 
 
 def _named_frame(X, names, estimator_name):
@@ -169,52 +150,3 @@ def _texts(series, name, estimator_name):
             )
         texts.append(text)
     return texts
-
-
-def value_text(value):
-    """One value as text; None for a type that has no plain one.
-
-    Examples
-    --------
-    >>> import datetime
-    >>> from sklearn_llm2vec._text.rows import value_text
-    >>> [value_text(v) for v in ("a", 3.0, 0.25, True, datetime.datetime(2024, 5, 1))]
-    ['a', '3', '0.25', 'True', '2024-05-01']
-    """
-    if isinstance(value, str):
-        return repair(str.__str__(value))
-    if isinstance(value, bool | np.bool_):
-        return str(bool(value))
-    if isinstance(value, np.datetime64 | np.timedelta64):
-        value = _plain_time(value)
-    if isinstance(value, numbers.Integral):
-        return str(int(value))
-    if isinstance(value, float | np.floating):
-        # A column of whole numbers becomes one of floats when a value is missing.
-        whole = float(value).is_integer() and abs(value) < 1e15
-        return str(int(value)) if whole else str(value)
-    if isinstance(value, datetime.datetime):
-        return str(value).removesuffix(MIDNIGHT)
-    if isinstance(value, datetime.timedelta):
-        return _duration_text(value)
-    is_pandas = type(value).__name__ in ("Period", "Interval")
-    return str(value) if is_pandas or isinstance(value, (str, *PLAIN_TYPES)) else None
-
-
-def _duration_text(value):
-    try:
-        # Not by the value's own str: pandas writes its subclass in another way.
-        return str(datetime.timedelta(value.days, value.seconds, value.microseconds))
-    except OverflowError:  # pandas has longer ones
-        return str(value)
-
-
-def _plain_time(value):
-    """A numpy date or duration as Python's; in numpy's words where Python has none."""
-    if np.datetime_data(value.dtype)[0] in ("ns", "ps", "fs", "as"):
-        value = value.astype(f"{value.dtype.kind}8[us]")
-    plain = value.item()
-    if isinstance(plain, datetime.date | datetime.timedelta):
-        return plain
-    # The year 20000, or a duration in months, whose days nobody knows.
-    return str(value).replace("T", " ").removesuffix(MIDNIGHT)

@@ -7,24 +7,64 @@ apart once; what a user's text holds, braces too, is never read as a template.
 import re
 from dataclasses import dataclass
 
-# For causal decoders. The first three make the last token the place where the next word,
-# a one-word summary of the sentence, is prepared; "echo" lets the second copy of the text
-# see all of the first.
+
+@dataclass(frozen=True)
+class Preset:
+    """A published prompt, with the pooling that it was published with.
+
+    Attributes
+    ----------
+    prompt : str
+    pooling : str
+        What ``pooling="auto"`` means.
+    source : str
+        Who published it.
+    needs_causal : str or None
+        Why it is made for causal attention: what is so without it, as a warning says it.
+        None if any attention serves.
+    """
+
+    prompt: str
+    pooling: str
+    source: str
+    needs_causal: str | None = None
+
+
 PRESETS = {
-    # Jiang et al., "Scaling Sentence Embeddings with Large Language Models", 2307.16645
-    "prompt_eol": 'This sentence : "{text}" means in one word:"',
-    # Zhang et al., "Simple Techniques for Enhancing Sentence Embeddings in Generative
-    # Language Models", 2404.03921: Pretended Chain of Thought, Knowledge Enhancement
-    "cot": (
-        'After thinking step by step , this sentence : "{text}" means in one word:"'
+    # The first three make the last token the place where the next word, a one-word
+    # summary of the sentence, is prepared.
+    "prompt_eol": Preset(
+        prompt='This sentence : "{text}" means in one word:"',
+        pooling="last",
+        source='Jiang et al., "Scaling Sentence Embeddings with Large Language Models", '
+        "arXiv 2307.16645",
+        needs_causal="no token predicts the next one",
     ),
-    "ke": (
-        "The essence of a sentence is often captured by its main subjects and actions, "
-        "while descriptive terms provide additional but less central details. With this "
-        'in mind , this sentence : "{text}" means in one word:"'
+    "cot": Preset(
+        prompt="After thinking step by step , this sentence : "
+        '"{text}" means in one word:"',
+        pooling="last",
+        source='Zhang et al., "Simple Techniques for Enhancing Sentence Embeddings in '
+        'Generative Language Models", arXiv 2404.03921: Pretended Chain of Thought',
+        needs_causal="no token predicts the next one",
     ),
-    # Springer et al., "Repetition Improves Language Model Embeddings", 2402.15449
-    "echo": "Document:{text}\nDocument again:{text}",
+    "ke": Preset(
+        prompt="The essence of a sentence is often captured by its main subjects and "
+        "actions, while descriptive terms provide additional but less central details. "
+        'With this in mind , this sentence : "{text}" means in one word:"',
+        pooling="last",
+        source='Zhang et al., "Simple Techniques for Enhancing Sentence Embeddings in '
+        'Generative Language Models", arXiv 2404.03921: Knowledge Enhancement',
+        needs_causal="no token predicts the next one",
+    ),
+    # The second copy of the text sees all of the first.
+    "echo": Preset(
+        prompt="Document:{text}\nDocument again:{text}",
+        pooling="mean",
+        source='Springer et al., "Repetition Improves Language Model Embeddings", '
+        "arXiv 2402.15449",
+        needs_causal="the first copy of the text sees the second one anyway",
+    ),
 }
 
 # Doubled braces stand for themselves; a field's name is all that is in its braces.

@@ -5,59 +5,19 @@ of the text are found by their character offsets. Longer texts are cut, or split
 windows that each stand in the whole prompt.
 """
 
-import json
 import sys
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 
+from sklearn_llm2vec._text.chat import chat_template
 from sklearn_llm2vec._text.templates import parse_template
+from sklearn_llm2vec._text.windows import check_room, fitting_length, split_fields
 
 PLAIN = parse_template("{text}")
 # A prompt's head with fewer tokens isn't worth a cache of keys and values.
 MIN_PREFIX = 4
-# Stands for the text while a chat template is rendered.
-MARK = "\ue000"
 # Texts that tokenizers join to a prompt's words in different ways.
 PROBES = ("a", " a", "1", ".", '"', "é", "中")
-# What `strftime_now` gives chat templates that print the date. A text's vector must not
-# change by day, nor what was kept yesterday be made anew: the clock stands still, on the
-# day that Llama 3.1's own template names where it has no clock.
-CODES = {
-    "%-d": "26",
-    "%-m": "7",
-    "%d": "26",
-    "%m": "07",
-    "%b": "Jul",
-    "%B": "July",
-    "%y": "24",
-    "%Y": "2024",
-    "%a": "Fri",
-    "%A": "Friday",
-    "%j": "208",
-    "%F": "2024-07-26",
-    "%D": "07/26/24",
-    "%x": "07/26/24",
-    "%-H": "0",
-    "%H": "00",
-    "%I": "12",
-    "%p": "AM",
-    "%M": "00",
-    "%S": "00",
-    "%f": "000000",
-    "%T": "00:00:00",
-    "%X": "00:00:00",
-    "%c": "Fri Jul 26 00:00:00 2024",
-    "%z": "",
-    "%Z": "",
-}
-CLOCK = (
-    "{%- macro strftime_now(format) -%}{{ format"
-    + "".join(
-        f" | replace({json.dumps(code)}, {json.dumps(value)})"
-        for code, value in CODES.items()
-    )
-    + " }}{%- endmacro +%}"
-)
 
 
 @dataclass(slots=True)
@@ -235,43 +195,8 @@ class TextTokenizer:
                 "model that has a tokenizer.json."
             )
         if template == "chat":
-            return self._chat_template()
+            return chat_template(self.tokenizer)
         return parse_template(template, counts=counts)
-
-    def _chat_template(self):
-        # Templates of models that see images too want a list of parts.
-        contents = MARK, [{"type": "text", "text": MARK}]
-        reasons = []
-        for content in contents:
-            try:
-                prompt = self._render_chat(content)
-            except ImportError:  # of jinja2, with its pip line
-                raise
-            except Exception as error:  # a template may raise what it likes
-                reasons.append(f"it stops with {type(error).__name__}: {error}")
-                continue
-            if MARK in prompt:
-                escaped = prompt.replace("{", "{{").replace("}", "}}")
-                # A template may write the text twice.
-                return parse_template(
-                    escaped.replace(MARK, "{text}"), adds_special_tokens=False
-                )
-            reasons.append("it leaves the text out")
-        raise ValueError(
-            "The 'template' parameter of LLMEmbeddingTransformer can be 'chat' only for "
-            "a model whose chat template renders a single message of the user. Of this "
-            f"one {reasons[0]}. Write the prompt as a string with '{{text}}' in it."
-        )
-
-    def _render_chat(self, content):
-        return self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}],
-            chat_template=CLOCK + self.tokenizer.get_chat_template(),
-            tokenize=False,
-            add_generation_prompt=True,
-        )
-
-    # --- lengths ---------------------------------------------------------------------
 
     def _measure(self):
         """What `check_room` has to know of the prompt; see `measure_prompt`."""
@@ -290,14 +215,7 @@ class TextTokenizer:
         return {"needed": needed, "n_fields": n_fields, "begins": begins}
 
     def _windows(self, ids, spans):
-        """Split a prompt that is too long: for each window which part of each field.
-
-        Returns
-        -------
-        list of list of (int, int)
-            For each window a part for each field. Fields that fit stay whole in each
-            window; of longer ones each window holds the next part, of one length.
-        """
+        """For each window of a prompt that is too long which part of each field."""
         lengths = [stop - start for start, stop in spans]
         around = len(ids) - sum(lengths)
         limit = fitting_length(lengths, self.room - around)
@@ -307,25 +225,7 @@ class TextTokenizer:
                 f"for each text. Got {self.max_length}, but beside one of them stand "
                 f"{around} tokens."
             )
-        step, n_windows = limit, 1
-        if self.chunk_overlap is not None:
-            step = max(1, limit - self.chunk_overlap)
-            # A copy that doesn't count needs no window of its own.
-            counted = zip(lengths, self.template.counted, strict=True)
-            longest = max(length for length, counts in counted if counts)
-            n_windows += max(0, -(-(longest - limit) // step))
-        return [
-            [
-                (start, stop)
-                if stop - start <= limit
-                else (
-                    min(start + w * step, stop),
-                    min(start + w * step + limit, stop),
-                )
-                for start, stop in spans
-            ]
-            for w in range(n_windows)
-        ]
+        return split_fields(spans, self.template.counted, limit, self.chunk_overlap)
 
     def _row(self, ids, spans, parts):
         """The row with `parts` of its fields in place of all that `spans` cover."""
@@ -377,71 +277,6 @@ def measure_prompt(tokenizer, template, counts):
         template=template,
         counts=counts,
     ).measured
-
-
-def check_room(measured, *, max_length, n_added, chunk_overlap, template):
-    """Refuse what leaves no room for a text in its prompt.
-
-    Parameters
-    ----------
-    measured : dict
-        As `measure_prompt` returns it.
-    max_length, n_added, chunk_overlap, template
-        As `TextTokenizer` takes them.
-
-    Raises
-    ------
-    ValueError
-        When no text fits, a window brings nothing new, or there is no one place for the
-        placeholder of Token Prepending.
-    """
-    n_fields = measured["n_fields"]
-    if n_added and (n_fields > 1 or not measured["begins"]):
-        raise ValueError(
-            "The 'token_prepending' parameter of LLMEmbeddingTransformer must be None "
-            "for a prompt that doesn't have words before one single text, which this "
-            f"model's own ({template!r}) hasn't."
-        )
-    # At least one token of each field, and one that isn't in the window before.
-    taken = measured["needed"] + n_added
-    room = (max_length - taken) // n_fields
-    if room < 1:
-        n = taken + n_fields - 1
-        what = (
-            f"the {n} special tokens that this model's tokenizer adds to a text"
-            if template is None
-            else f"the {n} tokens of the template itself"
-        )
-        raise ValueError(
-            "The 'max_length' parameter of LLMEmbeddingTransformer must be greater "
-            f"than {what}. Got {max_length} instead."
-        )
-    if chunk_overlap is not None and chunk_overlap >= room:
-        raise ValueError(
-            "The 'chunk_overlap' parameter of LLMEmbeddingTransformer must be less "
-            f"than the {room} tokens of text that a window of {max_length} "
-            f"tokens holds. Got {chunk_overlap} instead."
-        )
-
-
-def fitting_length(lengths, room):
-    """The greatest length such that all lengths, cut to it, fit into `room`.
-
-    Long fields are cut first: short ones lose nothing until all have the same length.
-
-    Examples
-    --------
-    >>> from sklearn_llm2vec._text.tokens import fitting_length
-    >>> fitting_length([100], 30), fitting_length([5, 100, 90], 45)
-    (30, 20)
-    """
-    left = len(lengths)
-    for length in sorted(lengths):
-        if length * left > room:
-            break
-        room -= length
-        left -= 1
-    return max(lengths, default=0) if left == 0 else room // left
 
 
 def _n_leading(special):

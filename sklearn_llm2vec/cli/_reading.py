@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from sklearn_llm2vec._text.columns import repair
+from sklearn_llm2vec._text.values import repair
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}

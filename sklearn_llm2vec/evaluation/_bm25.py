@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_llm2vec._common.public import public_in
-from sklearn_llm2vec._text.columns import is_missing
+from sklearn_llm2vec._text.values import is_missing
 from sklearn_llm2vec.evaluation._features import as_list
 
 

@@ -32,7 +32,7 @@ from sklearn_llm2vec._adapt import adapt as adaptation
 from sklearn_llm2vec._adapt import stages
 from sklearn_llm2vec._adapt import trainer as training
 from sklearn_llm2vec._adapt.texts import TrainingTexts
-from sklearn_llm2vec._model.loading import forget_models, load_model
+from sklearn_llm2vec._model.registry import forget_models, load_model
 from sklearn_llm2vec._network.attention import sees_future
 
 N_TEXTS = 24

@@ -10,7 +10,7 @@ from conftest import WORDS, llama_config, save_model
 
 from sklearn_llm2vec._encode.encoder import Encoder
 from sklearn_llm2vec._model.folders import read_model
-from sklearn_llm2vec._model.loading import forget_models, load_model
+from sklearn_llm2vec._model.registry import forget_models, load_model
 from sklearn_llm2vec._network.pooling import POOLINGS
 from sklearn_llm2vec._text.tokens import Row
 

@@ -1,5 +1,6 @@
 """Passes: padded rows, memory that runs out, several devices."""
 
+import copy
 import dataclasses
 import gc
 import threading
@@ -16,11 +17,14 @@ from conftest import llama_config, save_model
 from sklearn_llm2vec import LLMEmbeddingTransformer
 from sklearn_llm2vec._encode import passes as passes_module
 from sklearn_llm2vec._encode.encoder import Encoder
-from sklearn_llm2vec._model import loading
+from sklearn_llm2vec._model import loading, registry
 from sklearn_llm2vec._model.folders import read_model
-from sklearn_llm2vec._model.loading import forget_models, load_model
-from sklearn_llm2vec._network import memory
+from sklearn_llm2vec._model.registry import forget_models, load_model
+from sklearn_llm2vec._network import memory, varlen
+from sklearn_llm2vec._network.padding import hides_padding
 from sklearn_llm2vec._network.pooling import POOLINGS
+from sklearn_llm2vec._network.prefix import prefix_of
+from sklearn_llm2vec._network.varlen import Varlen
 from sklearn_llm2vec._text.tokens import Row
 
 SMALL = {
@@ -102,7 +106,7 @@ def test_padded_rows_of_an_encoder(bert, texts, special_tokens):
 def test_padded_rows_behind_a_prefix(llama, texts):
     from sklearn_llm2vec._text.templates import PRESETS
 
-    params = {"template": PRESETS["ke"], "causal": True, "max_length": 128}
+    params = {"template": PRESETS["ke"].prompt, "causal": True, "max_length": 128}
     assert encoder_of(load(llama), **params).passes.prefix_ids
     assert_padding_changes_nothing([load(llama)], texts, **params)
 
@@ -122,7 +126,7 @@ ENCODERS = {
 @pytest.mark.parametrize("name", ENCODERS)
 def test_padded_rows_of_more_encoders(name, tmp_path, texts):
     loaded = load(save_model(tmp_path, ENCODERS[name], "bert"))
-    assert passes_module.hides_padding(loaded, causal=False)
+    assert hides_padding(loaded.states, causal=False)
     assert_padding_changes_nothing([loaded], texts[:40], max_length=60)
 
 
@@ -135,20 +139,22 @@ READS_PADDING = {
 @pytest.mark.parametrize("name", READS_PADDING)
 def test_models_that_read_padding_are_found_out(name, tmp_path):
     loaded = load(save_model(tmp_path, READS_PADDING[name], "bert"))
-    assert not passes_module.hides_padding(loaded, causal=False)
+    assert not hides_padding(loaded.states, causal=False)
 
 
 def test_padding_needs_a_mask_where_attention_looks_ahead(bert, llama, texts):
-    assert not passes_module.hides_padding(load(bert), causal=True)
-    assert not passes_module.hides_padding(load(llama, "bidirectional"), causal=True)
-    assert passes_module.hides_padding(load(llama), causal=True)
+    assert not hides_padding(load(bert).states, causal=True)
+    assert not hides_padding(load(llama, "bidirectional").states, causal=True)
+    assert hides_padding(load(llama).states, causal=True)
     with pytest.raises(AssertionError):
         assert_padding_changes_nothing([load(bert)], texts, causal=True)
 
 
-def on_cuda(loaded, **changes):
+def on_cuda(loaded):
     """A copy that says it is on a GPU; its passes can't run here."""
-    return dataclasses.replace(loaded, device=torch.device("cuda:0"), **changes)
+    return dataclasses.replace(
+        loaded, device=torch.device("cuda:0"), states=copy.copy(loaded.states)
+    )
 
 
 def test_who_pads(bert, llama, monkeypatch):
@@ -156,16 +162,16 @@ def test_who_pads(bert, llama, monkeypatch):
     monkeypatch.setattr(
         passes_module, "in_parallel", lambda f, models, n: map(f, models)
     )
-    known = {"hides_padding": {True: True, False: True}}
 
     def pads(loaded, **params):
         params = {"max_length": 64, "batch_tokens": "auto", "causal": True, **params}
         return passes_module.Passes([loaded], **params).pads
 
     assert not pads(load(llama))
-    assert pads(on_cuda(load(llama), **known))
-    assert not pads(on_cuda(load(llama), **known), token_prepending=(1, 2))
-    assert not pads(on_cuda(load(llama), hides_padding={True: False}))
+    assert pads(on_cuda(load(llama)))
+    assert not pads(on_cuda(load(llama)), token_prepending=(1, 2))
+    monkeypatch.setattr(passes_module, "hides_padding", lambda states, causal: False)
+    assert not pads(on_cuda(load(llama)))
 
 
 def test_padding_is_no_token_that_a_model_lacks(llama, texts):
@@ -267,7 +273,7 @@ def test_a_transformer_whose_memory_runs_out(llama, tmp_path, monkeypatch):
     want = LLMEmbeddingTransformer(llama, cache=None).transform(texts)
     encoder = LLMEmbeddingTransformer(llama, cache=tmp_path / "cache")
     with monkeypatch.context() as patched:
-        patched.setattr("sklearn_llm2vec._model.loading.load_model", load_small)
+        patched.setattr("sklearn_llm2vec._model.registry.load_model", load_small)
         texts_at_once = texts * 3 + [f"{text} small" for text in texts]
         with pytest.warns(UserWarning, match="too small for a pass of") as warned:
             encoder.set_params(batch_tokens=1024).transform(texts_at_once)
@@ -295,7 +301,7 @@ def test_tokens_of_a_pass_follow_from_the_memory(llama, monkeypatch):
         assert memory.most_tokens(on_gpu) == want
     monkeypatch.setattr(memory, "free_memory", lambda device: None)
     assert memory.most_tokens(on_gpu) == 8 * 2048
-    on_gpu.most_tokens = 3000
+    memory.limit_tokens(on_gpu, 3000)
     assert memory.most_tokens(on_gpu) == 3000
 
 
@@ -306,7 +312,7 @@ def test_rows_cost_what_they_keep_in_memory(llama, monkeypatch):
         passes_module, "in_parallel", lambda f, models, n: map(f, models)
     )
     params = {"max_length": 64, "causal": True, "prefix_ids": (1, 5, 9)}
-    on_gpu = on_cuda(loaded, hides_padding={True: True}, prefixes={(1, 5, 9): object()})
+    on_gpu = on_cuda(loaded)
     passes = passes_module.Passes([on_gpu], batch_tokens="auto", **params)
     a_token = memory.bytes_of_a_token(loaded.states)
     # Keys and values of 4 layers of 32 numbers each; cells twice: one by one, together.
@@ -330,18 +336,19 @@ def passes_of_stand_ins(monkeypatch, *models, **params):
 
 
 def test_a_pass_fits_the_smallest_of_several_devices(llama, monkeypatch):
-    known = {"hides_padding": {True: True}}
-    models = [
-        on_cuda(load(llama), most_tokens=most, **known) for most in (5000, 3000, 4000)
-    ]
+    models = [on_cuda(load(llama)) for _ in range(3)]
+    for model, most in zip(models, (5000, 3000, 4000), strict=True):
+        memory.limit_tokens(model, most)
     assert passes_of_stand_ins(monkeypatch, *models).batch_tokens == 3000
 
 
 def test_a_prefix_must_hold_on_each_of_several_devices(llama, monkeypatch):
-    ids, known = (1, 5, 9), {"hides_padding": {True: True}}
-    holds, fails = (
-        on_cuda(load(llama), prefixes={ids: prefix}, **known)
-        for prefix in (object(), None)
+    ids = (1, 5, 9)
+    holds, fails = on_cuda(load(llama)), on_cuda(load(llama))
+    monkeypatch.setattr(
+        passes_module,
+        "prefix_of",
+        lambda states, ids: None if states is fails.states else object(),
     )
     for models, want in (([holds], ids), ([holds, fails], ()), ([fails, holds], ())):
         passes = passes_of_stand_ins(monkeypatch, *models, prefix_ids=ids)
@@ -349,13 +356,13 @@ def test_a_prefix_must_hold_on_each_of_several_devices(llama, monkeypatch):
 
 
 def test_memory_that_ran_out_on_a_device_is_given_back(llama, monkeypatch):
-    loaded, emptied = on_cuda(load(llama), hides_padding={True: True}), []
+    loaded, emptied = on_cuda(load(llama)), []
     passes = passes_of_stand_ins(monkeypatch, loaded, batch_tokens=1000)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(1))
     rows = [Row(list(range(56)), [(0, 56)], 0)] * 10
     passes._shrink(loaded, rows, rows[:5], behind=False, cost=500)
     assert emptied == [1]
-    assert passes.batch_tokens == loaded.most_tokens == 500
+    assert passes.batch_tokens == memory.most_tokens(loaded) == 500
     assert passes.ran_out == (560, 280)
 
 
@@ -363,9 +370,9 @@ def test_memory_that_runs_out_says_nothing_of_a_prefix(llama):
     small = with_room(load(llama), 20)
     ids = tuple(range(30))
     with pytest.raises(torch.OutOfMemoryError):
-        small.prefix(ids)
-    assert ids not in small.prefixes
-    assert dataclasses.replace(small, states=small.states._states).prefix(ids)
+        prefix_of(small.states, ids)
+    small.states._room = 1000
+    assert prefix_of(small.states, ids)
 
 
 @pytest.mark.parametrize(
@@ -424,7 +431,7 @@ class Meeting:
         return self._states(ids, *args, **more)
 
 
-def test_devices_share_the_passes(llama, texts):
+def test_devices_share_the_passes(llama, texts, monkeypatch):
     loaded = load(llama)
     want = encode(encoder_of(loaded, batch_tokens=64), texts)
     barrier = threading.Barrier(2)
@@ -432,8 +439,7 @@ def test_devices_share_the_passes(llama, texts):
         dataclasses.replace(loaded, states=Meeting(loaded.states, barrier))
         for _ in range(2)
     ]
-    for model in models:
-        model.varlen = None  # its proof would be a first pass
+    monkeypatch.setattr(Varlen, "of", lambda states: None)  # it would be a first pass
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -445,7 +451,7 @@ def test_devices_share_the_passes(llama, texts):
     assert all(model.states.n_passes > 1 for model in models)
 
 
-def test_threads_share_one_copy(llama, texts):
+def test_threads_share_one_copy(llama, texts, monkeypatch):
     loaded, barrier = load(llama), threading.Barrier(2)
 
     class Together(Meeting):
@@ -456,7 +462,7 @@ def test_threads_share_one_copy(llama, texts):
             return self._states(ids, *args, **more)
 
     model = dataclasses.replace(loaded, states=Together(loaded.states, barrier))
-    model.varlen = None
+    monkeypatch.setattr(Varlen, "of", lambda states: None)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -470,15 +476,33 @@ def test_copies_on_several_devices_dont_push_each_other_out(monkeypatch):
     def model_on(device, n_bytes=40):
         return loading.LoadedModel(None, None, 1, n_bytes, torch.device(device))
 
-    monkeypatch.setattr(loading, "_memory_bytes", lambda device: 200)
+    monkeypatch.setattr(registry, "memory_bytes", lambda device: 200)
     for i in range(4):
-        loading.make_room(40, f"cuda:{i}")
-        loading._registry[i] = model_on(f"cuda:{i}")
-    assert list(loading._registry) == [0, 1, 2, 3]
-    loading.make_room(60, "cuda:2")
-    assert len(loading._registry) == 4
-    loading.make_room(61, "cuda:2")
-    assert list(loading._registry) == [0, 1, 3]
+        registry.make_room(40, f"cuda:{i}")
+        registry.models[i] = model_on(f"cuda:{i}")
+    assert list(registry.models) == [0, 1, 2, 3]
+    registry.make_room(60, "cuda:2")
+    assert len(registry.models) == 4
+    registry.make_room(61, "cuda:2")
+    assert list(registry.models) == [0, 1, 3]
+
+
+@pytest.mark.parametrize("template", [None, "the book of the small cat reads : {text}"])
+def test_what_is_known_of_a_model_goes_with_it(llama, texts, monkeypatch, template):
+    """Prefixes, the twin of varlen passes and tokenizers don't keep a model in memory."""
+    monkeypatch.setattr(varlen, "WORTH_A_PROOF", 0)
+    model = load(llama)
+    encoder = encoder_of(model, causal=True, template=template, max_length=64)
+    encode(encoder, texts)
+    assert hides_padding(model.states, causal=True)
+    memory.limit_tokens(model, 500)
+    known = encoder.passes.prefix_ids if template else encoder.passes.varlen(1)
+    assert known
+    gone = [weakref.ref(one) for one in (model, model.states, model.states.network)]
+    del model, encoder, known
+    forget_models()
+    gc.collect()
+    assert [one() for one in gone] == [None] * 3
 
 
 def test_devices_of_a_transformer(llama, texts):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
 from sklearn_llm2vec._network.pooling import POOLINGS, pool_all
-from sklearn_llm2vec._text.tokens import TextTokenizer, fitting_length
+from sklearn_llm2vec._text.tokens import TextTokenizer
+from sklearn_llm2vec._text.windows import fitting_length
 
 
 def words(n, seed=0):

@@ -532,11 +532,12 @@ def test_fit_reads_no_weights(make, monkeypatch):
 
 def test_clones_share_the_model(make, monkeypatch):
     from sklearn_llm2vec._model import loading
+    from sklearn_llm2vec._model.registry import forget_models
 
     loads = []
     load = loading.load_network
     monkeypatch.setattr(loading, "load_network", lambda *a: loads.append(a) or load(*a))
-    loading.forget_models()
+    forget_models()
     estimator = make(cache=None)
     for _ in range(3):
         clone(estimator).fit_transform(TEXTS)

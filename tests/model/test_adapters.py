@@ -12,7 +12,7 @@ from conftest import llama_config, save_model
 from safetensors.torch import load_file, save_file
 
 from sklearn_llm2vec import LLMEmbeddingTransformer, ModelNotFoundError
-from sklearn_llm2vec._model.loading import forget_models
+from sklearn_llm2vec._model.registry import forget_models
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 

@@ -4,13 +4,14 @@ import json
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from conftest import bert_config, llama_config, save_model
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
-from sklearn_llm2vec._model.declared import ACTIVATIONS
+from sklearn_llm2vec._model.dense import ACTIVATIONS
 
 try:
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -262,3 +263,26 @@ def test_dense_weights_as_a_pickle(tmp_path):
     (folder / "2_Dense" / "model.safetensors").rename(folder / "2_Dense" / "x.bin")
     with pytest.raises(ValueError, match="must have its weights in model.safetensors"):
         make(folder).fit(["a"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_dense_layers_stored_in_other_floats(tmp_path, texts, dtype):
+    folder, _ = save(tmp_path, dense=[(32, 8, {})])
+    path = folder / "2_Dense" / "model.safetensors"
+    weights = {k: v.to(dtype) for k, v in safetensors.torch.load_file(path).items()}
+    safetensors.torch.save_file(weights, path)
+    got = make(folder).fit_transform(texts)
+    vectors = make(folder, pooling="mean").fit_transform(texts)
+    linear = {k.rpartition(".")[2]: v.double().numpy() for k, v in weights.items()}
+    close(got, np.tanh(vectors @ linear["weight"].T + linear["bias"]))
+
+
+def test_dense_layers_stored_as_integers_are_refused(tmp_path):
+    folder, _ = save(tmp_path, dense=[(32, 8, {})])
+    path = folder / "2_Dense" / "model.safetensors"
+    weights = {
+        k: v.to(torch.int8) for k, v in safetensors.torch.load_file(path).items()
+    }
+    safetensors.torch.save_file(weights, path)
+    with pytest.raises(ValueError, match="must be floats of 16, 32 or 64 bits. Got I8"):
+        make(folder).fit(["a text"])

@@ -11,9 +11,9 @@ import torch
 from conftest import bert_config, llama_config, save_model
 
 from sklearn_llm2vec import ModelNotFoundError
-from sklearn_llm2vec._model import folders, loading
+from sklearn_llm2vec._model import folders, places, registry
 from sklearn_llm2vec._model.folders import read_model
-from sklearn_llm2vec._model.loading import forget_models, load_model
+from sklearn_llm2vec._model.registry import forget_models, load_model
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +114,7 @@ def test_minilm_comes_from_its_package(minilm):
 
 
 def test_the_package_with_other_weights_is_refused(minilm, monkeypatch):
-    monkeypatch.setattr(folders, "file_digest", lambda path, memo: "0" * 64)
+    monkeypatch.setattr(places, "file_digest", lambda path, memo: "0" * 64)
     with pytest.raises(ValueError, match="must have the SHA-256 53aa51.*Got 0000"):
         read_model(minilm)
 
@@ -130,7 +130,7 @@ def test_a_hub_snapshot_is_found_offline(bert, tmp_path, monkeypatch):
     assert read_model("some/model").folder == snapshot
 
 
-def test_a_download_brings_the_chat_template(bert, monkeypatch):
+def test_a_download_brings_tokenizers_of_any_name_and_no_pickles(bert, monkeypatch):
     asked = {}
 
     def download(name, **options):
@@ -138,10 +138,16 @@ def test_a_download_brings_the_chat_template(bert, monkeypatch):
         return bert
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    folders.hub_folder("a/b", None, local_files_only=False, is_whole=lambda f: True)
-    patterns = asked["allow_patterns"]
-    for name in ("chat_template.jinja", "tokenizer.json", "model.safetensors"):
-        assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+    places.hub_folder("a/b", None, local_files_only=False, is_whole=lambda f: True)
+    assert "allow_patterns" not in asked
+
+    def is_left_out(name):
+        return any(fnmatch.fnmatch(name, one) for one in asked["ignore_patterns"])
+
+    wanted = ("chat_template.jinja", "tokenizer.json", "model.safetensors", "spm.model")
+    wanted += ("bpe.codes", "qwen.tiktoken", "vocab.bpe", "tekken.json", "source.spm")
+    assert not any(map(is_left_out, wanted))
+    assert all(map(is_left_out, ("pytorch_model.bin", "onnx/model.onnx", "a.gguf")))
 
 
 def test_absent_and_offline_names_every_place():
@@ -183,7 +189,8 @@ def test_pickled_weights_are_refused_with_the_reason(folder):
 
 
 def test_a_missing_shard_is_named(folder):
-    index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(ModelNotFoundError, match=r"lacks 1 of its 2.*model-2"):
         read_model(folder)
@@ -208,7 +215,7 @@ def test_weights_that_dont_fill_the_layers_are_refused(folder):
 def test_the_registry_lets_go_of_the_model_used_longest_ago(tmp_path, monkeypatch):
     folders = [save_model(tmp_path / str(n), bert_config(), seed=n) for n in range(3)]
     size = (folders[0] / "model.safetensors").stat().st_size
-    monkeypatch.setattr(loading, "_memory_bytes", lambda device: int(5.5 * size))
+    monkeypatch.setattr(registry, "memory_bytes", lambda device: int(5.5 * size))
     models = [read_model(folder) for folder in folders]
     loaded = [load_model(m, depth=3, dtype="float32", device="cpu") for m in models[:2]]
     assert load_model(models[0], depth=3, dtype="float32", device="cpu") is loaded[0]

@@ -11,7 +11,7 @@ from conftest import save_model
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
 from sklearn_llm2vec._model.folders import read_model
-from sklearn_llm2vec._model.loading import forget_models, load_model
+from sklearn_llm2vec._model.registry import forget_models, load_model
 from sklearn_llm2vec._network.attention import (
     causal_layers,
     make_bidirectional,

@@ -14,7 +14,8 @@ from conftest import bert_config, llama_config, save_model
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
 from sklearn_llm2vec._model.folders import read_model
-from sklearn_llm2vec._model.loading import forget_models, load_model, load_network
+from sklearn_llm2vec._model.loading import load_network
+from sklearn_llm2vec._model.registry import forget_models, load_model
 from sklearn_llm2vec._network.layers import HiddenStates, find_layers
 
 pytestmark = pytest.mark.usefixtures("one_thread")

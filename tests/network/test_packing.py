@@ -5,7 +5,8 @@ import torch
 from conftest import bert_config, llama_config, save_model
 
 from sklearn_llm2vec._model.folders import read_model
-from sklearn_llm2vec._model.loading import forget_models, load_model, load_network
+from sklearn_llm2vec._model.loading import load_network
+from sklearn_llm2vec._model.registry import forget_models, load_model
 from sklearn_llm2vec._network import packing
 from sklearn_llm2vec._network.layers import HiddenStates
 from sklearn_llm2vec._network.packing import can_pack, pack, unpack

@@ -9,7 +9,7 @@ from conftest import save_model
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
 from sklearn_llm2vec._model.folders import read_model
-from sklearn_llm2vec._model.loading import load_model
+from sklearn_llm2vec._model.registry import load_model
 from sklearn_llm2vec._network.prepending import PLACEHOLDER, TokenPrepending
 
 TEXT = "a small card"

@@ -13,7 +13,7 @@ from sklearn_llm2vec import LLMEmbeddingTransformer
 from sklearn_llm2vec._encode import passes
 from sklearn_llm2vec._encode.encoder import Encoder
 from sklearn_llm2vec._model.folders import read_model
-from sklearn_llm2vec._model.loading import forget_models, load_model
+from sklearn_llm2vec._model.registry import forget_models, load_model
 from sklearn_llm2vec._network import varlen
 from sklearn_llm2vec._network.layers import HiddenStates, some_ids
 from sklearn_llm2vec._network.pooling import POOLINGS
@@ -227,7 +227,7 @@ def shapes(monkeypatch):
 @pytest.fixture
 def at_once(monkeypatch):
     """No thousands of tokens go first."""
-    monkeypatch.setattr(passes, "WORTH_A_PROOF", 0)
+    monkeypatch.setattr(varlen, "WORTH_A_PROOF", 0)
 
 
 @pytest.fixture(params=["bert", "llama", "odd llama", "bidirectional llama"])
@@ -302,7 +302,7 @@ def test_it_is_proved_once_for_a_model_and_after_thousands_of_tokens(bert, monke
     texts = ["word " * n for n in (10, 20, 30, 40)]  # 108 tokens with those around
     for n in range(1, 40):
         encode(encoder_of(bert, max_length=64), texts)
-        assert len(calls) == (108 * n >= passes.WORTH_A_PROOF), n
+        assert len(calls) == (108 * n >= varlen.WORTH_A_PROOF), n
 
 
 @pytest.mark.usefixtures("at_once")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from sklearn_llm2vec._text.columns import read_texts
+from sklearn_llm2vec._text.texts import read_texts
 
 pd = pytest.importorskip("pandas")
 pl = pytest.importorskip("polars")

@@ -9,7 +9,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from sklearn_llm2vec._text.rows import read_rows, value_text
+from sklearn_llm2vec._text.rows import read_rows
+from sklearn_llm2vec._text.values import value_text
 
 DAY = datetime.datetime(2024, 5, 1)
 COLUMNS = {

@@ -1,5 +1,6 @@
 """Prompts: how they are parsed and rendered, and which of their tokens are pooled."""
 
+import re
 import shutil
 
 import numpy as np
@@ -13,7 +14,8 @@ from sklearn.compose import make_column_transformer
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
 from sklearn_llm2vec._model import loading
-from sklearn_llm2vec._text.templates import PRESETS, parse_template
+from sklearn_llm2vec._network.pooling import POOLINGS
+from sklearn_llm2vec._text.templates import PRESETS, Preset, parse_template
 from sklearn_llm2vec._text.tokens import TextTokenizer
 
 WORDS = ["a small card", "the red cat reads", "bank", "money and a refund pending"]
@@ -44,12 +46,17 @@ def mean_over(states, offsets, start, stop):
 
 def test_presets_are_the_published_strings():
     want = 'This sentence : "x" means in one word:"'
-    assert parse_template(PRESETS["prompt_eol"]).render("x")[0] == want
-    assert PRESETS["cot"].startswith("After thinking step by step , this sentence : ")
-    assert PRESETS["ke"].startswith(
-        "The essence of a sentence is often captured by its"
+    assert parse_template(PRESETS["prompt_eol"].prompt).render("x")[0] == want
+    assert PRESETS["cot"].prompt == (
+        'After thinking step by step , this sentence : "{text}" means in one word:"'
     )
-    assert parse_template(PRESETS["echo"]).counted == (False, True)
+    assert PRESETS["ke"].prompt == (
+        "The essence of a sentence is often captured by its main subjects and actions, "
+        "while descriptive terms provide additional but less central details. With this "
+        'in mind , this sentence : "{text}" means in one word:"'
+    )
+    assert PRESETS["echo"].prompt == "Document:{text}\nDocument again:{text}"
+    assert parse_template(PRESETS["echo"].prompt).counted == (False, True)
 
 
 @given(st.text(), st.text(), st.text())
@@ -241,7 +248,7 @@ def test_a_prompt_longer_than_max_length_is_found_without_the_weights(
 def test_a_text_has_room_beside_a_prompt_that_merges_without_it(shared_models):
     """Of a byte-level BPE two quotes are one token, and two with a text between."""
     folder = shared_models / "news-llama-4m"
-    read = {"template": PRESETS["prompt_eol"], "special_tokens": False}
+    read = {"template": PRESETS["prompt_eol"].prompt, "special_tokens": False}
     tokenizer = t.AutoTokenizer.from_pretrained(folder)
     text = "the cat sat on the mat"
     refused = 0
@@ -279,6 +286,28 @@ def test_the_warning_says_what_is_lost_and_where(llama, method):
     with pytest.warns(UserWarning, match="first copy of the text sees the") as caught:
         getattr(estimator, method)(["a"])
     assert {one.filename for one in caught} == {__file__}
+
+
+def test_a_preset_is_one_row(bert, llama, monkeypatch):
+    row = Preset(prompt="the book {text} table", pooling="max", source="nobody")
+    monkeypatch.setitem(PRESETS, "shelf", row)
+    for folder in (bert, llama):
+        got = make(folder, template="shelf").fit(["a card", "bank"])
+        assert got.pooling_ == "max"
+        want = make(folder, template=row.prompt, pooling="max")
+        np.testing.assert_array_equal(
+            got.transform(["a card"]), want.fit_transform(["a card"])
+        )
+    with pytest.raises(ValueError, match="one of .*'shelf', 'row'"):
+        make(bert, template="shelves").fit(["a"])
+
+
+def test_the_rows_fit_the_rest_of_the_library():
+    for name, preset in PRESETS.items():
+        assert preset.pooling in POOLINGS
+        assert f'"{name}"' in LLMEmbeddingTransformer.__doc__
+        [number] = re.findall(r"arXiv [0-9]{4}\.[0-9]{5}", preset.source)
+        assert number in LLMEmbeddingTransformer.__doc__
 
 
 def test_chat(llama, tmp_path):

