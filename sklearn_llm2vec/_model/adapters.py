@@ -7,6 +7,7 @@ SimCSE or supervised). peft is imported only when weights are merged.
 import functools
 import hashlib
 import json
+import math
 import os
 import re
 import tempfile
@@ -256,6 +257,7 @@ def _merge(network, adapter, n_layers):
     }
     if weights and not theirs:
         return network
+    _check_config(adapter)
     config = _peft_config(adapter)
     config.inference_mode = True
     config.task_type = None  # the head that a task adds isn't loaded
@@ -324,6 +326,19 @@ def _put_in(network, theirs):
         setattr(outer, name, model)
         model = outer
     return model
+
+
+def _check_config(adapter):
+    """Refuse what changes vectors, but not as its author meant."""
+    said = json.loads(adapter.read_config())
+    if said.get("layer_replication"):
+        raise ValueError(
+            _refusal(adapter, "it repeats layers of the model ('layer_replication')")
+        )
+    alphas = said.get("alpha_pattern") or {}
+    for value in (said.get("lora_alpha"), *alphas.values()):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(_refusal(adapter, f"its 'lora_alpha' is {value}"))
 
 
 def _peft_config(adapter):

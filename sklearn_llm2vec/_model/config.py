@@ -1,5 +1,8 @@
 """What a model's configuration files say: sizes, kind of attention, limits."""
 
+import copy
+
+from sklearn_llm2vec._model.declared import transformer_settings
 from sklearn_llm2vec._model.files import read_json
 
 
@@ -16,7 +19,7 @@ def facts_of_config(folder, trust_remote_code):
         "causal": _is_causal(config),
         "decoder": _is_decoder(config),
         "is_encoder_decoder": bool(getattr(config, "is_encoder_decoder", False)),
-        "max_positions": getattr(text, "max_position_embeddings", None),
+        "max_positions": _max_positions(config),
         "tied": bool(tied),
     }
 
@@ -39,6 +42,39 @@ def text_config(config):
     if getattr(config, "is_encoder_decoder", False):
         return config.get_text_config(encoder=True)
     return config.get_text_config()
+
+
+def _max_positions(config):
+    """Positions that a text's tokens can have; None where there is no limit."""
+    text = text_config(config)
+    said = getattr(text, "max_position_embeddings", None)
+    if not isinstance(said, int) or said <= 0:  # XLNet says -1
+        return None
+    # RoBERTa and its kin number positions from the padding token's id on.
+    first = _padding_of_positions(config)
+    return said if first is None else said - first - 1
+
+
+def _padding_of_positions(config):
+    """The padding index of a table of positions, where the network has such a table."""
+    import torch
+    from transformers import AutoModel
+
+    from sklearn_llm2vec._common.imports import quiet
+
+    small = copy.deepcopy(text_config(config))
+    try:
+        small.num_hidden_layers = 1
+        with quiet(), torch.device("meta"):
+            network = AutoModel.from_config(small)
+    except Exception:  # code of its own, or made in another way: as it says
+        return None
+    for name, module in network.named_modules():
+        if name.endswith("position_embeddings") and isinstance(
+            module, torch.nn.Embedding
+        ):
+            return module.padding_idx
+    return None
 
 
 def _is_causal(config):
@@ -75,13 +111,14 @@ def _is_decoder(config):
 
 
 def max_tokens(folder, max_positions):
-    """The least limit of tokens that a folder's files name, at most 512."""
-    limits = [
-        512,
-        max_positions,
-        read_json(folder / "tokenizer_config.json").get("model_max_length"),
-        read_json(folder / "sentence_bert_config.json").get("max_seq_length"),
-    ]
+    """The limit of tokens that a folder's files name, at most 512.
+
+    A length that sentence-transformers saved wins over the tokenizer's, as it does there.
+    """
+    settings = transformer_settings(folder)
+    tokenizer = read_json(folder / "tokenizer_config.json")
+    said = settings.get("max_seq_length") or tokenizer.get("model_max_length")
+    limits = [512, max_positions, said]
     return int(min(n for n in limits if isinstance(n, int | float) and n > 0))
 
 

@@ -86,7 +86,7 @@ def read_declared(folder):
     unknown = _unknown_module([kind for kind, _ in kinds]) or unknown
     transformer = by_kind.get("Transformer", "")
     texts = read_json(folder / "config_sentence_transformers.json")
-    settings = read_json(folder / transformer / "sentence_bert_config.json")
+    settings = transformer_settings(folder / transformer)
     prompts = texts.get("prompts") or {}
     truncate_dim = texts.get("truncate_dim")
     config = read_json(folder / by_kind.get("Pooling", "1_Pooling") / "config.json")
@@ -101,6 +101,31 @@ def read_declared(folder):
         lowercase=settings.get("do_lower_case") is True,
         unknown=unknown,
     )
+
+
+def transformer_settings(folder):
+    """What sentence-transformers saved about a transformer: length, letter case.
+
+    Before its version 2.0 the file was named by the architecture.
+    """
+    names = (
+        "bert",
+        "roberta",
+        "distilbert",
+        "camembert",
+        "albert",
+        "xlm-roberta",
+        "xlnet",
+    )
+    for name in names:
+        if settings := read_json(folder / f"sentence_{name}_config.json"):
+            return settings
+    return {}
+
+
+def module_kinds(folder):
+    """Whole names of the types in ``modules.json``, in order."""
+    return [kind for kind, _ in _read_modules(folder / "modules.json")]
 
 
 def module_folders(folder):

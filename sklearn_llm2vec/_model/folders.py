@@ -24,12 +24,19 @@ from sklearn_llm2vec._model.contents import (
     reading_of_config,
     tokenizer_digest,
 )
-from sklearn_llm2vec._model.declared import Declared, module_folders, read_declared
+from sklearn_llm2vec._model.declared import (
+    Declared,
+    module_folders,
+    module_kinds,
+    read_declared,
+)
 from sklearn_llm2vec._model.dense import DENSE_FILES
 from sklearn_llm2vec._model.files import (
+    read_json,
     state_of_files,
     weight_files,
 )
+from sklearn_llm2vec._model.kinds import check_kind
 from sklearn_llm2vec._model.places import check_files, find_folder
 
 
@@ -164,6 +171,9 @@ def read_model(model, *, revision=None, trust_remote_code=False, memo_directory=
         declared = read_declared(folder)
         inner = folder / declared.transformer
         check_files(inner, model)
+        check_kind(
+            folder, module_kinds(folder), read_json(inner / "config.json"), model
+        )
         described = _describe_folder(
             inner, str(model), declared, memo, trust_remote_code
         )
@@ -174,7 +184,7 @@ def read_model(model, *, revision=None, trust_remote_code=False, memo_directory=
 def _describe_folder(folder, name, declared, memo_directory, trust_remote_code):
     """What the small files of a model folder say."""
     facts = remember(
-        f"config:5:{reading_of_config(folder, trust_remote_code, memo_directory)}",
+        f"config:6:{reading_of_config(folder, trust_remote_code, memo_directory)}",
         lambda: facts_of_config(folder, trust_remote_code),
         memo_directory,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sklearn_llm2vec._common.imports import loading, quiet
 from sklearn_llm2vec._model.config import auto_config, text_config
 from sklearn_llm2vec._model.tokenizer import load_tokenizer
+from sklearn_llm2vec._model.weights import check_filled, check_finite, check_used
 
 ATTENTION_DROPOUTS = (
     "attention_dropout",
@@ -57,6 +58,8 @@ def load(model, depth, dtype, device, attention, adapters):
     states.cut(n_layers)
     with states.unhooked():
         merge_adapters(network, adapters, model.n_layers)  # in place
+        if adapters:
+            check_finite(network, model)
         _set_attention(network, model, attention)
     _pack(states, torch.device(device), getattr(torch, dtype))
     parts = [*network.parameters(), *network.buffers()]
@@ -151,6 +154,8 @@ def load_network(model, n_layers, dtype, *, dropout=None):
     """
     from transformers import AutoModel, AutoModelForTextEncoding
 
+    from sklearn_llm2vec._network.layers import find_layers
+
     config = auto_config(model.folder, model.trust_remote_code)
     if dropout is not None:
         _set_attention_dropout(config, dropout)
@@ -162,7 +167,11 @@ def load_network(model, n_layers, dtype, *, dropout=None):
     if n_layers < model.n_layers:
         network = _cut_from_folder(factory, model, config, dtype, n_layers)
     if network is None:
-        network, n_layers = _from_folder(factory, model, config, dtype), model.n_layers
+        n_layers = model.n_layers
+        network, report = _from_folder(factory, model, config, dtype)
+        layers = find_layers(_text_part(network), n_layers)
+        check_used(report, model, network, layers)
+    check_finite(network, model)
     network = _prepared(_text_part(network))
     network.n_layers_loaded = n_layers
     return network
@@ -194,10 +203,12 @@ def _cut_from_folder(factory, model, config, dtype, n_layers):
         names = {"__init__": init, "__module__": whole.__module__}
         cut = type(whole.__name__, (whole,), names)
         cut.__qualname__ = whole.__qualname__
-        network = _from_folder(cut, model, copy.deepcopy(config), dtype)
+        network, report = _from_folder(cut, model, copy.deepcopy(config), dtype)
+        layers = find_layers(_text_part(network), n_layers)
     except (AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError):
         return None  # made in a way of its own: loaded whole
     network.__class__ = whole
+    check_used(report, model, network, layers)
     return network
 
 
@@ -214,7 +225,8 @@ def load_with_head(model, dtype):
     factory = AutoModelForCausalLM if model.decoder else AutoModelForMaskedLM
     config = auto_config(model.folder, model.trust_remote_code)
     try:
-        return _prepared(_from_folder(factory, model, config, dtype))
+        network, _ = _from_folder(factory, model, config, dtype)
+        return _prepared(network)
     except ValueError as error:
         raise ValueError(
             "The 'adapt' parameter of LLMEmbeddingTransformer can hold 'mntp' only for a "
@@ -232,6 +244,7 @@ def _set_attention_dropout(config, dropout):
 
 
 def _from_folder(factory, model, config, dtype):
+    """The network, and what transformers reports of its weights."""
     with quiet():
         network, report = factory.from_pretrained(
             model.folder,
@@ -241,8 +254,8 @@ def _from_folder(factory, model, config, dtype):
             trust_remote_code=model.trust_remote_code,
             output_loading_info=True,
         )
-    _check_loaded(report, model)
-    return network
+    check_filled(report, model)
+    return network, report
 
 
 def _prepared(network):
@@ -259,17 +272,3 @@ def _text_part(network):
             return network
         return network.get_encoder()
     return getattr(network, "language_model", network)
-
-
-def _check_loaded(report, model):
-    # A missing weight is filled at random, and features of random layers look like any
-    # others. BERT's pooler is no part of the hidden states.
-    missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
-    wrong = report.get("mismatched_keys") or ()
-    if missing or wrong:
-        name = missing[0] if missing else str(next(iter(wrong)))
-        raise ValueError(
-            f"The weights in {model.folder} must fill every layer that is needed. "
-            f"{len(missing)} are missing and {len(wrong)} have another shape, {name} "
-            "first: the folder is incomplete or isn't a text encoder or decoder."
-        )

@@ -156,6 +156,11 @@ def _not_found_message(name, revision):
         if offline
         else " (not reached, or it has no such model, or the model needs a login)."
     )
+    if "/" not in name:
+        why += (
+            " Names on the hub begin with their owner, such as "
+            f"{f'sentence-transformers/{name}'!r}."
+        )
     return message + why + " Give a folder that holds the model, or go online once."
 
 

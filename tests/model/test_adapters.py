@@ -328,3 +328,29 @@ def test_an_adapter_that_names_another_base(llama, tmp_path, monkeypatch):
     ):
         fit("some/llama", base)
     fit(llama, "some/other")
+
+
+@pytest.mark.parametrize(
+    ("entries", "why"),
+    [
+        ({"layer_replication": [[0, 2], [1, 4]]}, "it repeats layers of the model"),
+        ({"lora_alpha": float("nan")}, "its 'lora_alpha' is nan"),
+        ({"alpha_pattern": {"q_proj": float("inf")}}, "its 'lora_alpha' is inf"),
+    ],
+)
+def test_configurations_that_would_give_other_vectors(llama, tmp_path, entries, why):
+    folder = save_adapter(llama, tmp_path / "one")
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+    with pytest.raises(ValueError, match=why):
+        make(llama, adapters=folder).fit_transform(["a small card"])
+
+
+def test_adapters_that_arent_finite(llama, tmp_path):
+    folder = save_adapter(llama, tmp_path / "one")
+    path = folder / "adapter_model.safetensors"
+    weights = load_file(path)
+    next(iter(weights.values()))[0, 0] = float("nan")
+    save_file(weights, path)
+    with pytest.raises(ValueError, match="must be finite numbers"):
+        make(llama, adapters=folder).fit_transform(["a small card"])

@@ -1,17 +1,22 @@
 """Folders of sentence-transformers: what they declare is what comes out."""
 
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import transformers
+from architectures import SMALL
 from conftest import bert_config, llama_config, save_model
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
 from sklearn_llm2vec._model.dense import ACTIVATIONS
+from sklearn_llm2vec._model.folders import read_model
 
 try:
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -58,8 +63,6 @@ def close(ours, theirs, atol=1e-6):
 
 def test_minilm(minilm, texts):
     folder = make(minilm).fit(["a"])
-    from sklearn_llm2vec._model.folders import read_model
-
     reference = SentenceTransformer(str(read_model(folder.model).folder), device="cpu")
     ours = make(minilm, normalize=True).fit_transform(texts)
     close(ours, reference.encode(texts))
@@ -286,3 +289,119 @@ def test_dense_layers_stored_as_integers_are_refused(tmp_path):
     safetensors.torch.save_file(weights, path)
     with pytest.raises(ValueError, match="must be floats of 16, 32 or 64 bits. Got I8"):
         make(folder).fit(["a text"])
+
+
+# --- what isn't an embedding model ---------------------------------------------------
+
+
+def write(path, **entries):
+    path.write_text(json.dumps(entries))
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "what"),
+    [
+        ({"architectures": ["HF_ColBERT"]}, {}, "late-interaction"),
+        ({}, {"similarity_fn_name": "MaxSim"}, "late-interaction"),
+        ({}, {"model_type": "SparseEncoder"}, "sparse encoder"),
+        ({}, {"model_type": "CrossEncoder"}, "cross-encoder"),
+        (
+            {
+                "architectures": ["XLMRobertaForSequenceClassification"],
+                "id2label": {"0": "LABEL_0"},
+            },
+            {},
+            "cross-encoder",
+        ),
+        (
+            {
+                "architectures": ["BertForSequenceClassification"],
+                "id2label": {"0": "no", "1": "perhaps", "2": "yes"},
+                "sentence_transformers": {"version": "5.1.0"},
+            },
+            {},
+            "cross-encoder",
+        ),
+    ],
+)
+def test_other_kinds_of_models_are_refused(bert, tmp_path, config, settings, what):
+    folder = shutil.copytree(bert, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text()) | config
+    write(folder / "config.json", **config)
+    write(folder / "config_sentence_transformers.json", **settings)
+    for params in ({}, {"pooling": "mean", "layer": 1}):
+        with pytest.raises(ValueError, match=f"must be a text encoder.*Got a {what}"):
+            make(folder, **params).fit(["a"])
+
+
+def test_a_classifier_of_texts_is_an_encoder(bert, tmp_path):
+    folder = shutil.copytree(bert, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config["architectures"] = ["BertForSequenceClassification"]
+    write(folder / "config.json", **config, id2label={"0": "bad", "1": "good"})
+    assert make(folder).fit_transform(["a"]).shape == (1, 32)
+
+
+@pytest.mark.parametrize(
+    ("types", "what"),
+    [
+        (["x.MLMTransformer", "x.SpladePooling"], "a sparse encoder"),
+        (["x.Transformer", "pylate.models.Dense.Dense"], "a late-interaction model"),
+        (
+            ["x.models.WordEmbeddings", "x.Pooling"],
+            "'x.models.WordEmbeddings' in the pl",
+        ),
+        (["x.Transformer", "x.Normalize"], "modules.json without a module that pools"),
+    ],
+)
+def test_modules_that_arent_a_transformer_and_a_pooling(bert, tmp_path, types, what):
+    folder = shutil.copytree(bert, tmp_path / "model")
+    modules = [{"idx": i, "path": "", "type": kind} for i, kind in enumerate(types)]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ValueError, match=re.escape(what)):
+        make(folder, pooling="mean").fit(["a"])
+
+
+# --- lengths -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", "bert roberta distilbert camembert albert xlm-roberta xlnet".split()
+)
+def test_settings_under_each_of_their_old_names(bert, tmp_path, name):
+    folder = shutil.copytree(bert, tmp_path / "model")
+    settings = {"max_seq_length": 17, "do_lower_case": True}
+    write(folder / f"sentence_{name}_config.json", **settings)
+    model = read_model(folder)
+    assert model.max_tokens == 17
+    assert model.declared.lowercase
+
+
+def test_the_saved_length_wins_over_the_tokenizers(bert, tmp_path):
+    folder = shutil.copytree(bert, tmp_path / "model")
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+    write(folder / "tokenizer_config.json", **tokenizer | {"model_max_length": 20})
+    assert read_model(folder).max_tokens == 20
+    write(folder / "sentence_bert_config.json", max_seq_length=40)
+    assert read_model(folder).max_tokens == 40
+
+
+@pytest.mark.parametrize("kind", ["Roberta", "XLMRoberta", "Camembert", "MPNet"])
+def test_positions_that_begin_behind_the_padding(tmp_path, kind):
+    config = getattr(transformers, f"{kind}Config")(**SMALL, pad_token_id=1)
+    folder = save_model(tmp_path, config, "bert")
+    assert read_model(folder).max_tokens == SMALL["max_position_embeddings"] - 2
+    texts = ["a small card " * 40]
+    with pytest.warns(UserWarning, match="1 of 1 texts are longer than 62 tokens"):
+        assert np.isfinite(make(folder).fit_transform(texts)).all()
+    with pytest.raises(ValueError, match="must be at most 62 for"):
+        make(folder, max_length=63).fit(texts)
+
+
+def test_a_limit_of_minus_one_is_none(tmp_path):
+    config = transformers.XLNetConfig(
+        vocab_size=128, d_model=32, n_layer=3, n_head=4, d_inner=48
+    )
+    folder = save_model(tmp_path, config, "bert")
+    assert read_model(folder).max_positions is None
+    assert make(folder, max_length=30).fit_transform(["a small card"]).shape == (1, 32)

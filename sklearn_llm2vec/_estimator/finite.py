@@ -1,0 +1,44 @@
+"""Vectors that aren't finite numbers are refused, and never stored."""
+
+import numpy as np
+
+
+def refuse_not_finite(texts, cells, layers, pooling, dtype):
+    """Raise when a vector that was asked for holds NaN or infinity.
+
+    Parameters
+    ----------
+    texts : sequence of str, or of tuple of str
+        One for each row of the vectors.
+    cells : dict of (int, str) to ndarray of shape (n_texts, hidden)
+    layers : tuple of int
+    pooling : str
+    dtype : str
+        Of the model's arithmetic.
+
+    Raises
+    ------
+    ValueError
+    """
+    for layer in layers:
+        bad = ~np.isfinite(cells[layer, pooling]).all(1)  # (texts,)
+        if bad.any():
+            text = texts[int(np.argmax(bad))]
+            begin = (text if isinstance(text, str) else "; ".join(text))[:40]
+            advice = (
+                "Its numbers go beyond those of float16: choose dtype='bfloat16' or "
+                "'float32'."
+                if dtype == "float16"
+                else "Choose dtype='float32' if it isn't that already, an earlier layer, "
+                "or look for damage in the model's weights."
+            )
+            raise ValueError(
+                f"Vectors must be finite numbers. Got NaN or infinity in layer {layer} "
+                f"for {bad.sum()} of {len(texts)} texts, the first of which begins with "
+                f"{begin!r}. {advice}"
+            )
+
+
+def finite_cells(cells):
+    """Those cells of which all vectors are finite: what may be stored."""
+    return {cell: v for cell, v in cells.items() if np.isfinite(v).all()}
