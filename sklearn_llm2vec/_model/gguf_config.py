@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from sklearn_llm2vec._common.imports import quiet
 from sklearn_llm2vec._model.gguf_families import family_fields
 from sklearn_llm2vec._model.gguf_file import ARRAY, STRING
-from sklearn_llm2vec._model.quiet import quiet
 
 # What becomes of an entry of the file under its own family's name, where the installed
 # transformers leaves it out and the configuration has such a field.
@@ -131,8 +131,8 @@ def _translated(header):
             raise ValueError(
                 f"The GGUF file {path} must be of an architecture that transformers "
                 f"{version('transformers')} reads from GGUF files, and complete. Got "
-                f"{header.architecture!r} instead ({error}): give the model's safetensors "
-                "folder."
+                f"{header.architecture!r} instead ({error}): give the model's "
+                "safetensors folder."
             ) from error
     return config
 

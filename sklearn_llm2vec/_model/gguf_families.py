@@ -1,4 +1,4 @@
-"""What single families of models need beside what transformers knows of their GGUF files."""
+"""What single families need beside what transformers knows of their GGUF files."""
 
 import re
 from dataclasses import dataclass
@@ -106,7 +106,9 @@ class Falcon:
             q, k, v = np.split(
                 weights, [n_heads * head_dim, (n_heads + n_groups) * head_dim]
             )
-            parts = [part.reshape(n_groups, -1, *weights.shape[1:]) for part in (q, k, v)]
+            parts = [
+                part.reshape(n_groups, -1, *weights.shape[1:]) for part in (q, k, v)
+            ]
             weights = np.concatenate(parts, axis=1).reshape(weights.shape)
         return Turned(weights, name)
 

@@ -128,8 +128,8 @@ def damaged(path, reason):
     )
 
 
-def parts_of(path):
-    """All files of the model that a file belongs to.
+def names_of_parts(path):
+    """All files of the model that a file belongs to, whether they are there or not.
 
     Parameters
     ----------
@@ -139,22 +139,28 @@ def parts_of(path):
     Returns
     -------
     tuple of Path
-
-    Raises
-    ------
-    ValueError
-        When a part is missing.
     """
     match = PART.fullmatch(path.name)
     if match is None:
         return (path,)
     count = int(match["count"])
     names = [f"{match['stem']}-{i:05}-of-{count:05}" for i in range(1, count + 1)]
-    paths = tuple(path.with_name(name + path.suffix) for name in names)
+    return tuple(path.with_name(name + path.suffix) for name in names) or (path,)
+
+
+def parts_of(path):
+    """As `names_of_parts`.
+
+    Raises
+    ------
+    ValueError
+        When a part is missing.
+    """
+    paths = names_of_parts(path)
     missing = [part.name for part in paths if not part.is_file()]
-    if missing or not paths:
+    if missing:
         raise damaged(
-            path, f"{len(missing)} of its {count} parts are missing, {missing[:1]} first"
+            path, f"{len(missing)} of its {len(paths)} parts lack, {missing[0]} first"
         )
     return paths
 
@@ -219,7 +225,9 @@ class _Cursor:
         version = self.number("I")
         if version not in VERSIONS:
             big = version % (1 << 16) == 0
-            what = "its numbers are big-endian" if big else f"it is of version {version}"
+            what = (
+                "its numbers are big-endian" if big else f"it is of version {version}"
+            )
             raise damaged(self.path, what)
         n_tensors, n_entries = self.number("Q"), self.number("Q")
         metadata, records = {}, {}
@@ -300,8 +308,9 @@ def _kind(number, name, path):
         kind = GGMLQuantizationType(number)
         GGML_QUANT_SIZES[kind]
     except (ValueError, KeyError):
-        import gguf  # noqa: F401
         from importlib.metadata import version
+
+        import gguf  # noqa: F401
 
         raise ValueError(
             f"The tensor {name} in {path} must be of a type that the installed gguf "

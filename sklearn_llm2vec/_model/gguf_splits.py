@@ -24,7 +24,8 @@ ACCENTS = (
 # Words of GPT-4o, which also end where capitals follow small letters.
 UPPER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
 LOWER = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-CASED = rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}*{LOWER}+%s|[^\r\n\p{{L}}\p{{N}}]?{UPPER}+{LOWER}*%s"
+LEAD = r"[^\r\n\p{L}\p{N}]?"
+CASED = rf"{LEAD}{UPPER}*{LOWER}+%s|{LEAD}{UPPER}+{LOWER}*%s"
 PATHS = r" ?[^\s\p{L}\p{N}]+[\r\n/]*"
 TEKKEN = rf"{CASED % ('', '')}|\p{{N}}|{PATHS}|{SPACES}"
 GPT4O = rf"{CASED % (ENDINGS + '?', ENDINGS + '?')}|\p{{N}}{{1,3}}|{PATHS}|{SPACES}"
@@ -34,6 +35,8 @@ DEEPSEEK = (
     rf" ?[\p{{P}}\p{{S}}]+[\r\n]*|{SPACES}"
 )
 BLOOM = " ?[^(\\s|.,!?…。，、।۔،)]+"  # noqa: RUF001
+HAN = "[一-龥ࠀ-一가-퟿]+"
+HAN_AND_KANA = "[一-龥\u3040-\u309f\u30a0-\u30ff]+"
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,12 @@ SPLITS = _by_name(
     ),
     (
         "deepseek-coder",
-        Split((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+", r"\p{N}")),
+        Split((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", HAN, r"\p{N}")),
     ),
-    ("deepseek-v3 hunyuan-dense", Split((r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK))),
+    (
+        "deepseek-v3 hunyuan-dense",
+        Split((r"\p{N}{1,3}", HAN_AND_KANA, DEEPSEEK)),
+    ),
     ("bloom poro-chat gpt3-finnish", Split((BLOOM,))),
     ("viking", Split((BLOOM, r"\p{N}"))),
 )

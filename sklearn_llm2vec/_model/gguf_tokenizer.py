@@ -135,8 +135,15 @@ class Vocabulary:
 
 def _of_bytes(words):
     """Merged from bytes, inside of words: GPT-2, Llama 3, Qwen."""
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers
-    from tokenizers import pre_tokenizers, processors
+    from tokenizers import (
+        Regex,
+        Tokenizer,
+        decoders,
+        models,
+        normalizers,
+        pre_tokenizers,
+        processors,
+    )
 
     name = words.entry("pre", "default")
     if name == "default":
@@ -238,8 +245,14 @@ def _decoder_of_pieces(leading):
 
 def _of_probabilities(words):
     """The most probable pieces of a text: T5."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
-    from tokenizers import processors
+    from tokenizers import (
+        Tokenizer,
+        decoders,
+        models,
+        normalizers,
+        pre_tokenizers,
+        processors,
+    )
 
     pieces = list(zip(words.tokens, words.scores(), strict=True))
     backend = Tokenizer(models.Unigram(pieces, unk_id=words.entry("unknown_token_id")))

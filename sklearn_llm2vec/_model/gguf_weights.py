@@ -10,8 +10,9 @@ import re
 
 import numpy as np
 
+from sklearn_llm2vec._common.imports import quiet
 from sklearn_llm2vec._model.gguf_families import PROCESSORS
-from sklearn_llm2vec._model.quiet import quiet
+from sklearn_llm2vec._model.gguf_file import read_header
 
 # Tables by token: large, and the same in both worlds.
 TABLES = ("token_embd.weight", "per_layer_token_embd.weight")
@@ -20,6 +21,40 @@ OF_POSITIONS = re.compile(r"rope_(freqs|factors_short|factors_long)\.weight")
 # The other half of a translator, of which only the encoder is used.
 OF_DECODER = re.compile(r"(dec\..*|output\.weight)")
 BLOCK = re.compile(r"blk\.(\d+)\..*")
+
+
+def from_gguf(factory, path, config, dtype):
+    """A network with its weights from a GGUF file.
+
+    Parameters
+    ----------
+    factory : class
+        Of transformers: an auto class, or that of the network. It may hold fewer layers
+        than the file has; the tensors of others aren't unpacked.
+    path : Path
+    config : transformers configuration
+    dtype : torch.dtype
+
+    Returns
+    -------
+    network : transformers model
+    report : dict
+        Of what was missing, as ``from_pretrained`` gives it.
+    """
+    import torch
+
+    made = weights(read_header(path), config, dtype)
+    with quiet():
+        if not hasattr(factory, "base_model_prefix"):  # an auto class
+            with torch.device("meta"):
+                factory = type(factory.from_config(copy.deepcopy(config)))
+        return factory.from_pretrained(
+            None,
+            config=config,
+            state_dict=made,
+            dtype=dtype,
+            output_loading_info=True,
+        )
 
 
 class Weight:
@@ -135,13 +170,17 @@ def _by_name(header, config, dtype):
             return header.tensors[names[0]].read(dtype)
         weight = _processed(header, processor, places, place, names)
         # Converters of several years differ in sides of length 1.
-        return weight.reshape(blank[place].shape) if weight.numel() == blank[place].numel() else weight
+        return (
+            weight.reshape(blank[place].shape)
+            if weight.numel() == blank[place].numel()
+            else weight
+        )
 
     return {place: functools.partial(make, place) for place in made}, used
 
 
 def _places(blank, architecture, config, processor):
-    """transformers' name of each weight by the name of its tensor in the file."""
+    """Transformers' name of each weight by the name of its tensor in the file."""
     from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
 
     kind = {name: kind for kind, name in MODEL_ARCH_NAMES.items()}[architecture]
@@ -187,8 +226,10 @@ def _by_conversion(header, config):
     """As `_by_name`, or None where the installed transformers lists none."""
     try:
         from transformers.core_model_loading import WeightConverter, rename_source_key
-        from transformers.integrations.gguf import get_gguf_conversion_mapping
-        from transformers.integrations.gguf import is_gguf_arch_supported
+        from transformers.integrations.gguf import (
+            get_gguf_conversion_mapping,
+            is_gguf_arch_supported,
+        )
     except ImportError:
         return None  # an earlier version of transformers
     if not is_gguf_arch_supported(header.architecture):
