@@ -21,6 +21,8 @@ VERSIONS = (2, 3)
 SCALARS = dict(enumerate("BbHhIif?", start=0)) | {10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
 MOST_DIMENSIONS = 4
+# Bytes that malloc may keep.
+SMALL = 1 << 16
 # Values unpacked at a time: they stay in the processor's cache, and add nothing to what
 # a tensor takes.
 CHUNK = 1 << 18
@@ -70,7 +72,7 @@ class StoredTensor:
         import torch
         from gguf.quants import dequantize
 
-        whole = torch.empty(self.shape, dtype=dtype or torch.float32)
+        whole = own_memory(self.shape, dtype or torch.float32)
         flat = whole.view(-1)
         n_values, n_bytes = _block(self.kind)
         n_blocks = flat.numel() // n_values
@@ -89,6 +91,20 @@ class StoredTensor:
             else:
                 part.copy_(torch.from_numpy(values))
         return whole
+
+
+def own_memory(shape, dtype):
+    """A new tensor whose memory goes back to the system as soon as it is let go.
+
+    A packed network lets go of its weights one by one. What malloc has given out in
+    pieces of a few megabytes it mostly keeps.
+    """
+    import torch
+
+    n_bytes = math.prod(shape) * dtype.itemsize
+    if n_bytes < SMALL:
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(mmap.mmap(-1, n_bytes), dtype=dtype).view(shape)
 
 
 @dataclass(frozen=True)
@@ -165,13 +181,15 @@ def parts_of(path):
     return paths
 
 
-def read_header(path):
+def read_header(path, *, words=True):
     """Read what stands before the values, and check that these are all there.
 
     Parameters
     ----------
     path : Path
         A whole model, or any part of one.
+    words : bool, default=True
+        False leaves out lists of strings, which are a vocabulary and its merges.
 
     Returns
     -------
@@ -183,7 +201,7 @@ def read_header(path):
         When a file is truncated, damaged, of another format, or a part is missing.
     """
     paths = parts_of(path)
-    headers = [_read_one(part) for part in paths]
+    headers = [_read_one(part, words) for part in paths]
     tensors = {}
     for part, (metadata, _, found) in zip(paths, headers, strict=True):
         if metadata.get("split.count", len(paths)) not in (0, len(paths)):
@@ -198,14 +216,14 @@ def read_header(path):
     return GGUFHeader(paths, metadata, tensors, records)
 
 
-def _read_one(path):
+def _read_one(path, words):
     """The metadata, its bytes and the tensors of one file."""
     try:
         with open(path, "rb") as file:
             if not file.seek(0, 2):
                 raise damaged(path, "it is empty")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                return _Cursor(content, path).header()
+                return _Cursor(content, path, words).header()
     except (struct.error, UnicodeDecodeError, OverflowError) as error:
         raise damaged(path, f"it ends early or is scrambled ({error})") from error
 
@@ -213,9 +231,10 @@ def _read_one(path):
 class _Cursor:
     """Reads a file's header from front to back."""
 
-    def __init__(self, content, path):
+    def __init__(self, content, path, words):
         self.content = content
         self.path = path
+        self.words = words
         self.at = 0
 
     def header(self):
@@ -271,6 +290,21 @@ class _Cursor:
     def string(self):
         return self.take(self.number("Q")).decode()
 
+    def strings(self, count):
+        """The next strings, in a loop of few steps: there may be half a million."""
+        content, at, end = self.content, self.at, len(self.content)
+        length_at = struct.Struct("<Q").unpack_from
+        found = []
+        for _ in range(count):
+            start = at + 8
+            at = start + length_at(content, at)[0]
+            if at > end:
+                raise damaged(self.path, "it ends within its header")
+            if self.words:
+                found.append(content[start:at].decode())
+        self.at = at
+        return found
+
     def value(self, kind):
         if kind == STRING:
             return self.string()
@@ -280,7 +314,7 @@ class _Cursor:
             raise damaged(self.path, f"an entry is of the unknown kind {kind}")
         kind, count = self.number("I"), self.number("Q")
         if kind == STRING:
-            return [self.string() for _ in range(count)]
+            return self.strings(count)
         if kind not in SCALARS:
             raise damaged(self.path, f"an array is of the unknown kind {kind}")
         dtype = np.dtype(SCALARS[kind]).newbyteorder("<")

@@ -12,7 +12,7 @@ import numpy as np
 
 from sklearn_llm2vec._common.imports import quiet
 from sklearn_llm2vec._model.gguf_families import PROCESSORS
-from sklearn_llm2vec._model.gguf_file import read_header
+from sklearn_llm2vec._model.gguf_file import own_memory, read_header
 
 # Tables by token: large, and the same in both worlds.
 TABLES = ("token_embd.weight", "per_layer_token_embd.weight")
@@ -41,20 +41,28 @@ def from_gguf(factory, path, config, dtype):
     report : dict
         Of what was missing, as ``from_pretrained`` gives it.
     """
-    import torch
-
-    made = weights(read_header(path), config, dtype)
+    made = weights(read_header(path, words=False), config, dtype)
     with quiet():
-        if not hasattr(factory, "base_model_prefix"):  # an auto class
-            with torch.device("meta"):
-                factory = type(factory.from_config(copy.deepcopy(config)))
-        return factory.from_pretrained(
+        return _class_of(factory, config).from_pretrained(
             None,
             config=config,
             state_dict=made,
             dtype=dtype,
             output_loading_info=True,
         )
+
+
+def _class_of(factory, config):
+    """The class that an auto class stands for; any other itself."""
+    import torch
+
+    kinds = getattr(factory, "_model_mapping", None)
+    if kinds is None:
+        return factory
+    if isinstance(kind := kinds[type(config)], type):
+        return kind
+    with torch.device("meta"):  # several, among which it chooses
+        return type(factory.from_config(copy.deepcopy(config)))
 
 
 class Weight:
@@ -169,12 +177,9 @@ def _by_name(header, config, dtype):
         if names[0] in TABLES:
             return header.tensors[names[0]].read(dtype)
         weight = _processed(header, processor, places, place, names)
+        shape = blank[place].shape
         # Converters of several years differ in sides of length 1.
-        return (
-            weight.reshape(blank[place].shape)
-            if weight.numel() == blank[place].numel()
-            else weight
-        )
+        return weight.reshape(shape) if weight.numel() == shape.numel() else weight
 
     return {place: functools.partial(make, place) for place in made}, used
 
@@ -208,14 +213,18 @@ def _processed(header, processor, places, place, names):
 
     parsed = {"tensors": {}, "config": processor.config}
     for name in names:
+        stored = header.tensors[name].read()
         result = processor.process(
-            weights=header.tensors[name].read().numpy(),
+            weights=stored.numpy(),
             name=name,
             tensor_key_mapping=places,
             parsed_parameters=parsed,
         )
         if result.name is not None:
-            return torch.from_numpy(np.ascontiguousarray(result.weights))
+            made = torch.from_numpy(result.weights)
+            if made.data_ptr() == stored.data_ptr() and made.is_contiguous():
+                return made
+            return own_memory(made.shape, made.dtype).copy_(made)
     return parsed["tensors"][place]
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sklearn_llm2vec._common.imports import loading, quiet
 from sklearn_llm2vec._model.config import auto_config, text_config
+from sklearn_llm2vec._model.gguf_weights import from_gguf
 from sklearn_llm2vec._model.tokenizer import load_tokenizer
 from sklearn_llm2vec._model.weights import check_filled, check_finite, check_used
 
@@ -245,6 +246,10 @@ def _set_attention_dropout(config, dropout):
 
 def _from_folder(factory, model, config, dtype):
     """The network, and what transformers reports of its weights."""
+    if model.gguf is not None:
+        network, report = from_gguf(factory, model.gguf, config, dtype)
+        check_filled(report, model)
+        return network, report
     with quiet():
         network, report = factory.from_pretrained(
             model.folder,
