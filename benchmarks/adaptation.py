@@ -434,12 +434,15 @@ def plain_passes(transformer, stage, texts, labels, steps):
 
     from sklearn_llm2vec._adapt import stages, trainer
     from sklearn_llm2vec._adapt.texts import read_training_texts
+    from sklearn_llm2vec._estimator.inputs import read_input
+    from sklearn_llm2vec._estimator.parameters import plain_parameters
+    from sklearn_llm2vec._estimator.source import open_source
 
     recipe = transformer.adapt
     transformer.adapt = None
     transformer.set_params(attention="bidirectional")
-    source = transformer._source()
-    columns = transformer._read(texts)
+    source = open_source(transformer)
+    columns = read_input(plain_parameters(transformer), texts)
     data = read_training_texts(columns, labels, None, (stage,))
     plan = recipe.stage(
         stage,

@@ -58,9 +58,9 @@ class StubEncoder:
 def one_size(n_texts, root):
     """In a process of its own: time and memory of a cold and a warm transform."""
     from sklearn_llm2vec import LLMEmbeddingTransformer
-    from sklearn_llm2vec._estimator import vectors
+    from sklearn_llm2vec._estimator.local import LocalSource
 
-    vectors.load_encoder = lambda source, depth: StubEncoder()
+    LocalSource.encoder = lambda source, depth: StubEncoder()
     transformer = LLMEmbeddingTransformer(
         Path(root, "llama"),
         cache=Path(root, f"cache-{n_texts}"),

@@ -8,6 +8,8 @@ import hashlib
 import json
 from dataclasses import replace
 
+from sklearn_llm2vec._common.checks import refused
+
 # Raised when the same recipe gives another adapter than before.
 ADAPTATION_VERSION = 1
 
@@ -97,26 +99,24 @@ def _check_model(source, stages):
     spec, model = source.spec, source.model
     names = [stage.name for stage in stages]
     if spec.token_prepending is not None:
-        raise ValueError(
-            "The 'token_prepending' parameter of LLMEmbeddingTransformer must be None "
-            f"with 'adapt'. Got {spec.token_prepending!r} instead."
-        )
+        raise refused("token_prepending", "None with 'adapt'", spec.token_prepending)
     if "mntp" in names and spec.attention == "causal":
-        raise ValueError(
-            "The 'attention' parameter of LLMEmbeddingTransformer must be 'auto' or "
-            "'bidirectional' with MNTP, which teaches tokens to see those behind them. "
-            "Got 'causal' instead: choose adapt='simcse' to stay causal."
+        raise refused(
+            "attention",
+            "'auto' or 'bidirectional' with MNTP, which teaches tokens to see those "
+            "behind them",
+            "causal",
+            "Choose adapt='simcse' to stay causal.",
         )
     if "mntp" in names and model.is_encoder_decoder:
-        raise ValueError(
-            "The 'adapt' parameter of LLMEmbeddingTransformer must be 'simcse' or "
-            f"'supervised' for {model.name!r}, an encoder-decoder. Got 'mntp' instead."
-        )
+        expected = f"'simcse' or 'supervised' for {model.name!r}, an encoder-decoder"
+        raise refused("adapt", expected, "mntp")
     if source.device.startswith("cuda:") and source.device != "cuda:0":
-        raise ValueError(
-            "The 'device' parameter of LLMEmbeddingTransformer must be 'cuda' or "
-            f"'cuda:0' with 'adapt'. Got {source.device!r} instead: name the GPU in the "
-            "environment variable CUDA_VISIBLE_DEVICES."
+        raise refused(
+            "device",
+            "'cuda' or 'cuda:0' with 'adapt'",
+            source.device,
+            "Name the GPU in the environment variable CUDA_VISIBLE_DEVICES.",
         )
 
 

@@ -7,6 +7,8 @@ interrupted goes on with the very batches that it would have had.
 import numpy as np
 import torch
 
+from sklearn_llm2vec._text.tokens import rows_as_arrays
+
 # Batches whose texts are sorted by length among each other: less padding, and each
 # batch's texts are still drawn at random from eight times as many.
 BATCHES_SORTED = 8
@@ -68,15 +70,9 @@ def padded(rows, pad_id):
         ``input_ids``, ``attention_mask`` and the bool ``counted``, of shape
         (n_rows, n_tokens), and ``lengths`` of shape (n_rows,).
     """
-    lengths = np.array([len(row.ids) for row in rows])
-    shape = len(rows), int(lengths.max())
-    ids = np.full(shape, pad_id, np.int64)
-    counted = np.zeros(shape, bool)
-    for n, row in enumerate(rows):
-        ids[n, : len(row.ids)] = row.ids
-        for start, stop in row.counted:
-            counted[n, start:stop] = True
-    mask = np.arange(shape[1]) < lengths[:, None]
+    longest = max(len(row.ids) for row in rows)
+    ids, counted, lengths = rows_as_arrays(rows, longest, padding=pad_id)
+    mask = np.arange(longest) < lengths[:, None]
     return {
         "input_ids": torch.from_numpy(ids),
         "attention_mask": torch.from_numpy(mask.astype(np.int64)),
@@ -302,6 +298,8 @@ def nearest(vectors, groups, n_nearest, candidates=None, candidate_groups=None):
     return found
 
 
+# Not `unit_length`: another last bit may choose another neighbour of two that are equally
+# near, and with it another adapter than the one that is kept under the same name.
 def _unit(vectors):
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.where(length > 0, length, 1)

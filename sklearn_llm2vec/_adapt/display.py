@@ -6,6 +6,7 @@ matplotlib is imported when something is drawn.
 import numpy as np
 from sklearn.exceptions import NotFittedError
 
+from sklearn_llm2vec._common.checks import refused
 from sklearn_llm2vec._common.public import public_in
 
 
@@ -101,10 +102,11 @@ class AdaptationDisplay:
         """
         absent = [name for name in ("stage", "step", "loss") if name not in history]
         if absent or not len(history["step"]):
-            raise ValueError(
-                "The 'history' parameter of AdaptationDisplay.from_history must be a "
-                "dict with the lists 'stage', 'step' and 'loss' of at least one step. "
-                f"Got {sorted(history)} instead."
+            raise refused(
+                "history",
+                "a dict with the lists 'stage', 'step' and 'loss' of at least one step",
+                sorted(history),
+                of="AdaptationDisplay.from_history",
             )
         return cls(history=history).plot(ax, **kwargs)
 
@@ -142,10 +144,8 @@ class AdaptationDisplay:
             )
         self.axes_ = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
         if len(self.axes_) != len(stages):
-            raise ValueError(
-                "The 'ax' parameter of AdaptationDisplay must hold one Axes for each of "
-                f"the {len(stages)} stages. Got {len(self.axes_)} instead."
-            )
+            expected = f"one Axes for each of the {len(stages)} stages"
+            raise refused("ax", expected, len(self.axes_), of="AdaptationDisplay")
         self.figure_ = self.axes_[0].figure
         self.lines_ = [
             self._draw(axes, stage, window)

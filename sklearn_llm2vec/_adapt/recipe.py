@@ -6,11 +6,17 @@ imported: a grid over recipes costs nothing.
 
 import hashlib
 import json
-import numbers
 from dataclasses import asdict, dataclass
 
 from sklearn.base import BaseEstimator
 
+from sklearn_llm2vec._common.checks import (
+    among,
+    is_flag,
+    is_integer,
+    is_number,
+    refused,
+)
 from sklearn_llm2vec._common.names import CHAINS, STAGES
 from sklearn_llm2vec._common.public import public_in
 
@@ -29,6 +35,10 @@ HIGHEST_RATE = 1e-3
 PASSES = {"mntp": 10, "simcse": 5, "supervised": 10}
 # The largest batch that "auto" takes: beyond it small models only became slower.
 LARGEST_BATCH = 128
+
+MASK_STRATEGIES = ("bert", "all")
+# float16 has no room for gradients.
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @public_in("sklearn_llm2vec")
@@ -200,10 +210,7 @@ default="auto"
         for name, (accepts, expected) in _constraints().items():
             value = getattr(self, name)
             if not accepts(value):
-                raise ValueError(
-                    f"The {name!r} parameter of LLM2VecRecipe must be {expected}. Got "
-                    f"{value!r} instead."
-                )
+                raise refused(name, expected, value, of="LLM2VecRecipe")
         names = tuple(self.stages.split("+"))
         if "simcse" in names and self.dropout == 0 and self.lora_dropout == 0:
             raise ValueError(
@@ -254,7 +261,7 @@ default="auto"
         warmup = getattr(self, f"{name}_warmup")
         if warmup == "auto":
             warmup = PAPER[name]["warmup"]
-        if not isinstance(warmup, numbers.Integral):
+        if not is_integer(warmup):
             warmup = round(warmup * steps)
         targets = self.lora_targets
         return Stage(
@@ -284,11 +291,11 @@ default="auto"
     def _counted_layer(self, n_layers):
         layer = int(self.layer) + (n_layers + 1 if self.layer < 0 else 0)
         if not 1 <= layer <= n_layers:
-            raise ValueError(
-                f"The 'layer' parameter of LLM2VecRecipe must be from 1 to {n_layers}, "
-                "the layers of the model, or negative from the end. Got "
-                f"{self.layer} instead."
+            expected = (
+                f"from 1 to {n_layers}, the layers of the model, "
+                "or negative from the end"
             )
+            raise refused("layer", expected, int(self.layer), of="LLM2VecRecipe")
         return layer
 
 
@@ -350,26 +357,22 @@ def resolve_recipe(adapt):
     return LLM2VecRecipe(adapt) if isinstance(adapt, str) else adapt
 
 
-def _is_int(least):
-    def accepts(value):
-        return (
-            isinstance(value, numbers.Integral)
-            and not isinstance(value, bool)
-            and value >= least
-        )
-
-    return accepts
+def _is_int(least=None):
+    return lambda value: is_integer(value, least)
 
 
 def _is_auto(accepts):
     return lambda value: value == "auto" if isinstance(value, str) else accepts(value)
 
 
+def _is_among(names):
+    return lambda value: isinstance(value, str) and value in names
+
+
 def _is_between(low, high, *, closed_low=False):
     def accepts(value):
-        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
         return (
-            is_number
+            is_number(value)
             and (low <= value if closed_low else low < value)
             and value <= high
         )
@@ -378,9 +381,7 @@ def _is_between(low, high, *, closed_low=False):
 
 
 def _is_warmup(value):
-    if isinstance(value, numbers.Integral):
-        return _is_int(0)(value)
-    return _is_between(0, 1, closed_low=True)(value)
+    return is_integer(value, 0) or _is_between(0, 1, closed_low=True)(value)
 
 
 def _are_names(value):
@@ -408,16 +409,10 @@ def _constraints():
             f"{stage}_warmup": warmup,
         }
     return {
-        "stages": (
-            lambda value: isinstance(value, str) and value in CHAINS,
-            "among {" + ", ".join(map(repr, CHAINS)) + "}",
-        ),
+        "stages": (_is_among(CHAINS), among(CHAINS)),
         **by_stage,
         "mask_probability": (_is_between(0, 1), "a float in (0, 1]"),
-        "mask_strategy": (
-            lambda value: isinstance(value, str) and value in ("bert", "all"),
-            "among {'bert', 'all'}",
-        ),
+        "mask_strategy": (_is_among(MASK_STRATEGIES), among(MASK_STRATEGIES)),
         "mask_token": (lambda value: isinstance(value, str) and value, "a str"),
         "temperature": (_is_between(0, float("inf")), "a positive float"),
         "dropout": (
@@ -428,23 +423,13 @@ def _constraints():
         "lora_alpha": count,
         "lora_dropout": (_is_between(0, 0.99, closed_low=True), "a float in [0, 1)"),
         "lora_targets": (_is_auto(_are_names), "a sequence of str or 'auto'"),
-        "layer": (
-            lambda value: (
-                isinstance(value, numbers.Integral) and not isinstance(value, bool)
-            ),
-            "an int",
-        ),
+        "layer": (is_integer, "an int"),
         "max_length": count,
         "hard_negatives": (_is_int(0), "an int that isn't negative"),
-        "gradient_checkpointing": (lambda value: isinstance(value, bool), "a bool"),
-        "precision": (
-            lambda value: (
-                isinstance(value, str) and value in ("auto", "float32", "bfloat16")
-            ),
-            "among {'auto', 'float32', 'bfloat16'}",
-        ),
+        "gradient_checkpointing": (is_flag, "a bool"),
+        "precision": (_is_among(PRECISIONS), among(PRECISIONS)),
         "seed": (
-            lambda value: value is None or (_is_int(0)(value) and value < 2**32),
+            lambda value: value is None or (is_integer(value, 0) and value < 2**32),
             "an int from 0 to 2**32 - 1 or None",
         ),
     }

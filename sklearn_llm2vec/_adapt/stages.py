@@ -19,6 +19,7 @@ from sklearn_llm2vec._adapt.trainer import (
     pool_batch,
     train_stage,
 )
+from sklearn_llm2vec._common.checks import refused
 from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._model.adapters import TrainedAdapter, merge_adapters
 from sklearn_llm2vec._model.loading import load_network, load_with_head
@@ -284,8 +285,11 @@ def _mask_id(stage, tokenizer, n_tokens):
     # Some tokenizers put a space of its own before a word.
     ids = [one for one in ids if tokenizer.decode([one]).strip()]
     if len(ids) != 1:
-        raise ValueError(
-            "The 'mask_token' parameter of LLM2VecRecipe must be a single token of the "
-            f"model's tokenizer. Got {token!r} instead, which is {len(ids)} tokens."
+        raise refused(
+            "mask_token",
+            "a single token of the model's tokenizer",
+            token,
+            f"This is {len(ids)} tokens.",
+            of="LLM2VecRecipe",
         )
     return ids[0]

@@ -8,10 +8,10 @@ import os
 import shutil
 import tempfile
 import time
-import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
+from sklearn_llm2vec._common.checks import warn
 from sklearn_llm2vec._model.adapters import (
     CONFIG,
     NOTE,
@@ -77,11 +77,9 @@ class AdapterStore:
             os.replace(beside, self.directory / key)
         except OSError as error:
             shutil.rmtree(beside, ignore_errors=True)
-            warnings.warn(
+            warn(
                 f"The trained adapter can't be kept in {self.directory} ({error}). The "
-                "result is the same, but the next fit trains again.",
-                UserWarning,
-                stacklevel=2,
+                "result is the same, but the next fit trains again."
             )
 
     @contextmanager

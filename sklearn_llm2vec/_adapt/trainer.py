@@ -28,6 +28,8 @@ from sklearn_llm2vec._adapt.losses import (
     pair_loss,
     view_loss,
 )
+from sklearn_llm2vec._common.checks import warn
+from sklearn_llm2vec._common.people import progress_bar
 from sklearn_llm2vec._network.layers import find_layers
 from sklearn_llm2vec._network.pooling import pool_all
 
@@ -212,15 +214,12 @@ class Progress(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         """Open the bar where the training begins, or goes on."""
-        from tqdm.auto import tqdm
-
-        self.bar = tqdm(
-            total=state.max_steps,
+        self.bar = progress_bar(
+            state.max_steps,
+            "step",
+            f"Adapting: {self.stage.name}",
+            self.verbose,
             initial=state.global_step,
-            desc=f"Adapting: {self.stage.name}",
-            unit="step",
-            delay=3 if self.verbose == "auto" else 0,
-            disable=not self.verbose,
         )
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -304,13 +303,11 @@ def train_stage(network, stage, loss_of, make_batches, folder, *, name, verbose)
             finally:
                 progress.close()
         batch_size, n_parts = batch_size // 2, 2 * n_parts
-        warnings.warn(
+        warn(
             f"The memory was too small for {stage.name!r}: its batches are now "
             f"{batch_size} texts, and {n_parts} of them make a step. Contrasts are made "
             "within such a part. Set the recipe's batch size, or "
-            "gradient_checkpointing=True, to choose for yourself.",
-            UserWarning,
-            stacklevel=2,
+            "gradient_checkpointing=True, to choose for yourself."
         )
         peft.set_peft_model_state_dict(network, untrained)
         network.zero_grad(set_to_none=True)

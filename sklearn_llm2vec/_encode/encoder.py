@@ -10,6 +10,7 @@ vector has the same bits in any batch.
 import time
 import weakref
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,6 +36,23 @@ BLOCK_SECONDS = 2.0
 _text_tokenizers = weakref.WeakKeyDictionary()
 
 
+class Window(NamedTuple):
+    """A row, and where its vector belongs.
+
+    Attributes
+    ----------
+    text, window, n_windows : int
+        Which text the row is of, which of its windows, and how many it has: one, unless
+        it is long.
+    row : Row
+    """
+
+    text: int
+    window: int
+    n_windows: int
+    row: Row
+
+
 @dataclass
 class Batch:
     """Rows that go through the model together.
@@ -42,7 +60,7 @@ class Batch:
     Attributes
     ----------
     texts, windows, n_windows : ndarray of int, shape (n_rows,)
-        Which text each row is of, which of its windows, and how many it has.
+        As in `Window`, for each row.
     rows : list of Row
     behind : bool
         Whether the rows begin with the prefix, which is there already.
@@ -53,6 +71,13 @@ class Batch:
     n_windows: np.ndarray
     rows: list
     behind: bool
+
+    @classmethod
+    def of(cls, windows, behind):
+        """The batch of these windows."""
+        texts, places, n_windows, rows = zip(*windows, strict=True)
+        numbers = map(np.array, (texts, places, n_windows))
+        return cls(*numbers, list(rows), behind)
 
 
 class Encoder:
@@ -139,6 +164,7 @@ class Encoder:
         long_texts = LongTexts(layers, poolings)
 
         def run(batch):
+            # Only windows need the poolings by which they are joined.
             wanted = needed if batch.n_windows.max() > 1 else poolings
             cells, n_tokens = self.passes(batch.rows, batch.behind, layers, wanted)
             return batch, n_tokens, cells
@@ -172,39 +198,39 @@ class Encoder:
         for start in range(0, len(texts), step):
             made, n_cut = self._tokenizer(texts[start : start + step])
             self.n_cut += n_cut
-            flat = [
-                (text, window, len(rows), self._with_placeholder(row))
+            windows = [
+                Window(text, window, len(rows), self._with_placeholder(row))
                 for text, rows in enumerate(made, start)
                 for window, row in enumerate(rows)
             ]
-            there = [self._is_behind_prefix(one[3]) for one in flat]
+            there = [self._is_behind_prefix(one.row) for one in windows]
+            # Rows behind the prefix and whole rows don't go together: their passes begin
+            # at different positions.
             for behind in (False, True):
                 group = [
-                    one for one, its in zip(flat, there, strict=True) if its is behind
+                    one
+                    for one, its in zip(windows, there, strict=True)
+                    if its is behind
                 ]
-                costs = [
-                    self.passes.cost(
-                        self.passes.length(one[3], behind), behind, n_cells
-                    )
-                    for one in group
-                ]
-                rows = [one[3] for one in group]
-                for chosen in self._split(rows, np.array(costs, np.int64), behind):
-                    texts_, windows, n_windows, rows = zip(
-                        *(group[i] for i in chosen), strict=True
-                    )
-                    numbers = map(np.array, (texts_, windows, n_windows))
-                    yield Batch(*numbers, list(rows), behind)
+                for chosen in self._split([one.row for one in group], behind, n_cells):
+                    yield Batch.of([group[i] for i in chosen], behind)
 
-    def _split(self, rows, costs, behind):
+    def _split(self, rows, behind, n_cells):
         """Yield positions of rows that go through the model together."""
+        costs = [
+            self.passes.cost(self.passes.length(row, behind), behind, n_cells)
+            for row in rows
+        ]
+        costs = np.array(costs, np.int64)
         budget, n_at_once = self.passes.batch_tokens, self.passes.n_at_once
         joins = np.zeros(len(rows), bool)
+        # Of one length only there is nothing to join.
         if not behind and len(np.unique(costs)) > 1:
             varlen = self.passes.varlen(int(costs.sum()))
             if varlen is not None:
                 joins[:] = [varlen.takes(row.ids) for row in rows]
-        # Rows of one length have one cost, and others have others.
+        # Costs stand for lengths: rows of one length have one cost, and others have
+        # others.
         alone, together = np.flatnonzero(~joins), np.flatnonzero(joins)
         for chosen in exact_length_batches(costs[alone], budget):
             yield alone[chosen]
@@ -213,6 +239,7 @@ class Encoder:
             yield together[chosen]
 
     def _with_placeholder(self, row):
+        """The row with the token before its text that Token Prepending replaces."""
         if not self._has_placeholder:
             return row
         at = row.text_at
@@ -231,12 +258,17 @@ class Encoder:
         if not prefix:
             return False
         n = len(prefix)
+        # The text itself, too: Token Prepending replaces what stands before it.
         first = min(row.text_at, *(start for start, _ in row.counted))
         return first >= n and len(row.ids) > n and tuple(row.ids[:n]) == prefix
 
 
 class LongTexts:
-    """Holds the windows of long texts until a text has all of them."""
+    """Holds the windows of long texts until a text has all of them.
+
+    Windows of one text have different lengths and come from different passes, in any
+    order; a text leaves when its last one is there.
+    """
 
     def __init__(self, layers, poolings):
         self.cells = [(layer, pooling) for layer in layers for pooling in poolings]

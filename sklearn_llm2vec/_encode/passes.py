@@ -28,6 +28,7 @@ from sklearn_llm2vec._network.prefix import prefix_of
 from sklearn_llm2vec._network.prepending import TokenPrepending
 from sklearn_llm2vec._network.threads import in_parallel
 from sklearn_llm2vec._network.varlen import varlen_of
+from sklearn_llm2vec._text.tokens import rows_as_arrays
 
 # Passes under way on an accelerator: while one is computed, the next one's ids are copied
 # and its kernels put into the queue.
@@ -114,8 +115,8 @@ class Passes:
             )
         usable = all(one.prefix is not None for one in replicas)
         self.prefix_ids = tuple(prefix_ids) if usable else ()
+        # A pass takes whichever device is free. All threads of a CPU share one copy.
         self._replicas = queue.SimpleQueue()
-        # All threads of a CPU share one copy.
         n_rounds = -(-self.n_at_once // len(replicas))
         for replica in replicas * n_rounds:
             self._replicas.put(replica)
@@ -185,12 +186,15 @@ class Passes:
                 self.cost(self.length(row, behind), behind, n_cells) for row in part
             )
 
+        # Parts stay in order: halves are put back in front, and the cells are joined. One
+        # row is tried whatever it costs, as there is nothing smaller.
         waiting, made = deque([rows]), []
         with self._replica() as replica:
             while waiting:
                 part = waiting.popleft()
                 half = max(1, len(part) // 2)
                 cells = None
+                # The budget may have shrunk since the batch was made.
                 if len(part) == 1 or cost(part) <= self.batch_tokens:
                     cells = self._attempt(replica, part, behind, layers, poolings)
                     if cells is None:
@@ -248,16 +252,9 @@ class Passes:
         text_at, lengths : ndarray of int, shape (n_rows,)
         """
         start = len(self.prefix_ids) if behind else 0
-        ids = np.zeros((len(rows), length), np.int64)
-        counted = np.zeros(ids.shape, bool)
-        for row, its_ids, its_counted in zip(rows, ids, counted, strict=True):
-            its_ids[: len(row.ids) - start] = row.ids[start:]
-            # A tokenizer's own padding token may be none of the model's.
-            its_ids[len(row.ids) - start :] = row.ids[-1]
-            for first, stop in row.counted:
-                its_counted[first - start : stop - start] = True
+        ids, counted, lengths = rows_as_arrays(rows, length, start=start)
         text_at = np.array([row.text_at - start for row in rows])
-        return ids, counted, text_at, np.array([len(row.ids) - start for row in rows])
+        return ids, counted, text_at, lengths
 
     def _run(self, replica, rows, behind, layers, poolings):
         """One pass: cells of shape (rows, hidden) as float32 arrays."""
@@ -267,6 +264,8 @@ class Passes:
         ]
         length, last = of_a_length[-1]
         if self.on_cpu:
+            # Repeats of the last row: a pass has enough tokens for the kernels that
+            # larger ones take, and none of the given rows stands at a tensor's end.
             n_tokens = sum(n * len(some) for n, some in of_a_length)
             last += [last[-1]] * (fill_rows(n_tokens, length) + self._tail_rows)
         run = self._run_one_length if len(of_a_length) == 1 else self._run_varlen

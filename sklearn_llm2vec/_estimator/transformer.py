@@ -1,54 +1,37 @@
 """``LLMEmbeddingTransformer``: the scikit-learn estimator.
 
-Parameters, validation, feature names, PCA and output live here. What a vector is and
-where it comes from is the business of ``_vectors`` and below; the estimator never holds a
-model, so a clone is free, ``set_params`` always takes effect and a pickle is small.
+It never holds a model: a clone is free, ``set_params`` always takes effect, and a pickle
+is small.
 """
 
 import dataclasses
-import functools
-import numbers
-from pathlib import Path
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_random_state
 
-from sklearn_llm2vec._adapt.adapt import adapt
 from sklearn_llm2vec._adapt.recipe import resolve_recipe
-from sklearn_llm2vec._adapt.store import AdapterStore
 from sklearn_llm2vec._adapt.texts import read_training_texts
 from sklearn_llm2vec._common.public import public_in
-from sklearn_llm2vec._common.rowwise import row_products, unit_length
-from sklearn_llm2vec._encode.endpoint import CELL, ServedSpec, read_served_model
-from sklearn_llm2vec._estimator.parameters import (
-    check_parameters,
-    resolve_layer,
-    resolve_pooling,
-    resolve_space,
-    template_columns,
+from sklearn_llm2vec._estimator import adaptation
+from sklearn_llm2vec._estimator.features import (
+    fit_pca,
+    keep_index,
+    rows_of_features,
 )
-from sklearn_llm2vec._estimator.vectors import (
-    Report,
-    Source,
-    check_prompt,
-    find_vectors,
-    open_cache,
+from sklearn_llm2vec._estimator.fitted import (
+    check_columns,
+    check_fitted,
+    check_input_features,
+    check_same_model,
+    fitted_model,
 )
-from sklearn_llm2vec._model.adapters import (
-    TrainedAdapter,
-    read_adapters,
-    save_adapter,
-)
-from sklearn_llm2vec._model.dense import Behind
-from sklearn_llm2vec._model.devices import resolve_devices
-from sklearn_llm2vec._model.folders import read_model
-from sklearn_llm2vec._network.pooling import POOLINGS
-from sklearn_llm2vec._text.rows import read_rows
-from sklearn_llm2vec._text.templates import PRESETS
-from sklearn_llm2vec._text.texts import read_texts, split_pairs
+from sklearn_llm2vec._estimator.inputs import feature_names, read_input
+from sklearn_llm2vec._estimator.parameters import check_parameters, plain_parameters
+from sklearn_llm2vec._estimator.source import open_cache, open_source
+from sklearn_llm2vec._estimator.vectors import Report, find_vectors
+from sklearn_llm2vec._model.adapters import TrainedAdapter
+from sklearn_llm2vec._text.texts import split_pairs
 
 
 @public_in("sklearn_llm2vec")
@@ -109,6 +92,11 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         LLM2Vec's parameters, scaled to the number of texts, or an `LLM2VecRecipe`. Makes
         `attention` "bidirectional" where it is "auto". Adapters are kept beside the
         cache, so a second fit on the same texts is free. Needs extra ``adapt``.
+    truncate_dim : int or None, default=None
+        How many features of a text column are kept, the first ones, before PCA and unit
+        length: for models trained so that these are enough (Matryoshka, arXiv
+        2205.13147). None is what a sentence-transformers folder declares, else all.
+        Cached vectors are whole, so that any number can be taken of them.
     n_components : int or None, default=None
         Components of a PCA, one for each text column, learned in `fit`.
     normalize : bool, default=False
@@ -235,6 +223,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         token_prepending=None,
         adapters=None,
         adapt=None,
+        truncate_dim=None,
         n_components=None,
         normalize=False,
         missing="zero",
@@ -262,6 +251,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         self.token_prepending = token_prepending
         self.adapters = adapters
         self.adapt = adapt
+        self.truncate_dim = truncate_dim
         self.n_components = n_components
         self.normalize = normalize
         self.missing = missing
@@ -328,10 +318,10 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         features : float32 ndarray of shape (n_rows, n_columns * n_features)
             Or a frame, if `set_output` says so.
         """
-        columns, blocks = self._fit(X, y)
-        if blocks is None:
-            blocks = self._blocks(columns, self._source())
-        return self._output(columns, blocks)
+        params, columns, source, vectors = self._fit(X, y)
+        if vectors is None:
+            vectors = self._vectors(params, columns, source)
+        return self._output(X, params, columns, vectors)
 
     def transform(self, X):
         """Features of texts.
@@ -356,15 +346,17 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         ConnectionError
             When an `endpoint` doesn't answer; what it answered before is in the cache.
         """
-        check_parameters(self)
-        self._check_is_fitted()
+        params = check_parameters(self)
+        check_fitted(self)
+        texts = X
         if getattr(self, "_fitted_on_pairs", False):
-            X, _ = split_pairs(X)
-        columns = self._read(X)
-        self._check_columns(columns)
-        source = self._source()
-        self._check_same_model(source)
-        return self._output(columns, self._blocks(columns, source))
+            texts, _ = split_pairs(X)
+        columns = read_input(params, texts)
+        check_columns(self, columns)
+        source = open_source(self)
+        check_same_model(self, params, source)
+        vectors = self._vectors(params, columns, source)
+        return self._output(X, params, columns, vectors)
 
     def get_feature_names_out(self, input_features=None):
         """Names of the features: ``{column}_{i}``, or ``llm_{i}`` for a nameless column.
@@ -383,13 +375,13 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
                 f"This {type(self).__name__} instance is not fitted yet. Call 'fit' "
                 "with appropriate arguments before asking for feature names."
             )
-        prefixes = self._prefixes
+        columns = self._column_names
         if input_features is not None:
-            prefixes = self._check_input_features(input_features)
-        width = self._width()
-        return np.array(
-            [f"{prefix}_{i}" for prefix in prefixes for i in range(width)], dtype=object
-        )
+            columns = check_input_features(self, input_features)
+        params, width = plain_parameters(self), self.embedding_dim_
+        if params.n_components is not None:
+            width = self.pca_[0].n_components_
+        return feature_names(params, columns, width)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -401,9 +393,9 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         return tags
 
     def __getstate__(self):
-        # Plain dicts in place of our own classes: whoever loads a skops file, or a model
-        # from mlflow, has to trust no type but the transformer.
-        state = dict(super().__getstate__())
+        # Plain values in place of our own classes and of numpy's: whoever loads a skops
+        # file, or a model from mlflow, has to trust no type but the transformer.
+        state = {**super().__getstate__(), **vars(plain_parameters(self))}
         if "last_report_" in state:
             state["last_report_"] = state["last_report_"]._asdict()
         if "adapter_" in state:
@@ -435,12 +427,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         list of str
             The folders in order: what `adapters` takes, behind those that were there.
         """
-        self._check_is_adapted()
-        paths = []
-        for n, adapter in enumerate(self.adapter_, start=1):
-            paths.append(Path(folder) / f"{n}-{adapter.stage}")
-            save_adapter(adapter, paths[-1])
-        return list(map(str, paths))
+        return adaptation.save_adapters(self, folder)
 
     def merge_and_save(self, folder):
         """Write the adapted model as a folder that transformers and other servers load.
@@ -453,347 +440,54 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         folder : path-like
             Gets ``config.json``, the weights as safetensors, and the tokenizer.
         """
-        from sklearn_llm2vec._model.loading import save_merged
-
-        self._check_is_adapted()
-        source = self._source()
-        save_merged(
-            source.model,
-            folder,
-            dtype=source.spec.dtype,
-            attention=source.spec.attention,
-            adapters=source.adapters,
-        )
+        adaptation.merge_and_save(self, folder)
 
     # --- fit and transform, step by step ---------------------------------------------
 
-    def _fit(self, X, y=None):
-        check_parameters(self)
-        recipe = resolve_recipe(self.adapt)
+    def _fit(self, X, y):
+        """Learn; return what `fit_transform` goes on with, perhaps the vectors too."""
+        params = check_parameters(self)
+        recipe = resolve_recipe(params.adapt)
         stages = () if recipe is None else recipe.names()
         pairs = None
         if "supervised" in stages and y is None:
             X, pairs = split_pairs(X)
-        columns = self._read(X)
-        for name in ("pca_", "adapter_", "adaptation_history_"):
+        columns = read_input(params, X)
+        for name in ("pca_", "adapter_", "adaptation_history_", "feature_names_in_"):
             self.__dict__.pop(name, None)
-        source = self._source()
-        self._set_columns(columns)
-        self._fitted_on_pairs = pairs is not None
-        self.n_layers_ = source.model.n_layers
-        self.layer_, self.pooling_ = self._layer_and_pooling(source)
-        behind = self._behind(source)
-        self.embedding_dim_ = source.model.hidden_size
-        if behind is not None:
-            self.embedding_dim_ = behind.width(source.model.hidden_size)
+        source = open_source(self)
         if recipe is not None:
-            self._adapt(recipe, read_training_texts(columns, y, pairs, stages), source)
-            source = self._source()
-        self.fingerprint_ = source.spec.fingerprint
-        self._model_files = _model_files(source)
-        self._model_params = self._naming_params()
-        if self.n_components is None:
-            return columns, None
-        blocks = self._blocks(columns, source)
-        self.pca_ = [self._fit_pca(vectors, there) for vectors, there in blocks]
-        return columns, blocks
-
-    def _adapt(self, recipe, texts, source):
-        seed = self.random_state
-        if not isinstance(seed, numbers.Integral):
-            seed = 0 if seed is None else check_random_state(seed).randint(2**31)
-        check_random_state(int(seed))  # refuses negative and too large ones
-        place = None if source.cache is None else source.cache.adapters_path
-        self.adapter_, self.adaptation_history_ = adapt(
-            texts,
-            recipe,
-            source,
-            pooling=self.pooling_,
-            seed=int(seed),
-            store=AdapterStore(place),
-            verbose=self.verbose,
-        )
-        self._adapted_by = recipe.get_params()
-
-    def _source(self):
-        """The model, the settings and the cache that the parameters mean."""
-        cache = open_cache(self.cache)
-        if self.endpoint is not None:
-            return self._served_source(cache)
-        model = read_model(
-            self.model,
-            revision=self.revision,
-            trust_remote_code=self.trust_remote_code,
-            memo_directory=None if cache is None else cache.path,
-        )
-        adapters = read_adapters(self.adapters, model.memo_directory)
-        if self.adapt is not None:
-            adapters += getattr(self, "adapter_", ())
-        devices = resolve_devices(self.device)
-        spec = resolve_space(self, model, adapters, devices[0])
-        source = Source(
-            model=model,
-            spec=spec,
-            devices=devices,
-            cache=cache,
-            batch_tokens=self.batch_tokens,
-            long_texts=self.long_texts,
-            keep=self.keep,
-            verbose=self.verbose,
-            adapters=adapters,
-        )
-        check_prompt(source)
-        return source
-
-    def _served_source(self, cache):
-        """The same for a model that a server has."""
-        model = read_served_model(
-            self.model,
-            self.endpoint,
-            revision=self.revision,
-            api_key_env=self.api_key_env,
-            memo_directory=None if cache is None else cache.path,
-        )
-        plain = self.template in (None, "row", "{text}")
-        template = None if plain else self.template
-        return Source(
-            model=model,
-            spec=ServedSpec(model.endpoint, model.name, model.revision, template),
-            devices=("endpoint",),
-            cache=cache,
-            batch_tokens=self.batch_tokens,
-            keep="requested",
-            verbose=self.verbose,
-        )
-
-    def _read(self, X):
-        """The texts of X: of its columns, or of its rows."""
-        if self.template == "row":
-            return read_rows(X, missing=self.missing)
-        if (names := template_columns(self.template)) is not None:
-            return read_rows(X, names, missing=self.missing)
-        return read_texts(X, missing=self.missing)
-
-    def _is_one_block(self):
-        return self.template == "row" or template_columns(self.template) is not None
-
-    def _behind(self, source):
-        """What the model's folder declares behind its pooling, where it belongs."""
-        if source.is_served:
-            return None
-        model, declared = source.model, source.model.declared
-        layer = resolve_layer(self.layer, model.n_layers)
-        as_declared = self.pooling == "auto" and self.template not in PRESETS
-        if not as_declared or layer != model.n_layers:
-            return None
-        if declared.unknown:
-            raise ValueError(
-                f"With pooling='auto' and the last layer, {model.name!r} is used as its "
-                f"folder declares, but {declared.unknown} isn't known here. Choose "
-                f"'pooling' among {set(POOLINGS)} to take the hidden states."
+            texts = read_training_texts(columns, y, pairs, stages)
+            self.adapter_, self.adaptation_history_ = adaptation.train_adapters(
+                params, recipe, texts, source
             )
-        return _load_behind(declared, model.modules_digest)
-
-    def _layer_and_pooling(self, source):
-        """The layer or layers counted from 0, and the pooling; a server has its own."""
-        if source.is_served:
-            return CELL
-        layer = resolve_layer(self.layer, source.model.n_layers)
-        return layer, resolve_pooling(self, source.model, source.spec.attention)
-
-    def _blocks(self, columns, source):
-        """For each column its (vectors, which rows aren't missing)."""
-        layer, pooling = self._layer_and_pooling(source)
-        layers = layer if isinstance(layer, tuple) else (layer,)
-        vectors, report = find_vectors(columns.unique, layers, pooling, source)
-        behind = self._behind(source)
-        if behind is not None:
-            vectors = behind(vectors)
-        n_texts = int(np.count_nonzero(columns.inverse >= 0))
-        self.last_report_ = report._replace(texts=n_texts)
-        return [(vectors, rows) for rows in columns.inverse.T]
-
-    def _fit_pca(self, vectors, rows):
-        present = rows[rows >= 0]
-        if len(present) < self.n_components or vectors.shape[1] < self.n_components:
-            raise ValueError(
-                "The 'n_components' parameter of LLMEmbeddingTransformer must be at most "
-                f"the number of texts in a column ({len(present)}) and of features "
-                f"({vectors.shape[1]}). Got {self.n_components} instead."
-            )
-        pca = PCA(self.n_components, random_state=self.random_state)
-        return pca.fit(vectors[present])
-
-    def _output(self, columns, blocks):
-        """Put unique vectors back into rows; PCA, missing values, unit length."""
-        width = self._width(blocks[0][0].shape[1])
-        if self.n_components is None and not self.normalize and len(blocks) == 1:
-            vectors, rows = blocks[0]
-            if np.array_equal(rows, np.arange(len(vectors))):
-                return vectors  # nothing repeated or missing: no second copy
-        out = np.empty((columns.inverse.shape[0], len(blocks) * width), np.float32)
-        for n, (vectors, rows) in enumerate(blocks):
-            if self.n_components is not None:
-                vectors = _project(self.pca_[n], vectors)
-            if self.normalize:
-                vectors = unit_length(vectors)
-            part = out[:, n * width : (n + 1) * width]
-            if len(vectors):
-                np.take(vectors, rows, axis=0, out=part, mode="wrap")
-            part[rows < 0] = np.nan if self.missing == "nan" else 0.0
-        return out
-
-    def _width(self, embedding_dim=None):
-        if self.n_components is not None:
-            return self.pca_[0].n_components_
-        return self.embedding_dim_ if embedding_dim is None else embedding_dim
-
-    # --- what the parameters mean ----------------------------------------------------
-
-    def _naming_params(self):
-        return {
-            name: getattr(self, name)
-            for name in ("model", "revision", "adapters", "adapt", "endpoint")
-        }
-
-    def _check_is_fitted(self):
-        unfitted = None
-        if self.n_components is not None and not hasattr(self, "pca_"):
-            unfitted = "n_components"
-        recipe = resolve_recipe(self.adapt)
-        if recipe is not None and (
-            not hasattr(self, "adapter_") or self._adapted_by != recipe.get_params()
-        ):
-            unfitted = "adapt"
-        if unfitted:
-            raise NotFittedError(
-                f"This {type(self).__name__} instance is not fitted yet. With "
-                f"{unfitted!r} call 'fit' with appropriate arguments first."
-            )
-
-    def _check_is_adapted(self):
-        self._check_is_fitted()
-        if self.adapt is None:
-            raise NotFittedError(
-                f"This {type(self).__name__} instance has no adapters of its own: give "
-                "'adapt' and call 'fit' first."
-            )
-
-    def _check_same_model(self, source):
-        """Refuse a model whose files changed since `fit`: a classifier learned from them.
-
-        Other parameters, and another model given by ``set_params``, take effect.
-        """
-        fitted = getattr(self, "_model_files", None)
-        if fitted is None:
-            return
-        same_name = self._model_params == self._naming_params()
-        now = _model_files(source)
-        learned = self.n_components is not None or self.adapt is not None
-        if fitted != now and (same_name or learned):
-            if source.is_served:
-                raise ValueError(
-                    f"The model {source.model.name!r} at {source.model.endpoint} must be "
-                    f"the one that 'fit' saw. Got another endpoint, name, revision or "
-                    "dimension now. Fit again, or bring the model back."
-                )
-            others = "its weights, configuration, tokenizer or adapters"
-            if fitted[:-1] == now[:-1]:
-                others = "its declared pooling, dense layers or prompt"
-            raise ValueError(
-                f"The files of model {source.model.name!r} must be those that 'fit' saw. "
-                f"Got others now: {others} changed. Fit again, or bring the model back."
-            )
-
-    # --- columns ---------------------------------------------------------------------
-
-    def _set_columns(self, columns):
+            self._adapted_by = recipe.get_params()
+            source = open_source(self)
         self.n_features_in_ = len(columns.names)
-        self.__dict__.pop("feature_names_in_", None)
         if columns.named:
             self.feature_names_in_ = np.array(columns.names, dtype=object)
         self._column_names = columns.names
+        self._fitted_on_pairs = pairs is not None
+        self._fitted_model = fitted_model(params, source)
+        self.n_layers_ = source.n_layers
+        self.layer_, self.pooling_ = source.layer, source.pooling
+        self.embedding_dim_ = source.width
+        self.fingerprint_ = source.fingerprint
+        vectors = None
+        if params.n_components is not None:
+            vectors = self._vectors(params, columns, source)
+            self.pca_ = [fit_pca(params, vectors, rows) for rows in columns.inverse.T]
+        return params, columns, source, vectors
 
-    @property
-    def _prefixes(self):
-        """What the names of each block of features begin with, by today's template."""
-        names = self._column_names
-        if self._is_one_block() or (len(names) == 1 and names[0] is None):
-            return ["llm"]
-        return [f"x{i}" if name is None else name for i, name in enumerate(names)]
+    def _vectors(self, params, columns, source):
+        """Features of the distinct texts, shape (n_unique, width)."""
+        cache = open_cache(params.cache)
+        vectors, report = find_vectors(columns.unique, source, cache, params.verbose)
+        n_texts = int(np.count_nonzero(columns.inverse >= 0))
+        self.last_report_ = report._replace(texts=n_texts)
+        return source.finish(vectors)
 
-    def _check_columns(self, columns):
-        n_fitted = getattr(self, "n_features_in_", None)
-        if n_fitted is None:
-            return
-        fitted = list(getattr(self, "feature_names_in_", ()))
-        if fitted and columns.named and fitted != list(columns.names):
-            raise ValueError(_other_columns(fitted, columns.names))
-        if len(columns.names) != n_fitted:
-            raise ValueError(
-                f"X has {len(columns.names)} features, but LLMEmbeddingTransformer is "
-                f"expecting {n_fitted} features as input."
-            )
-        n_blocks = columns.inverse.shape[1]
-        if self.n_components is not None and len(self.pca_) != n_blocks:
-            raise ValueError(
-                f"With template={self.template!r} a row has {n_blocks} vectors, but "
-                f"'fit' learned a PCA for {len(self.pca_)}. Call 'fit' again."
-            )
-
-    def _check_input_features(self, input_features):
-        names = [str(name) for name in input_features]
-        fitted = list(getattr(self, "feature_names_in_", ()))
-        if fitted and names != fitted:
-            raise ValueError("input_features is not equal to feature_names_in_")
-        if len(names) != self.n_features_in_:
-            raise ValueError(
-                "input_features should have length equal to number of features "
-                f"({self.n_features_in_}), got {len(names)}"
-            )
-        return self._prefixes if self._is_one_block() else names
-
-
-# --- small helpers -------------------------------------------------------------------
-
-
-def _model_files(source):
-    if source.is_served:
-        model = source.model
-        return model.endpoint, model.name, model.revision, model.hidden_size
-    spec = source.spec
-    modules = source.model.modules_digest
-    return spec.weights, spec.config, spec.tokenizer, spec.adapters, modules
-
-
-@functools.lru_cache(maxsize=8)
-def _load_behind(declared, digest):
-    """What is behind the pooling, read once for each content of its files.
-
-    The weights are small, but a fit a fold would add up.
-    """
-    return Behind(declared)
-
-
-def _project(pca, vectors):
-    if not len(vectors):
-        return np.zeros((0, pca.n_components_), np.float32)
-    return row_products(vectors - pca.mean_, pca.components_.T)
-
-
-def _other_columns(fitted, names):
-    """scikit-learn's message for a frame with other columns than `fit` saw."""
-    unseen = sorted(set(names) - set(fitted))
-    absent = sorted(set(fitted) - set(names))
-    lines = ["The feature names should match those that were passed during fit."]
-    if unseen:
-        lines += [
-            "Feature names unseen at fit time:",
-            *(f"- {name}" for name in unseen),
-        ]
-    if absent:
-        lines += ["Feature names seen at fit time, yet now missing:"]
-        lines += [f"- {name}" for name in absent]
-    if not unseen and not absent:
-        lines += ["Feature names must be in the same order as they were in fit."]
-    return "\n".join(lines) + "\n"
+    def _output(self, X, params, columns, vectors):
+        pcas = None if params.n_components is None else self.pca_
+        features = rows_of_features(params, vectors, columns.inverse, pcas)
+        return keep_index(self, X, features)

@@ -8,6 +8,7 @@ pass.
 import torch
 from torch import nn
 
+from sklearn_llm2vec._common.checks import refused
 from sklearn_llm2vec._network.layers import some_ids
 
 
@@ -47,9 +48,7 @@ def split_head(network, name):
     prefix = network.base_model_prefix
     layers = getattr(network, prefix, None)
     if layers is None:
-        raise ValueError(
-            _refusal(name, f"{type(network).__name__} has no part {prefix!r}")
-        )
+        raise _refusal(name, f"{type(network).__name__} has no part {prefix!r}")
     ids = some_ids(network)
     with torch.no_grad():
         whole = network(input_ids=ids).logits[0].float()  # (tokens, vocabulary)
@@ -73,16 +72,12 @@ def split_head(network, name):
             alone, whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max())
         )
     except (AttributeError, TypeError, RuntimeError) as error:
-        raise ValueError(
-            _refusal(name, f"its head can't be used alone: {error}")
-        ) from error
+        raise _refusal(name, f"its head can't be used alone: {error}") from error
     if not same:
-        raise ValueError(_refusal(name, "its head alone gives other logits"))
+        raise _refusal(name, "its head alone gives other logits")
     return layers, head
 
 
 def _refusal(name, reason):
-    return (
-        "The 'adapt' parameter of LLMEmbeddingTransformer must be 'simcse' or "
-        f"'supervised' for {name!r}. Got a recipe with 'mntp' instead, but {reason}."
-    )
+    expected = f"'simcse' or 'supervised' for {name!r}"
+    return refused("adapt", expected, "mntp", f"With 'mntp', {reason}.")

@@ -4,19 +4,23 @@ Reads a fitted search, the configuration of its models and the counters of its c
 """
 
 import math
-import warnings
 from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np
-from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.base import is_classifier, is_regressor
 
 import sklearn_llm2vec
-from sklearn_llm2vec._estimator.parameters import resolve_layer
-from sklearn_llm2vec._estimator.transformer import LLMEmbeddingTransformer
-from sklearn_llm2vec._estimator.vectors import open_cache
-from sklearn_llm2vec._model.folders import read_model
-from sklearn_llm2vec._report.code import SourceWriter
+from sklearn_llm2vec._estimator.resolve import resolve_layer
+from sklearn_llm2vec._estimator.source import count_layers
+from sklearn_llm2vec._report.cache_facts import read_cache
+from sklearn_llm2vec._report.candidate_code import candidate_code
+from sklearn_llm2vec._report.candidates import (
+    CALLER,
+    chosen_candidate,
+    short_params,
+    transformer_of,
+)
 from sklearn_llm2vec._search.score_tables import (
     choose_metrics,
     drop_shared_metric,
@@ -25,11 +29,6 @@ from sklearn_llm2vec._search.score_tables import (
     read_search,
     searched_prefix,
 )
-
-CALLER = "LayerPoolingReport"
-MOST_SPACES = 12
-# What a space in the cache doesn't depend on.
-OUTSIDE_SPACE = ("layer", "pooling", "keep", "n_components", "normalize", "missing")
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +149,7 @@ def read_facts(search, metric, prefix):
     first = tables[0][1].metric
     start = searched_prefix(search.cv_results_["params"], prefix, CALLER)
     notes = []
-    chosen = _chosen_candidate(search, [table for _, table in tables], notes)
+    chosen = chosen_candidate(search, [table for _, table in tables], notes)
     tables.sort(key=lambda pair: _rank_of_panel(pair[1], first, chosen))
     names = drop_shared_metric({panel_name(p, t.metric): t for p, t in tables})
     panels = [
@@ -158,7 +157,7 @@ def read_facts(search, metric, prefix):
         for name, table in names.items()
     ]
     best = search.cv_results_["params"][chosen]
-    code, blanks = _code(search, best, start, first)
+    code, blanks = candidate_code(search, best, start, first)
     return Facts(
         panels=panels,
         search=_kind_of(search),
@@ -169,61 +168,16 @@ def read_facts(search, metric, prefix):
         refit_seconds=getattr(search, "refit_time_", None),
         code=code,
         blanks=blanks,
-        cache=_read_cache(search, start, notes),
+        cache=read_cache(search, start, notes),
         version=sklearn_llm2vec.__version__,
         day=date.today().isoformat(),
         notes=list(dict.fromkeys(notes)),
     )
 
 
-# --- the best candidate --------------------------------------------------------------
-
-
-def _chosen_candidate(search, tables, notes):
-    """Which entry of ``cv_results_`` the report is about."""
-    first = [t for t in tables if t.metric == tables[0].metric]
-    bests = [t for t in first if t.best is not None]
-    if not bests:
-        raise ValueError(
-            f"{CALLER} expects a search with at least one score of "
-            f"{tables[0].metric!r}. Got one in which all are NaN: the fits failed, or "
-            "the scorer did."
-        )
-    highest = max(bests, key=lambda t: t.scores[t.best])
-    chosen = int(highest.candidates[highest.best])
-    theirs = getattr(search, "best_index_", None)
-    by_this_metric = not search.multimetric_ or search.refit == tables[0].metric
-    if theirs is None or not (by_this_metric or callable(search.refit)):
-        return chosen
-    if any(theirs in table.candidates for table in first):
-        return int(theirs)
-    notes.append(
-        "The search itself chose a candidate that is no cell of this page: "
-        + ", ".join(_named(search.cv_results_["params"][theirs]))
-    )
-    return chosen
-
-
 def _rank_of_panel(table, metric, chosen):
     """Sort key: the panel of the best candidate first, the others as they were."""
     return table.metric != metric, chosen not in table.candidates
-
-
-def _transformer(search, params, start):
-    """The transformer of a candidate, not fitted."""
-    estimator = _candidate(search, params)
-    found = estimator.get_params()[start.removesuffix("__")] if start else estimator
-    if not isinstance(found, LLMEmbeddingTransformer):
-        raise ValueError(
-            f"{CALLER} expects a search over the 'layer' and the 'pooling' of an "
-            f"LLMEmbeddingTransformer. Got one over those of a {type(found).__name__} "
-            "instead."
-        )
-    return found
-
-
-def _candidate(search, params):
-    return clone(search.estimator).set_params(**clone(params, safe=False))
 
 
 # --- panels --------------------------------------------------------------------------
@@ -233,20 +187,17 @@ def _read_panel(search, start, name, table, chosen, notes):
     results = search.cv_results_
     key = choose_metrics(search, [table.metric], CALLER)[table.metric]
     shown = table.candidates[table.candidates >= 0]
-    transformer = _transformer(search, results["params"][shown[0]], start)
+    transformer = transformer_of(search, results["params"][shown[0]], start)
     n_layers = _count_layers(transformer, notes)
     best = table.best
     if chosen in table.candidates:
         best = tuple(map(int, np.argwhere(table.candidates == chosen)[0]))
     skipped = [f"{start}{p}" for p in ("layer", "pooling", "keep", "model")]
-    others = [
-        ""
-        if n < 0
-        else ", ".join(
-            _named({k: v for k, v in results["params"][n].items() if k not in skipped})
-        )
-        for n in table.candidates.ravel()
-    ]
+    others = []
+    for n in table.candidates.ravel():
+        params = results["params"][n] if n >= 0 else {}
+        kept = {name: value for name, value in params.items() if name not in skipped}
+        others.append(", ".join(short_params(kept)))
     width = len(table.poolings)
     return Panel(
         name=name,
@@ -274,14 +225,8 @@ def _at(values, candidates):
 
 
 def _count_layers(transformer, notes):
-    if transformer.endpoint is not None:  # `model` is the server's name for it
-        return None
     try:
-        return read_model(
-            transformer.model,
-            revision=transformer.revision,
-            trust_remote_code=transformer.trust_remote_code,
-        ).n_layers
+        return count_layers(transformer)
     except (ValueError, OSError):
         notes.append(
             f"The configuration of {str(transformer.model)!r} couldn't be read here, so "
@@ -297,16 +242,6 @@ def _depth(layer, n_layers):
     except ValueError:  # a candidate whose fit failed
         return None
     return max(resolved) if isinstance(resolved, tuple) else resolved
-
-
-def _named(params):
-    """Parameters as ``C=0.1``, each cut to a length that fits a hint."""
-    written = []
-    for name, value in params.items():
-        text = " ".join(repr(value).split())
-        text = text if len(text) <= 60 else text[:59] + "…"
-        written.append(f"{name.rpartition('__')[2]}={text}")
-    return written
 
 
 # --- the search ----------------------------------------------------------------------
@@ -329,113 +264,6 @@ def _name_of_splitter(cv):
         return "given splits"
     text = " ".join(repr(cv).split())
     return text if len(text) <= 80 else type(cv).__name__
-
-
-def _code(search, params, start, metric):
-    """Python that builds the best candidate and scores it; names to fill in."""
-    # `keep` says what else a pass stores: a search needs it, one candidate doesn't.
-    params = {name: value for name, value in params.items() if name != f"{start}keep"}
-    writer = SourceWriter()
-    lines = [writer.assignment("model", _candidate(search, params))]
-    if not hasattr(search, "n_resources_"):  # a halving scores on parts of the rows
-        lines += [
-            _scoring_code(writer, search, metric),
-            'print(f"{scores.mean():.3f} ± {scores.std():.3f}")',
-        ]
-    lines = ["# X, y: the rows of the search", *lines, "model.fit(X, y)"]
-    return "\n".join([writer.head(), "", *lines, ""]), list(writer.blanks)
-
-
-def _scoring_code(writer, search, metric):
-    """Python that scores ``model`` on the folds of the search."""
-    rows, values, scoring = ["model", "X", "y"], {}, search.scoring
-    if _wants_groups(search.cv):
-        name = writer.blank("groups", "the groups of the rows")
-        rows.append(f"groups={name}")
-    if search.cv is None or isinstance(search.cv, int) or hasattr(search.cv, "split"):
-        values["cv"] = search.n_splits_ if search.cv is None else search.cv
-    else:
-        what = "the splits of the search: pairs of training and test rows"
-        rows.append(f"cv={writer.blank('cv', what)}")
-    function, item = "cross_val_score", ""
-    if search.multimetric_ and callable(scoring):  # it alone gives all the metrics
-        function, item = "cross_validate", f"[{f'test_{metric}'!r}]"
-    elif search.multimetric_:
-        scoring = scoring[metric] if isinstance(scoring, dict) else metric
-    if scoring is not None:
-        values["scoring"] = scoring
-    writer.use("sklearn.model_selection", function)
-    return writer.call("scores = ", function, rows, values) + item
-
-
-def _wants_groups(cv):
-    """Whether a splitter of scikit-learn, such as GroupKFold, asks for groups."""
-    if not hasattr(cv, "get_metadata_routing"):
-        return False
-    requests = cv.get_metadata_routing()
-    return getattr(requests, "split", None) is not None and bool(
-        requests.split.requests.get("groups")
-    )
-
-
-# --- the cache -----------------------------------------------------------------------
-
-
-def _read_cache(search, start, notes):
-    """What the cache says of itself, and the spaces in it that the search used."""
-    cache, names = None, {}
-    for params in _distinct_spaces(search.cv_results_["params"], start):
-        transformer = _transformer(search, params, start)
-        if transformer.adapt is not None:
-            notes.append(
-                "Adapted models have a space for each fold in the cache; these are in "
-                "its sums, and not listed."
-            )
-            continue
-        if transformer.endpoint is not None:
-            # Its spaces have names that the server would have to be asked for.
-            cache = open_cache(transformer.cache) or cache
-            continue
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                source = transformer._source()
-        except (ValueError, OSError, ImportError):
-            continue  # a candidate whose fit failed, or a model that isn't here
-        if source.cache is None:
-            continue
-        cache = source.cache
-        settings = {
-            k.removeprefix(start): v
-            for k, v in params.items()
-            if k.startswith(start) and k.removeprefix(start) not in OUTSIDE_SPACE
-        }
-        settings = {"model": str(transformer.model), **settings}
-        names[source.spec.fingerprint] = ", ".join(
-            [settings.pop("model"), *_named(settings)]
-        )
-    if cache is None:
-        return None
-    info = cache.info()
-    spaces = [
-        {**space, "name": names[space["fingerprint"]]}
-        for space in info["spaces"]
-        if space["fingerprint"] in names
-    ]
-    return {**info, "spaces": spaces, "n_spaces": len(info["spaces"])}
-
-
-def _distinct_spaces(candidates, start):
-    """Candidates that differ in what a space depends on, the first ones."""
-    found = {}
-    for params in candidates:
-        about = [
-            (name, repr(value))
-            for name, value in sorted(params.items())
-            if name.startswith(start) and name.removeprefix(start) not in OUTSIDE_SPACE
-        ]
-        found.setdefault(tuple(about), params)
-    return list(found.values())[:MOST_SPACES]
 
 
 def _kind_of(search):

@@ -12,22 +12,24 @@ from importlib.resources import files
 
 import numpy as np
 
-from sklearn_llm2vec._report.charts import (
+from sklearn_llm2vec._common.people import format_bytes
+from sklearn_llm2vec._report.colors import SCALES
+from sklearn_llm2vec._report.costs import cost_section
+from sklearn_llm2vec._report.heat_map import (
     MOST_LAYERS_WITH_VALUES,
-    MOST_SERIES,
     color_limits,
-    cost_table,
-    escape,
     heat_map,
     is_clipped,
-    layer_name,
-    line_chart,
-    mark,
+)
+from sklearn_llm2vec._report.line_chart import legend, line_chart
+from sklearn_llm2vec._report.wording import (
+    escape,
     number,
+    panel_heading,
     seconds,
     share,
+    winner,
 )
-from sklearn_llm2vec._report.colors import SCALES
 
 
 def render(facts):
@@ -47,14 +49,14 @@ def render(facts):
         style = style.replace(f"RAMP_{name.upper()}", scale.gradient())
     script = _beside("js")
     best = facts.panels[0]
-    title = f"{_winner(best)}: {best.metric} {number(best.scores[best.best])}"
+    title = f"{winner(best)}: {best.metric} {number(best.scores[best.best])}"
     # Only this style and this very script may run, whatever the names in the page hold.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'"
     )
-    sections = [_scores, _depths, _costs, _cache, _code]
+    sections = [_scores, _depths, cost_section, _cache, _code]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -74,12 +76,6 @@ def render(facts):
 def _beside(kind):
     path = files("sklearn_llm2vec._report").joinpath(f"page.{kind}")
     return path.read_text(encoding="utf-8")
-
-
-def _winner(panel):
-    layer, pooling = panel.best
-    named = f"{layer_name(panel, layer)}, {panel.poolings[pooling]} pooling"
-    return named.capitalize()
 
 
 # --- sections ------------------------------------------------------------------------
@@ -116,7 +112,7 @@ def _header(facts):
     at = best.best
     return (
         f'<header>\n<p class="kind">Best of {escape(facts.search)} over layer and '
-        f'pooling</p>\n<div class="winner"><h1>{escape(_winner(best))}</h1>'
+        f'pooling</p>\n<div class="winner"><h1>{escape(winner(best))}</h1>'
         f'<p class="score"><strong>{number(best.scores[at])}</strong> ± '
         f"{number(best.stds[at], like=best.scores[at])} {escape(best.metric)}</p></div>\n"
         f'<dl class="facts">{listed}</dl>\n{notes}</header>'
@@ -130,7 +126,7 @@ def _breakable(text):
 
 def _scores(facts):
     drawn = "".join(
-        _name(facts, panel)
+        panel_heading(facts, panel)
         + heat_map(panel, color_limits(_with_same_metric(facts, panel)))
         for panel in facts.panels
     )
@@ -156,17 +152,13 @@ def _with_same_metric(facts, panel):
     return [other for other in facts.panels if other.metric == panel.metric]
 
 
-def _name(facts, panel):
-    return f"<h3>{escape(panel.name)}</h3>" if len(facts.panels) > 1 else ""
-
-
 def _depths(facts):
     panels = [panel for panel in facts.panels if np.isfinite(panel.scores).any()]
     drawn = "".join(
-        f'{_name(facts, panel)}<div class="lines">'
+        f'{panel_heading(facts, panel)}<div class="lines">'
         f'<div class="wide">{line_chart(panel, 880, 340, f"wide-{n}")}</div>'
         f'<div class="narrow">{line_chart(panel, 360, 300, f"narrow-{n}")}</div>'
-        f"{_legend(panel)}</div>"
+        f"{legend(panel)}</div>"
         for n, panel in enumerate(panels)
     )
     single = all(all(panel.single) for panel in panels)
@@ -177,60 +169,6 @@ def _depths(facts):
         '<section id="depth"><h2>Score against depth</h2>'
         "<p>The band is one standard deviation over the folds to each side, of the "
         f"pooling that is chosen below.{means}</p>{drawn}</section>"
-    )
-
-
-def _legend(panel):
-    best = 0 if panel.best is None else panel.best[1]
-    buttons = "".join(
-        f'<button type="button" data-series="{j}" '
-        f'aria-pressed="{"true" if j == best else "false"}">'
-        f'<svg viewBox="-14 -6 28 12" aria-hidden="true"><g class="series '
-        f's{j % MOST_SERIES}"><polyline points="-14,0 14,0"/>{mark(j)}</g></svg>'
-        f"{escape(pooling)}</button>"
-        for j, pooling in enumerate(panel.poolings)
-    )
-    return f'<div class="legend">{buttons}</div>'
-
-
-def _costs(facts):
-    drawn = [
-        _cost(facts, panel)
-        for panel in facts.panels
-        if panel.metric == facts.panels[0].metric and None not in panel.depths
-    ]
-    if not drawn:
-        return ""
-    return (
-        '<section id="cost"><h2>What a layer costs</h2>'
-        "<p>A layer needs the blocks below it; those above it are neither loaded nor "
-        "run. The share counts blocks, which are alike in most models; tokenising, the "
-        "embeddings and what follows the transformer come on top.</p>"
-        f"{''.join(drawn)}</section>"
-    )
-
-
-def _cost(facts, panel):
-    if panel.best is None:
-        return ""
-    part = share(panel, panel.best[0])
-    name = _winner(panel)
-    says = [
-        f"{name}, the best, runs {panel.depths[panel.best[0]]} of {panel.n_layers} "
-        f"blocks: {100 * part:.0f} % of a full pass."
-    ]
-    cheap = panel.cheapest_as_good(facts.n_splits)
-    if cheap is not None and panel.depths[cheap[0]] < panel.depths[panel.best[0]]:
-        says.append(
-            f"The cheapest within one standard error of it is "
-            f"{layer_name(panel, cheap[0])}, {panel.poolings[cheap[1]]}, with "
-            f"{number(panel.scores[cheap])} for {100 * share(panel, cheap[0]):.0f} %."
-        )
-    elif cheap is not None and min(panel.depths) < panel.depths[panel.best[0]]:
-        says.append("No cheaper layer is within one standard error of it.")
-    return (
-        f'{_name(facts, panel)}<p class="note sum">{escape(" ".join(says))}</p>'
-        f"{cost_table(panel)}"
     )
 
 
@@ -246,7 +184,7 @@ def _cache(facts):
         for name, value in (
             ("texts", f"{cache['texts']:,}"),
             ("vectors", f"{cache['vectors']:,}"),
-            ("size of vectors", _bytes(cache["bytes"])),
+            ("size of vectors", format_bytes(cache["bytes"])),
             ("hits", f"{cache['hits']:,}"),
             ("misses", f"{cache['misses']:,}"),
             ("texts encoded", f"{cache['texts_encoded']:,}"),
@@ -255,7 +193,7 @@ def _cache(facts):
     rows = "".join(
         f'<tr><th scope="row">{escape(space["name"])}</th><td>{space["texts"]:,}</td>'
         f"<td>{len(space['cells']):,}</td><td>{space['vectors']:,}</td>"
-        f"<td>{_bytes(space['bytes'])}</td></tr>"
+        f"<td>{format_bytes(space['bytes'])}</td></tr>"
         for space in cache["spaces"]
     )
     others = cache["n_spaces"] - len(cache["spaces"])
@@ -273,15 +211,6 @@ def _cache(facts):
         f"{cache['texts_encoded']:,} texts went through a model.{also}</p>"
         f'<dl class="counts">{counts}</dl>{table if rows else ""}</section>'
     )
-
-
-def _bytes(n):
-    """A size as text, in powers of 1000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n < 1000:
-            return f"{n:.0f} {unit}" if unit == "B" or n >= 100 else f"{n:.1f} {unit}"
-        n /= 1000
-    return f"{n:.1f} TB"
 
 
 def _code(facts):

@@ -4,15 +4,20 @@
 model and metric. matplotlib is imported when something is drawn.
 """
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
 
+from sklearn_llm2vec._common.checks import refused
 from sklearn_llm2vec._common.public import public_in
+from sklearn_llm2vec._search.heat_map import (
+    draw_scores,
+    draw_values,
+    mark_best,
+    panel_title,
+)
 from sklearn_llm2vec._search.score_tables import (
     drop_shared_metric,
-    layer_label,
     panel_name,
     read_search,
     table_of_array,
@@ -20,7 +25,6 @@ from sklearn_llm2vec._search.score_tables import (
 )
 
 MOST_CELLS_WITH_VALUES = 100
-MOST_TICK_LABELS = 32
 WIDEST_FIGURE = 16  # inches; panels that need more stand one under the other
 
 
@@ -232,15 +236,17 @@ class LayerPoolingDisplay:
         self.images_, self.texts_, self.best_markers_ = [], [], []
         limits = self._color_limits()
         for panel, (name, table) in zip(self.axes_, self.tables.items(), strict=True):
-            image = _draw_scores(panel, table, cmap, limits[table.metric])
+            image = draw_scores(panel, table, cmap, limits[table.metric])
             show_values = include_values
             if include_values == "auto":
                 show_values = table.scores.size <= MOST_CELLS_WITH_VALUES
-            texts = _draw_values(panel, table, image, values_format, show_values)
+            texts = None
+            if show_values:
+                texts = draw_values(panel, table, image, values_format)
             self.images_.append(image)
             self.texts_.append(texts)
-            self.best_markers_.append(_mark_best(panel, table, bool(show_values)))
-            title = _title(name, table, values_format)
+            self.best_markers_.append(mark_best(panel, table, bool(show_values)))
+            title = panel_title(name, table, values_format)
             panel.set_title(title, loc="left", fontsize="medium")
         if colorbar:
             self._draw_colorbars()
@@ -254,10 +260,8 @@ class LayerPoolingDisplay:
         if ax is not None:
             axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
             if len(axes) != n_panels:
-                raise ValueError(
-                    f"The 'ax' parameter of LayerPoolingDisplay must hold one Axes for "
-                    f"each of the {n_panels} panels. Got {len(axes)} instead."
-                )
+                expected = f"one Axes for each of the {n_panels} panels"
+                raise refused("ax", expected, len(axes), of="LayerPoolingDisplay")
             return axes
         import matplotlib.pyplot as plt
 
@@ -299,19 +303,11 @@ class LayerPoolingDisplay:
             ).outline.set_visible(False)
 
 
-# ---------------------------------------------------------------------------------
-# Panels
-
-
 def _is_dict_of_panels(scores):
     """Whether the dict's values are panels, not scores."""
     return isinstance(scores, Mapping) and any(
         isinstance(value, Mapping) or np.ndim(value) > 0 for value in scores.values()
     )
-
-
-# ---------------------------------------------------------------------------------
-# Drawing one panel
 
 
 def _check_matplotlib():
@@ -322,110 +318,3 @@ def _check_matplotlib():
             "LayerPoolingDisplay requires matplotlib. You can install it with "
             '`pip install "sklearn-llm2vec[plot]"`.'
         ) from e
-
-
-def _draw_scores(ax, table, cmap, limits):
-    """Draw the heat map itself, with its ticks; layers on x, poolings on y."""
-    # What has no score stays open: the hatched background shows through.
-    ax.patch.set(facecolor="#ececec", edgecolor="#bdbdbd", hatch="////")
-    low, high = limits
-    image = ax.imshow(
-        np.ma.masked_invalid(table.scores.T),
-        cmap=cmap,
-        aspect="auto",
-        vmin=low,
-        vmax=high,
-    )
-    labels = [layer_label(layer) for layer in table.layers]
-    step = math.ceil(len(labels) / MOST_TICK_LABELS)
-    turned = max(map(len, labels)) > 5
-    ax.set_xticks(
-        range(0, len(labels), step),
-        labels[::step],
-        rotation=35 if turned else 0,
-        ha="right" if turned else "center",
-        rotation_mode="anchor",
-    )
-    ax.set_yticks(range(len(table.poolings)), table.poolings)
-    # White lines between the cells; minor ticks are the only ones that lie there.
-    ax.set_xticks(np.arange(1, len(labels)) - 0.5, minor=True)
-    ax.set_yticks(np.arange(1, len(table.poolings)) - 0.5, minor=True)
-    ax.grid(False)
-    ax.grid(which="minor", color="white", linewidth=1)
-    ax.tick_params(which="both", length=0)
-    ax.spines[:].set_visible(False)
-    ax.set(xlabel="layer", ylabel="pooling")
-    return image
-
-
-def _draw_values(ax, table, image, values_format, show):
-    """Write the scores into the cells; array of Text, None where there is no score."""
-    if not show:
-        return None
-    texts = np.full(table.scores.shape, None, dtype=object)
-    for at, score in np.ndenumerate(table.scores):
-        if np.isfinite(score):
-            texts[at] = ax.text(
-                *at,
-                format(score, values_format),
-                ha="center",
-                va="center",
-                fontsize=8.5,
-                fontweight="bold" if at == table.best else "normal",
-                color=_readable_on(image.cmap(image.norm(score))),
-            )
-    return texts
-
-
-def _mark_best(ax, table, beside_value):
-    """Outline and star of the best cell, readable on every colour."""
-    if table.best is None:
-        return None
-    from matplotlib.patches import Rectangle
-    from matplotlib.patheffects import Normal, Stroke
-
-    x, y = table.best
-    halo = [Stroke(linewidth=4.5, foreground="white"), Normal()]
-    outline = Rectangle(
-        (x - 0.5, y - 0.5),
-        1,
-        1,
-        fill=False,
-        edgecolor="#d62728",
-        linewidth=2.2,
-        zorder=3,
-        clip_on=False,
-        path_effects=halo,
-    )
-    ax.add_patch(outline)
-    # Where the cell is taken by its value, the star sits on the outline's corner.
-    place = (x + 0.5, y - 0.5) if beside_value else (x, y)
-    (star,) = ax.plot(
-        *place,
-        marker="*",
-        markersize=13,
-        markerfacecolor="#d62728",
-        markeredgecolor="white",
-        markeredgewidth=0.9,
-        linestyle="none",
-        clip_on=False,
-        zorder=4,
-    )
-    return outline, star
-
-
-def _readable_on(rgba):
-    """Black or white, whichever has more contrast to a colour."""
-    # Perceived brightness, ITU-R BT.601.
-    brightness = np.dot(rgba[:3], (0.299, 0.587, 0.114))
-    return "black" if brightness > 0.5 else "white"
-
-
-def _title(name, table, values_format):
-    """Panel and metric, and under them the best score."""
-    head = name if name.endswith(table.metric) else f"{name}, {table.metric}"
-    if table.best is None:
-        return f"{head}\nno score"
-    layer, pooling = table.layers[table.best[0]], table.poolings[table.best[1]]
-    best = format(table.scores[table.best], values_format)
-    return f"{head}\nbest {best}: layer {layer_label(layer)}, {pooling}"

@@ -5,14 +5,13 @@ dict that a search of scikit-learn takes. It reads the model's number of layers,
 weights.
 """
 
-import numbers
-
 import numpy as np
 
+from sklearn_llm2vec._common.checks import among, is_integer, is_number, refused
 from sklearn_llm2vec._common.public import public_in
-from sklearn_llm2vec._estimator.parameters import resolve_layer
+from sklearn_llm2vec._estimator.resolve import resolve_layer
+from sklearn_llm2vec._estimator.source import count_layers
 from sklearn_llm2vec._estimator.transformer import LLMEmbeddingTransformer
-from sklearn_llm2vec._model.folders import read_model
 from sklearn_llm2vec._network.pooling import POOLINGS
 
 
@@ -78,18 +77,14 @@ def layer_pooling_grid(
         )
     prefix = choose_prefix(found, prefix, "layer_pooling_grid")
     transformer = found[prefix]
-    if transformer.endpoint is not None:
+    poolings = _check_poolings(poolings)
+    n_layers = count_layers(transformer)
+    if n_layers is None:
         raise ValueError(
             "layer_pooling_grid expects an LLMEmbeddingTransformer whose layers can be "
             f"chosen. Got one with endpoint={transformer.endpoint!r} instead, "
             "where the server decides."
         )
-    poolings = _check_poolings(poolings)
-    n_layers = read_model(
-        transformer.model,
-        revision=transformer.revision,
-        trust_remote_code=transformer.trust_remote_code,
-    ).n_layers
     every_layer = isinstance(layers, str) and layers == "all"
     layers = list(range(n_layers + 1)) if every_layer else _check_layers(layers)
     if every_layer:
@@ -141,10 +136,7 @@ def choose_prefix(prefixes, prefix, caller):
             f"{caller} found several LLMEmbeddingTransformer: {listed}. Say which one "
             "with 'prefix'."
         )
-    raise ValueError(
-        f"The 'prefix' parameter of {caller} must be one of {listed}. "
-        f"Got {prefix!r} instead."
-    )
+    raise refused("prefix", f"one of {listed}", prefix, of=caller)
 
 
 def _find_transformers(estimator):
@@ -161,24 +153,18 @@ def _check_poolings(poolings):
     chosen = [poolings] if isinstance(poolings, str) else list(poolings)
     unknown = [pooling for pooling in chosen if pooling not in POOLINGS]
     if isinstance(poolings, str) or unknown or not chosen:
-        raise ValueError(
-            "The 'poolings' parameter of layer_pooling_grid must be a sequence of "
-            f"{set(POOLINGS)}. Got {poolings!r} instead."
-        )
+        expected = f"a sequence of names {among(POOLINGS)}"
+        raise refused("poolings", expected, poolings, of="layer_pooling_grid")
     return chosen
 
 
 def _check_layers(layers):
     """Refuse what is no sequence of layers; return a list of plain values."""
-    wrong = ValueError(
-        "The 'layers' parameter of layer_pooling_grid must be 'all' or a sequence of "
-        f"int, float and tuple. Got {layers!r} instead."
-    )
-    if isinstance(layers, str) or not np.iterable(layers):
-        raise wrong
-    chosen = [_plain_layer(layer) for layer in layers]
+    is_sequence = np.iterable(layers) and not isinstance(layers, str)
+    chosen = [_plain_layer(layer) for layer in layers] if is_sequence else []
     if not chosen or None in chosen:
-        raise wrong
+        expected = "'all' or a sequence of int, float and tuple"
+        raise refused("layers", expected, layers, of="layer_pooling_grid")
     return chosen
 
 
@@ -187,9 +173,9 @@ def _plain_layer(layer):
     if isinstance(layer, (tuple, list)):
         parts = tuple(map(_plain_layer, layer))
         return None if not parts or None in parts else parts
-    if isinstance(layer, (bool, np.bool_)) or not isinstance(layer, numbers.Real):
+    if not is_number(layer):
         return None
-    return int(layer) if isinstance(layer, numbers.Integral) else float(layer)
+    return int(layer) if is_integer(layer) else float(layer)
 
 
 def _flat_layers(layers, n_layers):

@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_llm2vec._common.checks import refused
 from sklearn_llm2vec._network.pooling import POOLINGS
 from sklearn_llm2vec._search.grid import choose_prefix
 
@@ -123,10 +124,8 @@ def choose_metrics(search, metric, caller):
     chosen = [chosen] if isinstance(chosen, str) else list(chosen)
     unknown = [name for name in chosen if name not in known]
     if unknown or not chosen:
-        raise ValueError(
-            f"The 'metric' parameter of {caller}.from_search must be among "
-            f"{list(known)}, which the search scored. Got {metric!r} instead."
-        )
+        expected = f"among {list(known)}, which the search scored"
+        raise refused("metric", expected, metric, of=f"{caller}.from_search")
     return {name: known[name] for name in chosen}
 
 

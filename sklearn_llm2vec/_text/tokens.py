@@ -9,6 +9,8 @@ import sys
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from sklearn_llm2vec._text.chat import chat_template
 from sklearn_llm2vec._text.templates import parse_template
 from sklearn_llm2vec._text.windows import check_room, fitting_length, split_fields
@@ -41,6 +43,40 @@ class Row:
     def n_counted(self):
         """Number of tokens that count."""
         return sum(stop - start for start, stop in self.counted)
+
+
+def rows_as_arrays(rows, length, *, padding=None, start=0):
+    """Rows of several lengths as arrays of one, padded on the right.
+
+    Parameters
+    ----------
+    rows : list of Row
+    length : int
+        Tokens of each row in the arrays, at least those of the longest.
+    padding : int or None, default=None
+        The id that stands behind a row. None is the row's own last one: a tokenizer's
+        padding token may be one that the model doesn't have.
+    start : int, default=0
+        Tokens left out at the beginning of each row, none of which counts.
+
+    Returns
+    -------
+    ids : ndarray of int, shape (n_rows, length)
+    counted : ndarray of bool, shape (n_rows, length)
+    lengths : ndarray of int, shape (n_rows,)
+        Tokens of each row without padding.
+    """
+    ids = np.empty((len(rows), length), np.int64)
+    counted = np.zeros(ids.shape, bool)
+    lengths = np.array([len(row.ids) - start for row in rows])
+    for row, n_tokens, its_ids, its_counted in zip(
+        rows, lengths, ids, counted, strict=True
+    ):
+        its_ids[:n_tokens] = row.ids[start:]
+        its_ids[n_tokens:] = row.ids[-1] if padding is None else padding
+        for first, stop in row.counted:
+            its_counted[first - start : stop - start] = True
+    return ids, counted, lengths
 
 
 class TextTokenizer:

@@ -35,17 +35,12 @@ def survey_texts(table, args, others=(), *, as_written=()):
     survey = table.survey(columns, as_written={*args.text, *as_written})
     if not survey.n_rows:
         raise ValueError(f"The file {str(table.path)!r} has no rows: nothing to do.")
-    if not _writes_rows(getattr(args, "template", None)):
+    from sklearn_llm2vec._estimator.inputs import makes_one_block
+
+    if not makes_one_block(getattr(args, "template", None)):
         advice = "Choose another --text; --template row writes numbers as text."
         check_kinds(table, survey, args.text, ["text"], advice)
     return survey
-
-
-def _writes_rows(template):
-    """Whether values of rows, numbers and dates too, are written as text."""
-    from sklearn_llm2vec._estimator.parameters import template_columns
-
-    return template == "row" or template_columns(template) is not None
 
 
 def split_target(frame, table, args):

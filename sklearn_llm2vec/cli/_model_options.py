@@ -20,8 +20,8 @@ from sklearn_llm2vec.cli._option_types import (
 # Parameters of the transformer whose options have their names and give their values.
 PLAIN = (
     "model layer pooling special_tokens attention template token_prepending adapters "
-    "normalize missing max_length long_texts chunk_overlap device dtype batch_tokens "
-    "revision trust_remote_code endpoint api_key_env"
+    "truncate_dim normalize missing max_length long_texts chunk_overlap device dtype "
+    "batch_tokens revision trust_remote_code endpoint api_key_env"
 ).split()
 
 
@@ -67,6 +67,7 @@ def add_model_arguments(parser, *, searched=False, served=True):
     add("--long-texts", choices=("truncate", "chunk", "error"))
     add("--chunk-overlap", type=int, metavar="N", help="tokens, with chunk")
     add("--missing", choices=("zero", "nan", "empty", "error"))
+    add("--truncate-dim", type=count_from, metavar="N", help="the first features only")
     add("--normalize", action="store_true", help="vectors of unit length")
     add("--device", type=_devices, metavar="NAME", help="cpu, cuda, cuda:0,cuda:1 ...")
     add("--dtype", choices=("auto", "float32", "bfloat16", "float16"))

@@ -9,12 +9,16 @@ import json
 
 import numpy as np
 
-from sklearn_llm2vec._estimator.parameters import (
-    check_parameters,
+from sklearn_llm2vec._estimator.features import features_per_block
+from sklearn_llm2vec._estimator.fitted import check_columns, check_fitted
+from sklearn_llm2vec._estimator.inputs import (
+    makes_one_block,
+    read_input,
     template_columns,
 )
+from sklearn_llm2vec._estimator.parameters import check_parameters
+from sklearn_llm2vec._estimator.source import open_cache, open_source
 from sklearn_llm2vec._estimator.transformer import LLMEmbeddingTransformer
-from sklearn_llm2vec._estimator.vectors import open_cache
 
 
 class TableEmbedder:
@@ -43,7 +47,8 @@ class TableEmbedder:
         self.transformer = transformer.set_output(transform="default")
         if transformer.verbose == "auto":
             transformer.verbose = False
-        self.width = _width(transformer)
+        # Parameters may have changed since `fit`.
+        self.width = features_per_block(transformer, open_source(transformer))
         cache = open_cache(transformer.cache)
         if cache is not None:
             # Each embedder has rows of its own: to wait for another would be for nothing.
@@ -64,14 +69,6 @@ class TableEmbedder:
         return table
 
 
-def _width(transformer):
-    """Features of one text column; parameters may have changed since `fit`."""
-    source = transformer._source()
-    behind = transformer._behind(source)
-    width = source.model.hidden_size
-    return transformer._width(width if behind is None else behind.width(width))
-
-
 def _sample(columns):
     import pyarrow as pa
 
@@ -84,14 +81,13 @@ def _sample(columns):
 def identity_of(embedder):
     """All that changes the features which a transformer adds to a table."""
     transformer = embedder.transformer
-    source = transformer._source()
-    layer, pooling = transformer._layer_and_pooling(source)
-    declared = transformer._behind(source) is not None
+    source = open_source(transformer)
     identity = {
-        "fingerprint": source.spec.fingerprint,
-        "layer": layer,
-        "pooling": pooling,
-        "behind": source.model.modules_digest if declared else None,
+        "fingerprint": source.fingerprint,
+        "layer": source.layer,
+        "pooling": source.pooling,
+        "behind": source.finish_digest,
+        "truncate_dim": transformer.truncate_dim,
         "template": transformer.template,
         "pca": _pca_digest(transformer),
         "normalize": bool(transformer.normalize),
@@ -128,14 +124,14 @@ def check_task(transformer, columns, outputs):
             "The 'transformer' parameter must be an LLMEmbeddingTransformer. Got "
             f"{type(transformer).__name__} instead; of a pipeline, give that step."
         )
-    check_parameters(transformer)
-    transformer._check_is_fitted()
+    params = check_parameters(transformer)
+    check_fitted(transformer)
     columns = _list_columns(transformer, columns)
-    read = transformer._read(_sample(columns))
-    transformer._check_columns(read)
+    read = read_input(params, _sample(columns))
+    check_columns(transformer, read)
     if outputs is None:
         outputs = [f"{name}_embedding" for name in columns]
-        if transformer._is_one_block():
+        if makes_one_block(params.template):
             outputs = ["embedding"]
     outputs = [outputs] if isinstance(outputs, str) else list(outputs)
     n_blocks = read.inverse.shape[1]

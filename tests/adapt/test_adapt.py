@@ -1,5 +1,6 @@
 """fit adapts the model: what comes out, how often it is trained, and faults."""
 
+import errno
 import json
 import os
 import pickle
@@ -32,6 +33,7 @@ from sklearn_llm2vec._adapt import adapt as adaptation
 from sklearn_llm2vec._adapt import stages
 from sklearn_llm2vec._adapt import trainer as training
 from sklearn_llm2vec._adapt.texts import TrainingTexts
+from sklearn_llm2vec._estimator.source import open_source
 from sklearn_llm2vec._model.registry import forget_models, load_model
 from sklearn_llm2vec._network.attention import sees_future
 
@@ -126,7 +128,7 @@ def test_the_loss_falls(llama_lm):
 
 
 def network_of(estimator, attention="bidirectional"):
-    source = estimator._source()
+    source = open_source(estimator)
     settings = source.model_settings(source.model.n_layers)
     assert settings["attention"] == attention
     return load_model(source.model, **settings).states.network
@@ -515,7 +517,7 @@ def test_what_is_trained_is_what_transform_gives(
     kind, params, llama_lm, bert_lm, texts
 ):
     estimator = make(llama_lm if kind == "llama" else bert_lm, "simcse", **params)
-    source = estimator._source()
+    source = open_source(estimator)
     layer = params.get("layer", -1)
     stage = LLM2VecRecipe("simcse", layer=layer).stage(
         "simcse",
@@ -712,8 +714,10 @@ def test_too_little_memory_makes_smaller_batches(
 
     wrapped_loss(monkeypatch, change)
     eight = recipe(stages, **{f"{stages}_batch_size": 8})
-    with pytest.warns(UserWarning, match="batches are now 4 texts, and 2 of them make"):
+    message = "batches are now 4 texts, and 2 of them make"
+    with pytest.warns(UserWarning, match=message) as caught:
         fitted = make(llama_lm, eight).fit(texts, y)
+    assert {one.filename for one in caught} == {__file__}
     history = fitted.adaptation_history_
     assert json.loads(fitted.adapter_[0].note)["parts_of_a_batch"] == 2
     assert len(sizes) == 1 + 3 * 2
@@ -740,6 +744,19 @@ def test_a_read_only_cache_costs_the_keeping_only(
     monkeypatch.undo()
     two = make(llama_lm, recipe("mntp"), cache=tmp_path / "other").fit(texts)
     assert one.adapter_[0].digest == two.adapter_[0].digest
+
+
+def test_a_full_disk_costs_the_keeping_and_is_said_once_a_call(
+    llama_lm, texts, tmp_path, monkeypatch
+):
+    def full(adapter, folder):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sklearn_llm2vec._adapt.store.save_adapter", full)
+    with pytest.warns(UserWarning, match=r"can't be kept.*No space left") as caught:
+        make(llama_lm, recipe("mntp"), cache=tmp_path).fit(texts)
+    assert [one.filename for one in caught] == [__file__]
+    assert not list(tmp_path.rglob("adapter_config.json"))
 
 
 @pytest.mark.parametrize(

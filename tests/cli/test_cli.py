@@ -110,7 +110,8 @@ def test_options_become_parameters_and_what_is_not_given_is_not_passed_on(tmp_pa
     given = (
         f"embed t.csv --text a -o o.npy --model {tmp_path}/model --layer 3,0.5 "
         "--pooling last --special-tokens no --token-prepending 2,8 --adapters x "
-        "--adapters y --max-length 64 --device cpu --batch-tokens 1,024 --normalize"
+        "--adapters y --max-length 64 --device cpu --batch-tokens 1,024 --normalize "
+        "--truncate-dim 64"
     )
     args = make_parser().parse_args(given.split())
     assert transformer_parameters(args) == {
@@ -123,6 +124,7 @@ def test_options_become_parameters_and_what_is_not_given_is_not_passed_on(tmp_pa
         "max_length": 64,
         "device": "cpu",
         "batch_tokens": 1024,
+        "truncate_dim": 64,
         "normalize": True,
         "cache": True,
     }

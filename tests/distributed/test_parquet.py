@@ -14,6 +14,7 @@ from sklearn.base import clone
 from tables import features, make_table, same_bits
 
 from sklearn_llm2vec import EmbeddingCache, LLMEmbeddingTransformer
+from sklearn_llm2vec._estimator.source import open_source
 from sklearn_llm2vec.distributed._parquet import (
     KEY,
     embed_file,
@@ -209,7 +210,7 @@ def test_which_files_are_listed(tmp_path):
 
 def test_actors_dont_wait_for_each_other(llama, tmp_path):
     made = embedder(llama, cache=str(tmp_path))
-    source = made.transformer._source()
+    source = open_source(made.transformer)
     done = threading.Event()
 
     def work():
@@ -217,7 +218,7 @@ def test_actors_dont_wait_for_each_other(llama, tmp_path):
         done.set()
 
     # Another actor of this host is encoding.
-    with EmbeddingCache(tmp_path).encode_lock(source.spec.fingerprint, source.device):
+    with EmbeddingCache(tmp_path).encode_lock(source.fingerprint, source.device):
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
         assert done.wait(60)

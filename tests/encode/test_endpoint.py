@@ -28,7 +28,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn_llm2vec import EmbeddingCache, LLMEmbeddingTransformer, layer_pooling_grid
 from sklearn_llm2vec._encode import endpoint as endpoint_module
 from sklearn_llm2vec._encode.endpoint import PROBE
-from sklearn_llm2vec._estimator.parameters import DECIDED_BY_A_SERVER
+from sklearn_llm2vec._estimator.served import DECIDED_BY_A_SERVER
 
 ROOT = Path(__file__).resolve().parents[2]
 INFINITY = ROOT / ".venv-server" / "bin" / "infinity_emb"

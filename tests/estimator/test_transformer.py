@@ -335,6 +335,17 @@ def test_set_output(make):
     np.testing.assert_array_equal(frame.to_numpy(), make().transform(TEXTS))
 
 
+@pytest.mark.parametrize("kind", ["Series", "DataFrame"])
+def test_pandas_output_has_the_index_of_a_series_too(make, kind):
+    X = pd.DataFrame({"t": TEXTS}, index=list("vwxyz"))
+    X = X["t"] if kind == "Series" else X
+    encoder = make().set_output(transform="pandas")
+    for frame in (encoder.fit_transform(X), encoder.transform(X)):
+        assert list(frame.index) == list("vwxyz")
+        assert list(frame.columns[:2]) == ["t_0", "t_1"]
+    assert isinstance(make().fit_transform(X), np.ndarray)
+
+
 def test_columns_at_transform(make):
     X = pd.DataFrame({"a": ["x", "y"], "b": ["u", "v"]})
     estimator = make().fit(X)
@@ -352,6 +363,33 @@ def test_normalize(make):
     got = make(normalize=True).fit_transform([*TEXTS, None])
     np.testing.assert_allclose(np.linalg.norm(got[:-1], axis=1), 1, rtol=1e-6)
     assert (got[-1] == 0).all()
+
+
+def test_truncate_dim_takes_the_first_features(make, counted, cache):
+    X = pd.DataFrame({"a": TEXTS, "b": [*TEXTS[::-1][:-1], None]})
+    whole = make().fit_transform(X)
+    estimator = make(truncate_dim=5)
+    got = estimator.fit_transform(X)
+    np.testing.assert_array_equal(got, whole[:, [*range(5), *range(32, 37)]])
+    assert estimator.embedding_dim_ == 5
+    names = ["a_0", "a_1", "a_2", "a_3", "a_4", "b_0", "b_1", "b_2", "b_3", "b_4"]
+    assert list(estimator.get_feature_names_out()) == names
+    assert got.flags.c_contiguous
+    # The cache has whole vectors, under the same names.
+    assert len(counted) == 4
+    assert estimator.fingerprint_ == make().fit(X).fingerprint_
+
+    first = make().fit_transform(TEXTS)[:, :5]
+    unit = make(truncate_dim=5, normalize=True).fit_transform(TEXTS)
+    np.testing.assert_allclose(
+        unit, first / np.linalg.norm(first, axis=1, keepdims=True), rtol=1e-6
+    )
+    pca = make(truncate_dim=5, n_components=2).fit(TEXTS)
+    assert pca.pca_[0].n_features_in_ == 5
+    assert pca.transform(TEXTS).shape == (5, 2)
+    assert make(truncate_dim=32).fit_transform(X).shape == (5, 64)
+    with pytest.raises(ValueError, match="'truncate_dim'.*at most 32.*Got 33"):
+        make(truncate_dim=33).fit(TEXTS)
 
 
 def test_pca_is_one_a_column_and_learned_in_fit(make):
@@ -625,9 +663,12 @@ def test_pandas_output_through_a_column_transformer(make):
     transformer = ColumnTransformer(
         [("t", make(), "title"), ("p", "passthrough", ["price"])]
     )
+    X.index = X.index[::-1] + 7
     frame = transformer.set_output(transform="pandas").fit_transform(X)
     assert list(frame.columns[[0, 32]]) == ["t__title_0", "p__price"]
     np.testing.assert_array_equal(frame["p__price"], X["price"])
+    assert list(frame.index) == list(X.index)
+    assert frame.shape == (40, 33)
 
 
 def test_repr_and_html(make):

@@ -31,9 +31,9 @@ from sklearn_llm2vec import (
     LLMEmbeddingTransformer,
     layer_pooling_grid,
 )
-from sklearn_llm2vec._report.charts import color_limits
 from sklearn_llm2vec._report.colors import SCALES, contrast, luminance
 from sklearn_llm2vec._report.facts import read_facts
+from sklearn_llm2vec._report.heat_map import color_limits
 
 RNG = np.random.default_rng(0)
 X = [" ".join(RNG.choice(WORDS, RNG.integers(2, 9))) for _ in range(48)]
@@ -440,7 +440,7 @@ def test_a_served_model_is_not_asked_for(bert, cache, monkeypatch):
     def ask(*args, **options):
         raise AssertionError("a report asks no server")
 
-    monkeypatch.setattr("sklearn_llm2vec._estimator.transformer.read_served_model", ask)
+    monkeypatch.setattr("sklearn_llm2vec._estimator.served.read_served_model", ask)
     page = Page(LayerPoolingReport.from_search(search).html)
     assert f"texts {cache.info()['texts']:,}" in page.text
     assert "What a layer costs" not in page.text

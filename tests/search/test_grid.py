@@ -26,7 +26,7 @@ def four_layers(monkeypatch):
         calls.append((model, options))
         return SimpleNamespace(n_layers=N_LAYERS)
 
-    monkeypatch.setattr("sklearn_llm2vec._search.grid.read_model", read_model)
+    monkeypatch.setattr("sklearn_llm2vec._estimator.local.read_model", read_model)
     return calls
 
 
@@ -195,7 +195,7 @@ def test_a_search_takes_the_grid_with_tuples():
 def test_a_search_with_the_real_transformer(bert, monkeypatch):
     from sklearn_llm2vec._model.folders import read_model
 
-    monkeypatch.setattr("sklearn_llm2vec._search.grid.read_model", read_model)
+    monkeypatch.setattr("sklearn_llm2vec._estimator.local.read_model", read_model)
     transformer = LLMEmbeddingTransformer(bert, cache=False)
     pipe = make_pipeline(transformer, LogisticRegression())
     grid = layer_pooling_grid(pipe, layers=[1, (1, -1)], poolings=["mean", "max"])

@@ -19,7 +19,7 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sklearn_llm2vec import EmbeddingCache, LLM2VecRecipe, LLMEmbeddingTransformer
-from sklearn_llm2vec._report.code import SourceWriter
+from sklearn_llm2vec._report.python_source import SourceWriter
 
 
 def run(value, **filled):
@@ -150,6 +150,13 @@ def test_numbers_of_numpy_are_plain_numbers():
     writer = SourceWriter()
     values = [np.int64(-1), np.float32(0.5), np.bool_(True), float("nan")]
     assert writer.assignment("made", values) == 'made = [-1, 0.5, True, float("nan")]'
+
+
+def test_a_tuple_of_one_list_is_a_tuple_on_several_lines():
+    value = FunctionTransformer(kw_args={"names": (["a" * 40, "b" * 40],)})
+    made, source = run(value)
+    assert made.kw_args == value.kw_args
+    assert max(map(len, source.splitlines())) <= 88
 
 
 def test_two_blanks_have_two_names():

@@ -3,6 +3,10 @@
 Parameters that are at their default are left out, and names are imported from where their
 package documents them. What can't be written down, such as a lambda, becomes a name that
 the reader fills in.
+
+scikit-learn's own repr isn't enough. It ends a list after 30 elements and rounds the
+numbers of kernels and arrays; functions, scorers and selectors print as what isn't
+Python; and a ColumnTransformer in a Pipeline is indented beyond the width of a page.
 """
 
 import ast
@@ -54,7 +58,7 @@ class SourceWriter:
     --------
     >>> from sklearn.linear_model import Ridge
     >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn_llm2vec._report.code import SourceWriter
+    >>> from sklearn_llm2vec._report.python_source import SourceWriter
     >>> writer = SourceWriter()
     >>> print(writer.assignment("model", make_pipeline(Ridge(alpha=0.5))))
     model = Pipeline([("ridge", Ridge(alpha=0.5))])
@@ -338,7 +342,8 @@ def _layout(head, node, tail, indent="", plain=False):
     line = f"{indent}{head}{flat}{tail}"
     if isinstance(node, str) or not node.parts or len(line) <= WIDTH:
         return line
-    if len(node.parts) == 1 and not isinstance(node.parts[0][1], str):
+    alone = len(node.parts) == 1 and not isinstance(node.parts[0][1], str)
+    if alone and node.opening != "(":  # a tuple of one keeps its comma
         # Pipeline([ ... ]): two brackets open and close together.
         ((prefix, part),) = node.parts
         return _layout(head + node.opening + prefix, part, node.closing + tail, indent)

@@ -1,0 +1,63 @@
+"""X as the parameters mean it: texts of columns or of rows, and names of features."""
+
+import numpy as np
+
+from sklearn_llm2vec._text.rows import read_rows
+from sklearn_llm2vec._text.templates import PRESETS, parse_template
+from sklearn_llm2vec._text.texts import read_texts
+
+
+def read_input(params, X):
+    """The texts of X: of its columns, or where the template says so, of its rows.
+
+    Parameters
+    ----------
+    params : SimpleNamespace
+        As `check_parameters` gives it.
+    X : any input
+
+    Returns
+    -------
+    TextColumns
+    """
+    if params.template == "row":
+        return read_rows(X, missing=params.missing)
+    if (names := template_columns(params.template)) is not None:
+        return read_rows(X, names, missing=params.missing)
+    return read_texts(X, missing=params.missing)
+
+
+def template_columns(template):
+    """Columns that a template names; None if it is about each text alone."""
+    if template is None or template in ("row", "chat", *PRESETS):
+        return None
+    return parse_template(template).columns
+
+
+def makes_one_block(template):
+    """Whether a row has one vector, of all its columns, or one for each column."""
+    return template == "row" or template_columns(template) is not None
+
+
+def feature_names(params, columns, width):
+    """The name of each feature: ``{column}_{i}``, or ``llm_{i}``.
+
+    Parameters
+    ----------
+    params : SimpleNamespace
+    columns : sequence of str or None
+        None for a column without a name.
+    width : int
+        Features of a block.
+
+    Returns
+    -------
+    ndarray of str, dtype object
+    """
+    if makes_one_block(params.template) or (len(columns) == 1 and columns[0] is None):
+        blocks = ["llm"]
+    else:
+        blocks = [f"x{i}" if name is None else name for i, name in enumerate(columns)]
+    return np.array(
+        [f"{one}_{i}" for one in blocks for i in range(width)], dtype=object
+    )

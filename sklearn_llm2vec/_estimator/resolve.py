@@ -1,0 +1,296 @@
+"""What parameters mean for one model: its layers, its pooling, its space.
+
+Values are plain and were checked each by itself; what is refused here is what this model,
+or another parameter, doesn't allow.
+"""
+
+import os
+
+from sklearn_llm2vec._common.checks import is_integer, refused, warn
+from sklearn_llm2vec._model.devices import resolve_dtype
+from sklearn_llm2vec._model.places import looks_like_path
+from sklearn_llm2vec._model.spec import EncoderSpec
+from sklearn_llm2vec._network.pooling import POOLINGS
+from sklearn_llm2vec._text.templates import PRESETS, parse_template
+
+
+def resolve_layer(layer, n_layers):
+    """The hidden state, counted from 0, that a `layer` parameter means.
+
+    Parameters
+    ----------
+    layer : int, float or tuple of these
+    n_layers : int
+        Layers of the model; hidden states go from 0 to `n_layers`.
+
+    Returns
+    -------
+    int or tuple of int
+
+    Raises
+    ------
+    ValueError
+        When the model has no such layer.
+
+    Examples
+    --------
+    >>> from sklearn_llm2vec._estimator.resolve import resolve_layer
+    >>> resolve_layer(-1, 6), resolve_layer(0.5, 6), resolve_layer((1, -1), 6)
+    (6, 3, (1, 6))
+    """
+    several = isinstance(layer, tuple | list)
+    found = tuple(
+        _counted_layer(one, n_layers) for one in (layer if several else [layer])
+    )
+    if None in found:
+        expected = (
+            f"an int from {-n_layers - 1} to {n_layers} (this model has {n_layers} "
+            "layers; 0 is the embeddings), a float in [0, 1] or a tuple of these"
+        )
+        raise refused("layer", expected, layer)
+    return found if several else found[0]
+
+
+def _counted_layer(layer, n_layers):
+    if is_integer(layer):
+        inside = -n_layers - 1 <= layer <= n_layers
+        return int(layer) % (n_layers + 1) if inside else None
+    return round(float(layer) * n_layers) if 0 <= layer <= 1 else None
+
+
+def resolve_keep(keep, n_layers):
+    """The cells that a `keep` parameter names, besides the one that is asked for.
+
+    Parameters
+    ----------
+    keep : "auto", "requested", "all" or tuple of (layers, poolings)
+    n_layers : int
+
+    Returns
+    -------
+    always : tuple of (list of int, list of str)
+        The layers and poolings that every pass stores.
+    in_search : tuple of (list of int, list of str) or None
+        Those that a pass stores for texts which already have another cell.
+
+    Raises
+    ------
+    ValueError
+        When the model has no such layer.
+    """
+    everything = list(range(n_layers + 1)), list(POOLINGS)
+    if isinstance(keep, str):
+        always = everything if keep == "all" else ([], [])
+        return always, everything if keep == "auto" else None
+    layers, poolings = keep
+    if isinstance(layers, str):
+        layers = everything[0]
+    if isinstance(poolings, str):
+        poolings = everything[1]
+    layers = [_counted_layer(layer, n_layers) for layer in layers]
+    if None in layers:
+        expected = (
+            f"a tuple of layers from {-n_layers - 1} to {n_layers} (this model has "
+            f"{n_layers} layers) and poolings"
+        )
+        raise refused("keep", expected, keep)
+    return (layers, list(map(str, poolings))), None
+
+
+def resolve_space(params, model, adapters, device):
+    """The space that the parameters mean.
+
+    Parameters
+    ----------
+    params : SimpleNamespace
+        As `check_parameters` gives it.
+    model : ModelFolder
+    adapters : tuple of AdapterFolder
+    device : str
+
+    Returns
+    -------
+    EncoderSpec
+
+    Raises
+    ------
+    ValueError
+        For a value that this model, or another parameter, doesn't allow.
+    """
+    attention = _resolve_attention(params, model, adapters)
+    _warn_of_other_bases(model, adapters)
+    template, counts = _resolve_template(params, model, attention)
+    chunk = params.long_texts == "chunk"
+    special = params.special_tokens
+    if special == "auto":
+        # sentence-transformers counts them in every model's pooling.
+        special = not model.decoder or model.declared.pooling is not None
+    return EncoderSpec(
+        weights=model.weights_digest,
+        config=model.config_digest,
+        tokenizer=model.tokenizer_digest,
+        attention=attention,
+        special_tokens=bool(special),
+        max_length=_resolve_max_length(params, model),
+        # Where no text is cut, "error" gives the vectors of "truncate".
+        long_texts="chunk" if chunk else "truncate",
+        dtype=resolve_dtype(params.dtype, device),
+        template=template,
+        counts=counts,
+        token_prepending=_resolve_prepending(params, model, attention, template),
+        adapters=tuple(adapter.digest for adapter in adapters),
+        chunk_overlap=params.chunk_overlap if chunk else 0,
+    )
+
+
+def resolve_pooling(params, model, attention):
+    """The pooling that the parameters mean."""
+    if params.pooling != "auto":
+        return params.pooling
+    if params.template in PRESETS:
+        return PRESETS[params.template].pooling
+    causal = attention == "causal"
+    return model.declared.pooling or ("weighted_mean" if causal else "mean")
+
+
+def resolve_width(truncate_dim, n_features, name):
+    """How many features are kept of a model's.
+
+    Raises
+    ------
+    ValueError
+        When it has fewer.
+    """
+    if truncate_dim is None:
+        return n_features
+    if truncate_dim > n_features:
+        expected = f"at most {n_features}, the features of {name!r}"
+        raise refused("truncate_dim", expected, truncate_dim)
+    return truncate_dim
+
+
+def _resolve_template(params, model, attention):
+    """The template as the space has it, and which of its tokens count."""
+    declared = model.declared
+    if params.template is None or params.template == "row":
+        if declared.prompt is None:
+            return None, "text"
+        escaped = declared.prompt.replace("{", "{{").replace("}", "}}")
+        return escaped + "{text}", declared.counts
+    if params.template == "chat":
+        if not model.chats:
+            raise ValueError(
+                "The 'template' parameter of LLMEmbeddingTransformer can be 'chat' "
+                f"only for a model that brings a chat template; {model.name!r} has "
+                "none. Write the prompt as a string with '{text}' in it."
+            )
+        return "chat", "text"
+    if params.template not in PRESETS:
+        return params.template, "text"
+    preset = PRESETS[params.template]
+    if preset.needs_causal is None:
+        return preset.prompt, "text"
+    if not model.causal:
+        raise ValueError(
+            "The 'template' parameter of LLMEmbeddingTransformer must be None or a "
+            f"prompt of your own for the encoder {model.name!r}. Got "
+            f"{params.template!r} instead, which is made for causal decoders."
+        )
+    if attention != "causal":
+        warn(
+            f"template={params.template!r} is made for causal attention; with "
+            f"bidirectional attention {preset.needs_causal}. Set attention='causal', or "
+            "use another template."
+        )
+    return preset.prompt, "text"
+
+
+def _resolve_prepending(params, model, attention, template):
+    """Start and exit of Token Prepending, or None."""
+    wanted = params.token_prepending
+    if wanted is None:
+        return None
+    if attention != "causal":
+        where = (
+            "bidirectional attention"
+            if model.causal
+            else f"{model.name!r}, an encoder or a bidirectional decoder"
+        )
+        expected = f"None with {where}, where the text's tokens see the last one anyway"
+        raise refused("token_prepending", expected, wanted)
+    if template is None or (
+        template != "chat" and not _is_prompt(parse_template(template))
+    ):
+        expected = (
+            "None without a 'template' that has words before one '{text}', such as "
+            "'prompt_eol'"
+        )
+        raise refused("token_prepending", expected, wanted)
+    start, exit = wanted if isinstance(wanted, tuple | list) else (1, wanted)
+    if not 0 <= start < exit <= model.n_layers:
+        expected = (
+            f"a layer from 2 to {model.n_layers}, the layers of {model.name!r}, or a "
+            "tuple of two in rising order from 0 on"
+        )
+        raise refused("token_prepending", expected, wanted)
+    return start, exit
+
+
+def _is_prompt(template):
+    """Whether there is one text, and something before it."""
+    return len(template.fields) == 1 and bool(template.literals[0])
+
+
+def _resolve_attention(params, model, adapters):
+    """The attention that the parameters mean: never "auto"."""
+    if params.attention == "causal" and not model.causal:
+        why = "which has bidirectional attention by design"
+        raise refused("attention", f"'auto' for {model.name!r}, {why}", "causal")
+    if params.attention == "auto":
+        switched = params.adapt is not None or any(
+            adapter.bidirectional for adapter in adapters
+        )
+        return "causal" if model.causal and not switched else "bidirectional"
+    return params.attention
+
+
+def _resolve_max_length(params, model):
+    """Most tokens of a row."""
+    if params.max_length is None:
+        return model.max_tokens
+    if model.max_positions and params.max_length > model.max_positions:
+        expected = (
+            f"at most {model.max_positions} for {model.name!r}, the positions that the "
+            "model has"
+        )
+        raise refused("max_length", expected, params.max_length)
+    return params.max_length
+
+
+def _warn_of_other_bases(model, adapters):
+    """Warn of adapters that say they were trained on another model.
+
+    Shapes are compared when they are merged; a model of the same shapes isn't seen
+    there. The place of a local folder says nothing.
+    """
+    accepted = [model.name, *(adapter.name for adapter in adapters)]
+    for adapter in adapters:
+        base = getattr(adapter, "base", None)
+        names = (base, model.name)
+        if base is None or any(
+            os.path.isdir(name) or looks_like_path(name) for name in names
+        ):
+            continue
+        if not any(_is_same_name(base, name) for name in accepted):
+            warn(
+                f"The adapter {adapter.name!r} says that it was trained on {base!r}, but "
+                f"is merged into {model.name!r}. Give its own base as 'model', unless "
+                "both are the same."
+            )
+
+
+def _is_same_name(one, other):
+    """Whether two hub ids may name one model; old ones lack their owner."""
+    one, other = one.lower().split("/"), other.lower().split("/")
+    n = min(len(one), len(other))
+    return one[-n:] == other[-n:]
