@@ -6,6 +6,7 @@ transformers is imported only for a configuration that wasn't met before.
 import functools
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ from sklearn_llm2vec._model.files import (
     state_of_files,
     weight_files,
 )
-from sklearn_llm2vec._model.gguf_file import SUFFIX, parts_of
+from sklearn_llm2vec._model.gguf_file import SUFFIX, parts_of, read_header
 from sklearn_llm2vec._model.gguf_folder import small_files
 from sklearn_llm2vec._model.places import check_files, find_model
 
@@ -95,6 +96,19 @@ class ModelFolder:
     def weight_files(self):
         """The safetensors or GGUF files, in order of their names."""
         return weight_files(self.folder) if self.gguf is None else parts_of(self.gguf)
+
+    @property
+    def place(self):
+        """Where the weights lie, for messages."""
+        return self.folder if self.gguf is None else self.gguf
+
+    @property
+    def n_bytes(self):
+        """Of the weights in memory, at float32 if they are packed in a GGUF file."""
+        if self.gguf is None:
+            return sum(path.stat().st_size for path in self.weight_files)
+        header = read_header(self.gguf, words=False)
+        return 4 * sum(math.prod(tensor.shape) for tensor in header.tensors.values())
 
     @functools.cached_property
     def weights_digest(self):

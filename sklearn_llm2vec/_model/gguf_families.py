@@ -32,7 +32,8 @@ def family_fields(model_type, said):
         return _gemma4(said)
     if model_type in ("t5", "umt5"):
         gated = said.has(r"\.ffn_gate\.")
-        return {"feed_forward_proj": "gated-gelu" if gated else "relu"}
+        kind = "gated-gelu" if gated else "relu"
+        return {"feed_forward_proj": kind, "is_gated_act": gated}
     if model_type == "gpt2":
         return {"n_positions": said("context_length")}
     if model_type == "falcon":

@@ -52,6 +52,21 @@ def from_gguf(factory, path, config, dtype):
         )
 
 
+def unembedding(path, tied):
+    """The matrix from hidden states to words, (vocabulary, hidden), or None.
+
+    Parameters
+    ----------
+    path : Path
+    tied : bool
+        Whether the embeddings are that matrix where there is none of its own.
+    """
+    tensors = read_header(path, words=False).tensors
+    names = ("output.weight", "token_embd.weight") if tied else ("output.weight",)
+    found = [tensors[name] for name in names if name in tensors]
+    return found[0].read() if found else None
+
+
 def _class_of(factory, config):
     """The class that an auto class stands for; any other itself."""
     import torch
