@@ -153,6 +153,6 @@ def _stage_key(stage, data, source, before):
 
 def train(stage, data, source, adapters, folder, verbose):
     """Train one stage; torch is imported here and not before."""
-    from sklearn_llm2vec._adapt.stages import train_on_model
+    from sklearn_llm2vec._adapt.training import train_on_model
 
     return train_on_model(stage, data, source, adapters, folder, verbose)

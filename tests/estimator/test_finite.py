@@ -6,6 +6,8 @@ from conftest import llama_config, save_model
 from safetensors.torch import load_file, save_file
 
 from sklearn_llm2vec import EmbeddingCache, LLMEmbeddingTransformer
+from sklearn_llm2vec._estimator.lending import encode_for_others
+from sklearn_llm2vec._estimator.source import open_source
 
 
 @pytest.fixture
@@ -43,3 +45,13 @@ def test_cells_that_are_finite_are_kept_beside_others(overflows, tmp_path):
     half.set_params(layer=2)
     with pytest.raises(ValueError, match="must be finite"):
         half.transform(["a small card"])
+
+
+def test_a_worker_stores_only_finite_vectors_for_others(overflows, tmp_path):
+    cache = EmbeddingCache(tmp_path / "cache")
+    half = LLMEmbeddingTransformer(overflows, dtype="float16", cache=cache)
+    encode = encode_for_others(cache, open_source(half))
+    assert sum(encode(["a small card"], [2], ["mean"])) == 1
+    assert cache.info()["vectors"] == 0
+    assert sum(encode(["a small card"], [1, 2], ["mean"])) == 1
+    assert cache.info()["vectors"] == 1
