@@ -4,6 +4,7 @@ import ast
 import doctest
 import importlib
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -12,10 +13,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from test_imports import FOLDERS
 
 import sklearn_llm2vec
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = Path(sklearn_llm2vec.__file__).parent
 PAGES = sorted(
     path
     for pattern in ("*.md", "docs/*.md", "docs/*.rst", "docs/*/*.md")
@@ -72,9 +75,8 @@ def test_the_reference_has_every_public_name():
 
 
 def test_the_reference_has_every_public_module():
-    package = Path(sklearn_llm2vec.__file__).parent
-    public = {path.parent.name for path in package.glob("[!_]*/__init__.py")}
-    public |= {path.stem for path in package.glob("[!_]*.py")}
+    public = {path.parent.name for path in PACKAGE.glob("[!_]*/__init__.py")}
+    public |= {path.stem for path in PACKAGE.glob("[!_]*.py")}
     modules = {f"sklearn_llm2vec.{name}" for name in public}
     # The command line has a page of its own.
     modules.remove("sklearn_llm2vec.cli")
@@ -215,12 +217,63 @@ def test_every_page_is_in_the_contents():
             assert re.search(rf"^ *{name}$", contents, re.M), name
 
 
-def test_the_files_that_the_design_names_are_there():
-    page = (ROOT / "docs/contributing.md").read_text()
-    package = Path(sklearn_llm2vec.__file__).parent
-    named = set(re.findall(r"(?<![\w./])(_[a-z]\w*)", page))
-    assert len(named) > 25
-    assert named <= {path.stem for path in package.glob("*.py")}
+# --- the design ----------------------------------------------------------------------
+
+DESIGN = (ROOT / "docs/contributing.md").read_text()
+FOLDER_LIST, PATH_OF_A_TEXT = re.findall(r"^```text\n(.*?)^```", DESIGN, re.M | re.S)
+
+
+def test_the_folders_of_the_design_are_in_the_order_of_imports():
+    listed = re.findall(r"^(\w+) {2,}\S", FOLDER_LIST, re.M)
+    assert listed == FOLDERS
+    assert len(FOLDER_LIST.splitlines()) == len(FOLDERS)
+
+
+def test_the_files_and_folders_that_the_design_names_are_there():
+    files = set(re.findall(r"(?<![\w/])\w+(?:/\w+)+\.py", DESIGN))
+    assert len(files) > 15
+    for file in files:
+        assert (PACKAGE / file).is_file() or (ROOT / file).is_file(), file
+    private = set(re.findall(r"`(_\w+)`", DESIGN))
+    assert private and private <= set(FOLDERS)
+
+
+# In a process of its own, in which no model is loaded and no thread waits for work.
+TRACED = """
+import json, sys, threading
+from pathlib import Path
+import sklearn_llm2vec
+
+package = Path(sklearn_llm2vec.__file__).parent
+transformer = sklearn_llm2vec.LLMEmbeddingTransformer({model!r}, cache={cache!r})
+transformer.fit(["a text"])
+called = {{}}
+
+def note(frame, event, _):
+    code = frame.f_code
+    if event == "call" and code.co_filename.startswith(str(package)):
+        file = Path(code.co_filename).relative_to(package).as_posix()
+        called.setdefault((file, code.co_name), len(called))
+
+threading.setprofile(note)
+sys.setprofile(note)
+transformer.transform(["the red card"])
+sys.setprofile(None)
+print(json.dumps(list(called)))
+"""
+
+
+def test_a_text_goes_the_way_that_the_design_shows(llama, tmp_path):
+    """Each function of the list is called, and for the first time in this order."""
+    code = TRACED.format(model=llama, cache=str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    called = list(map(tuple, json.loads(done.stdout.splitlines()[-1])))
+    way = re.findall(r"^(\w+/\w+\.py) +(\w+)", PATH_OF_A_TEXT, re.M)
+    assert len(way) > 12
+    assert [step for step in way if step not in called] == []
+    assert sorted(way, key=called.index) == way
 
 
 # --- files beside the pages ----------------------------------------------------------

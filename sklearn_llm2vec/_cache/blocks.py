@@ -165,6 +165,7 @@ def verify_cell(db, cell_id):
         if not len(keys) == len(vectors) == len(checksums) == n_rows:
             return n_rows, 0
         good = _checksums(vectors, keys, layer, pooling) == checksums
+        good &= np.isfinite(vectors).all(1)  # earlier versions stored those, too
         return n_rows, int(good.sum())
     except (sqlite3.DatabaseError, ValueError, TypeError):
         return 1, 0

@@ -5,7 +5,6 @@ had the name before stays.
 """
 
 import os
-import secrets
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,4 +131,4 @@ def whole_folder(path):
 
 
 def _beside(path):
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    return path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def refuse_not_finite(texts, cells, layers, pooling, dtype):
+def refuse_not_finite(texts, cells, layers, pooling):
     """Raise when a vector that was asked for holds NaN or infinity.
 
     Parameters
@@ -13,8 +13,6 @@ def refuse_not_finite(texts, cells, layers, pooling, dtype):
     cells : dict of (int, str) to ndarray of shape (n_texts, hidden)
     layers : tuple of int
     pooling : str
-    dtype : str
-        Of the model's arithmetic.
 
     Raises
     ------
@@ -25,17 +23,11 @@ def refuse_not_finite(texts, cells, layers, pooling, dtype):
         if bad.any():
             text = texts[int(np.argmax(bad))]
             begin = (text if isinstance(text, str) else "; ".join(text))[:40]
-            advice = (
-                "Its numbers go beyond those of float16: choose dtype='bfloat16' or "
-                "'float32'."
-                if dtype == "float16"
-                else "Choose dtype='float32' if it isn't that already, an earlier layer, "
-                "or look for damage in the model's weights."
-            )
             raise ValueError(
                 f"Vectors must be finite numbers. Got NaN or infinity in layer {layer} "
                 f"for {bad.sum()} of {len(texts)} texts, the first of which begins with "
-                f"{begin!r}. {advice}"
+                f"{begin!r}. With dtype='float16' the model's numbers are too large: "
+                "choose 'bfloat16' or 'float32'. Otherwise its weights are damaged."
             )
 
 

@@ -13,6 +13,7 @@ Whoever finds no offer waits for the lock of the space, and by then may find one
 
 import numpy as np
 
+from sklearn_llm2vec._estimator.finite import finite_cells
 from sklearn_llm2vec._model import handover
 from sklearn_llm2vec._model.spec import text_keys
 
@@ -55,7 +56,7 @@ def hand_over(cache, source, texts, cells, progress):
 def offer(cache, source):
     """Let other workers have texts encoded here, where this is one of several."""
     if source.is_lendable and handover.is_worker():
-        handover.offer(cache.path, _place(source), _encode_for_others(cache, source))
+        handover.offer(cache.path, _place(source), encode_for_others(cache, source))
 
 
 def _place(source):
@@ -63,7 +64,7 @@ def _place(source):
     return f"{source.fingerprint}@{source.device}"
 
 
-def _encode_for_others(cache, source):
+def encode_for_others(cache, source):
     """What this process does for the others: encode what is missing, into the cache."""
 
     def encode(texts, layers, poolings):
@@ -83,7 +84,9 @@ def _encode_for_others(cache, source):
             encoder = source.encoder(max(layers))
             for block in encoder.encode([texts[i] for i in missing], layers, poolings):
                 rows = missing[block.rows]
-                cache.put_many(space, [keys[i] for i in rows], block.cells)
+                # What isn't finite is missing to the other, who then meets the error.
+                if cells := finite_cells(block.cells):
+                    cache.put_many(space, [keys[i] for i in rows], cells)
                 yield len(rows)
 
     return encode

@@ -4,7 +4,6 @@ Rows go through `transform` block by block, and what comes out is written behind
 there. Any transformer of scikit-learn will do.
 """
 
-import numbers
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,8 @@ import numpy as np
 from numpy.lib import format as npy
 from scipy.sparse import issparse
 
+from sklearn_llm2vec._common.checks import is_integer, refused
+from sklearn_llm2vec._common.people import progress_bar
 from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._common.whole_files import check_file, whole_file
 from sklearn_llm2vec._text.columns import read_native
@@ -83,15 +84,9 @@ def transform_to_npy(transformer, X, path, *, block_rows=10_000, verbose="auto")
     ((3, 384), dtype('float32'))
     """
     _check_transformer(transformer)
-    if (
-        not isinstance(block_rows, numbers.Integral)
-        or block_rows is True
-        or block_rows < 1
-    ):
-        raise ValueError(
-            "The 'block_rows' parameter of transform_to_npy must be an int of at least "
-            f"1. Got {block_rows!r} instead."
-        )
+    if not is_integer(block_rows, least=1):
+        expected = "an int of at least 1"
+        raise refused("block_rows", expected, block_rows, of="transform_to_npy")
     n_rows, take = _sliceable(X)
     path = Path(path)
     check_file(path, "transform_to_npy", "features.npy")
@@ -99,7 +94,7 @@ def transform_to_npy(transformer, X, path, *, block_rows=10_000, verbose="auto")
     # full disk is an error here, where it would kill the process there.
     with whole_file(path) as file:
         blocks = _blocks(transformer, n_rows, take, block_rows)
-        with _progress(path, n_rows, verbose) as bar:
+        with progress_bar(n_rows, "row", f"Writing {path.name}", verbose) as bar:
             _write(file, blocks, n_rows, bar)
     return npy.open_memmap(path, mode="r")
 
@@ -191,15 +186,3 @@ def _write(file, blocks, n_rows, bar):
             npy.write_array_header_1_0(file, header)
         file.write(np.ascontiguousarray(block).reshape(-1).view(np.uint8))
         bar.update(len(block))
-
-
-def _progress(path, n_rows, verbose):
-    from tqdm.auto import tqdm
-
-    return tqdm(
-        total=n_rows,
-        desc=f"Writing {path.name}",
-        unit="row",
-        delay=3 if verbose == "auto" else 0,
-        disable=not verbose,
-    )

@@ -5,7 +5,6 @@ matrix of the model and nothing else.
 """
 
 import functools
-import numbers
 
 import numpy as np
 from sklearn.base import (
@@ -15,10 +14,12 @@ from sklearn.base import (
 )
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklearn_llm2vec._common.checks import is_integer, is_number, refused
 from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._common.rowwise import row_products
 from sklearn_llm2vec._model.folders import read_model
 
+NAME = "UnembeddingFilter"
 # Where language models keep the matrix from hidden states to the vocabulary; with tied
 # embeddings it is the one from the vocabulary to hidden states.
 UNEMBEDDINGS = ("lm_head.weight", "embed_out.weight", "output.weight")
@@ -149,25 +150,18 @@ class UnembeddingFilter(
 
     def _range(self, hidden):
         n = self.n_components
-        is_share = isinstance(n, numbers.Real) and not isinstance(n, numbers.Integral)
-        if is_share and 0 < n <= 1:
+        if is_number(n) and not is_integer(n) and 0 < n <= 1:
             n = max(1, round(n * hidden))
-        if (
-            isinstance(n, bool)
-            or not isinstance(n, numbers.Integral)
-            or not 1 <= n <= hidden
-        ):
-            raise ValueError(
-                "The 'n_components' parameter of UnembeddingFilter must be an int from 1 "
-                f"to {hidden} or a float in (0, 1]. Got {self.n_components!r} instead."
-            )
+        if not is_integer(n, least=1) or n > hidden:
+            expected = f"an int from 1 to {hidden} or a float in (0, 1]"
+            raise refused("n_components", expected, self.n_components, of=NAME)
         start = (hidden - n) // 2 if self.start is None else self.start
-        if not isinstance(start, numbers.Integral) or not 0 <= start <= hidden - n:
-            raise ValueError(
-                f"The 'start' parameter of UnembeddingFilter must be None or an int from "
-                f"0 to {hidden - n}, so that {n} of {hidden} directions follow it. Got "
-                f"{self.start!r} instead."
+        if not is_integer(start, least=0) or start > hidden - n:
+            expected = (
+                f"None or an int from 0 to {hidden - n}, so that {n} of {hidden} "
+                "directions follow it"
             )
+            raise refused("start", expected, self.start, of=NAME)
         return start, start + n
 
 

@@ -13,6 +13,7 @@ from sklearn_llm2vec._common.checks import warn
 from sklearn_llm2vec._common.people import format_bytes, progress_bar
 from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._estimator import lending
+from sklearn_llm2vec._estimator.finite import finite_cells, refuse_not_finite
 from sklearn_llm2vec._model.spec import text_keys
 
 
@@ -188,6 +189,8 @@ class _Work:
         with closing(encoder.encode(texts, layers, poolings)) as blocks:
             for block in blocks:
                 rows = missing[block.rows]
+                its_texts = [self.texts[i] for i in rows]
+                refuse_not_finite(its_texts, block.cells, self.layers, source.pooling)
                 chosen = [block.cells[layer, source.pooling] for layer in self.layers]
                 self.vectors[rows] = _mean(chosen)
                 self.n_encoded += len(rows)
@@ -195,7 +198,8 @@ class _Work:
                 self.n_cut, self.ran_out = encoder.n_cut, encoder.ran_out
                 if cache is not None:
                     keys = [self.keys[i] for i in rows]
-                    self.bytes_written += cache.put_many(self.space, keys, block.cells)
+                    made = finite_cells(block.cells)
+                    self.bytes_written += cache.put_many(self.space, keys, made)
                 bar.update(len(rows))
 
     def _kept_cells(self, missing):

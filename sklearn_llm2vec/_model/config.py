@@ -39,9 +39,11 @@ def auto_config(folder, trust_remote_code):
 
 def text_config(config):
     """The part of a configuration that describes the text encoder or decoder."""
-    if getattr(config, "is_encoder_decoder", False):
-        return config.get_text_config(encoder=True)
-    return config.get_text_config()
+    if not getattr(config, "is_encoder_decoder", False):
+        return config.get_text_config()
+    text = config.get_text_config(encoder=True)
+    # T5Gemma has whole configurations for both of its sides.
+    return text if hasattr(text, "num_hidden_layers") else config.encoder
 
 
 def _max_positions(config):
@@ -98,6 +100,8 @@ def _is_decoder(config):
         return False
     if getattr(text_config(config), "is_decoder", False):
         return True
+    if getattr(config, "attn_type", None) == "bi":
+        return False  # XLNet, which reads texts as an encoder does
     # BERT-like families can also be set up as decoders, so a masked LM decides first.
     kind = config.model_type
     if kind in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:

@@ -184,7 +184,7 @@ def read_model(model, *, revision=None, trust_remote_code=False, memo_directory=
 def _describe_folder(folder, name, declared, memo_directory, trust_remote_code):
     """What the small files of a model folder say."""
     facts = remember(
-        f"config:6:{reading_of_config(folder, trust_remote_code, memo_directory)}",
+        f"config:7:{reading_of_config(folder, trust_remote_code, memo_directory)}",
         lambda: facts_of_config(folder, trust_remote_code),
         memo_directory,
     )

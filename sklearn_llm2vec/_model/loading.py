@@ -161,7 +161,9 @@ def load_network(model, n_layers, dtype, *, dropout=None):
         _set_attention_dropout(config, dropout)
     factory = AutoModel
     if getattr(config, "is_encoder_decoder", False):
-        if type(config) in AutoModelForTextEncoding._model_mapping:
+        # T5Gemma's class of that kind wants a configuration of an encoder alone.
+        takes = type(config) in AutoModelForTextEncoding._model_mapping
+        if takes and not hasattr(config, "encoder"):
             factory = AutoModelForTextEncoding
     network = None
     if n_layers < model.n_layers:

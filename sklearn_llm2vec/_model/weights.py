@@ -10,7 +10,7 @@ import re
 # Parts that are on top of a base model, or beside it, by the names that they have.
 _ON_TOP = re.compile(
     r"""(^|[._])(
-    lm_head|\w*head\w*|cls|classifier|classification|score|\w*classif\w*|
+    lm_head|lm_loss|\w*head\w*|cls|classifier|classification|score|\w*classif\w*|
     pooler|\w*predictions?|vocab_(transform|layer_norm|projector)|qa_outputs|
     embed_out|final_logits_bias|logit_\w+|mlm\w*|nsp\w*|seq_relationship|
     proj_out|text_projection|visual_projection
@@ -84,6 +84,8 @@ def _unused(report, model, network, layers):
         inside = hasattr(network, inner.partition(".")[0])
         if _TABLES.search(name) or "pooler" in name:
             continue
+        if model.is_encoder_decoder and inner.startswith("decoder.") and not inside:
+            continue  # the encoder alone was made
         if inside and not _was_cut(inner, place, layers, model.n_layers):
             unused.append(name)
         elif not inside and not _ON_TOP.search(inner):

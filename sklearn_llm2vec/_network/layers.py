@@ -102,6 +102,8 @@ class HiddenStates:
                 f"one state a token and layer. {type(network).__name__} has states of "
                 f"shape {tuple(theirs[0].shape)} for {ids.shape[1]} tokens: use another."
             )
+        if theirs is not None and depth == whole:
+            _refuse_other_width(network, theirs)
         if layers is not None and theirs is not None and len(theirs) == depth + 1:
             for last_is_output in (True, False) if depth == whole else (False,):
                 states = cls(network, layers, depth, last_is_output=last_is_output)
@@ -165,7 +167,8 @@ class HiddenStates:
             output = self.network(
                 input_ids=input_ids, output_hidden_states=True, **more
             )
-            return {k: pool(output.hidden_states[k]) for k in sorted(wanted)}
+            found = _states_of(output)
+            return {k: pool(found[k]) for k in sorted(wanted)}
         one = self._pass
         one.wanted, one.pool, one.kept = frozenset(wanted), pool, {}
         one.edit = edit
@@ -292,15 +295,38 @@ class HiddenStates:
         self._hooks.clear()
 
 
+def _refuse_other_width(network, states):
+    """OPT-350m, for one, makes its last state narrower than the others."""
+    width, last = states[0].shape[-1], states[-1].shape[-1]
+    if width != last:
+        raise ValueError(
+            "The 'layer' parameter of LLMEmbeddingTransformer must be less than the "
+            f"number of layers for {type(network).__name__} with these sizes: its last "
+            f"hidden state has {last} features, the others {width}. Choose an earlier "
+            "layer, such as -2."
+        )
+
+
 @torch.inference_mode()
 def _reference(network):
     """Some tokens and the hidden states that transformers returns for them, or None."""
     ids = some_ids(network)
     try:
         output = network(input_ids=ids, output_hidden_states=True)
-        return ids, output.hidden_states
+        return ids, _states_of(output)
     except (KeyError, IndexError, AttributeError, TypeError):
         return ids, None
+
+
+def _states_of(output):
+    """Hidden states 0 to the last, which is what the network gives out; or None.
+
+    Some (CLIP's) leave the final norm out of ``hidden_states[-1]``.
+    """
+    states, last = output.hidden_states, output.last_hidden_state
+    if states is None or last.shape != states[-1].shape:
+        return states
+    return (*states[:-1], last)
 
 
 def some_ids(network, n_rows=1, n_tokens=16):

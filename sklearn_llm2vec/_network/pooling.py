@@ -6,8 +6,8 @@ the command line, so torch is imported inside the functions.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 
 class TokenStates:
@@ -46,8 +46,7 @@ class TokenStates:
         return torch.bmm(weights, self.states)
 
 
-@dataclass(frozen=True)
-class Pooling:
+class Pooling(NamedTuple):
     """How tokens become a vector, in one pass or in several windows.
 
     Attributes

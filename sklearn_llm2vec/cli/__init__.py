@@ -1,15 +1,13 @@
 """The command line ``sklearn-llm2vec``: what is caught, and how it ends.
 
-A command gets its parsed arguments, prints its results to stdout and returns nothing.
-Which commands there are, and their options, is known by ``_arguments``; each is a file of
-its own, imported when it is called.
+A command is a file of its own, with its options. It gets its parsed arguments, prints its
+results to stdout and returns nothing.
 """
 
 import os
 import sys
 import warnings
 from contextlib import contextmanager
-from importlib import import_module
 
 from sklearn_llm2vec.cli._console import one_line
 from sklearn_llm2vec.cli._options import make_parser
@@ -40,11 +38,11 @@ def main(argv=None):
     The cache no/such/folder holds nothing.
     0
     """
-    args = make_parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    args = make_parser(argv).parse_args(argv)
     try:
         with plain_warnings():
-            # Here, and not above: imports take seconds, in which one may press Ctrl-C.
-            import_module(f"sklearn_llm2vec.cli._{args.command}").run(args)
+            args.run(args)
             sys.stdout.flush()
         return OK
     except KeyboardInterrupt:

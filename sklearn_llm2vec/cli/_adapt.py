@@ -6,21 +6,73 @@ the cache, and so are checkpoints of the one that was interrupted.
 
 from pathlib import Path
 
-import numpy as np
-
-from sklearn_llm2vec._adapt.display import AdaptationDisplay
-from sklearn_llm2vec._adapt.recipe import LLM2VecRecipe
+from sklearn_llm2vec._common.names import CHAINS
 from sklearn_llm2vec._common.whole_files import check_output, check_parent, whole_folder
+from sklearn_llm2vec._common.words import file_ending_in, setting_from
 from sklearn_llm2vec.cli._columns import (
     as_classes,
     open_named_table,
     split_target,
     survey_texts,
 )
+from sklearn_llm2vec.cli._commands import PROGRAM, add_command
 from sklearn_llm2vec.cli._console import format_table, note
 from sklearn_llm2vec.cli._figures import find_pyplot, save_figure
-from sklearn_llm2vec.cli._model_options import make_transformer, transformer_parameters
-from sklearn_llm2vec.cli._reading import read_frame
+from sklearn_llm2vec.cli._model_options import (
+    add_model_options,
+    make_transformer,
+    transformer_parameters,
+)
+from sklearn_llm2vec.cli._table_options import add_table, add_texts
+from sklearn_llm2vec.cli._tables import check_kinds, read_frame
+
+EXAMPLES = f"""\
+examples:
+  without labels, then features of the adapted model:
+    {PROGRAM} adapt reviews.csv --text review --model ./llama \\
+        --recipe mntp+simcse -o adapted
+    {PROGRAM} embed reviews.csv --text review --model ./llama \\
+        --adapters adapted/1-mntp --adapters adapted/2-simcse -o reviews.npy
+  with labels, a short training, and a model of its own for other servers:
+    {PROGRAM} adapt reviews.csv --text review --target stars \\
+        --recipe supervised --set supervised_steps=200 -o adapted \\
+        --merge reviews-model
+"""
+
+
+def add_to(commands, summary):
+    """Add the command and its options."""
+    command = add_command(
+        commands,
+        "adapt",
+        summary,
+        run=run,
+        about="Make a model bidirectional and train adapters on the texts, as LLM2Vec "
+        "does.",
+        examples=EXAMPLES,
+        usage="adapt FILE --text COL -o FOLDER",
+    )
+    add_table(command)
+    add_texts(command)
+    add = command.add_argument
+    add("--recipe", choices=CHAINS, default="mntp+simcse", help="default: mntp+simcse")
+    add("--target", metavar="COL", help="classes, for a supervised recipe")
+    add("--positive", metavar="COL", help="or what belongs to each text, instead")
+    add("--negative", metavar="COL", help="and what doesn't")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        type=setting_from,
+        metavar="NAME=VALUE",
+        help="parameter of LLM2VecRecipe, such as simcse_steps=200; again for more",
+    )
+    add("-o", "--output", required=True, metavar="FOLDER", help="gets the adapters")
+    add("--merge", metavar="FOLDER", help="gets the whole adapted model")
+    add("--png", type=file_ending_in(".png"), metavar="FILE", help="the loss by step")
+    add("--seed", type=int, default=0, metavar="N", help="default: 0")
+    add_model_options(command, served=False)
+    command.set_defaults(resumes=True)
 
 
 def run(args):
@@ -51,6 +103,8 @@ def run(args):
         merged = _expression(args, str(folders[1].absolute()), adapters=None)
         print(f"{merged}  # the same, merged")
     if args.png:
+        from sklearn_llm2vec._adapt.display import AdaptationDisplay
+
         save_figure(lambda: AdaptationDisplay.from_estimator(transformer), args.png)
 
 
@@ -67,6 +121,8 @@ def _expression(args, model, adapters):
 
 def _make_recipe(args):
     """The recipe that the options mean."""
+    from sklearn_llm2vec._adapt.recipe import LLM2VecRecipe
+
     settings = dict(args.set)
     known = sorted(set(LLM2VecRecipe().get_params()) - {"stages"})
     unknown = [name for name in settings if name not in known]
@@ -93,9 +149,11 @@ def _read_training_rows(args):
     pair = {name: column for name, column in pair.items() if column}
     others = [args.target] if args.target else list(pair.values())
     survey = survey_texts(table, args, others, as_written=list(pair.values()))
-    frame = read_frame(table, survey)
+    advice = "Name other columns with --positive and --negative."
+    check_kinds(table, survey, list(pair.values()), ["text"], advice)
+    frame = read_frame(table, survey, texts=args.text)
     if args.target:
-        frame, target = split_target(frame, table, args)
+        frame, target = split_target(frame, table, survey, args)
         return frame[args.text], as_classes(target)
     if pair:
         sides = {"text": args.text[0], **pair}
@@ -105,12 +163,13 @@ def _read_training_rows(args):
 
 def _losses_table(history):
     """Steps of each stage, and its mean loss in the first and in the last tenth."""
+    by_stage = {}
+    for stage, loss in zip(history["stage"], history["loss"], strict=True):
+        by_stage.setdefault(stage, []).append(loss)
     rows = []
-    stages = np.array(history["stage"])
-    for stage in dict.fromkeys(history["stage"]):
-        losses = np.array(history["loss"])[stages == stage]
+    for stage, losses in by_stage.items():
         tenth = max(1, len(losses) // 10)
-        ends = losses[:tenth].mean(), losses[-tenth:].mean()
+        ends = (sum(part) / tenth for part in (losses[:tenth], losses[-tenth:]))
         rows.append([stage, f"{len(losses):,}", *(f"{loss:.4f}" for loss in ends)])
     return format_table(["stage", "steps", "loss, first tenth", "last tenth"], rows)
 

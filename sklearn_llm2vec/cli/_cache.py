@@ -6,17 +6,53 @@ Needs numpy and SQLite only, so it answers at once.
 import json
 import sys
 
-from sklearn_llm2vec.cli._console import format_bytes, format_table, note
+from sklearn_llm2vec._common.people import format_bytes
+from sklearn_llm2vec._common.words import bytes_from, count_from, duration_from
+from sklearn_llm2vec.cli._commands import PROGRAM, add_command, new_parser
+from sklearn_llm2vec.cli._console import format_table, note
 from sklearn_llm2vec.cli._model_options import open_named_cache
 
+EXAMPLES = f"""\
+examples:
+  {PROGRAM} cache info
+  {PROGRAM} cache verify
+  {PROGRAM} cache prune --max-bytes 5GB --older-than 30d
+  {PROGRAM} cache clear --yes
+"""
 
-def run(args):
-    """Run ``cache info``, ``verify``, ``prune`` or ``clear``."""
-    actions = {"info": _info, "verify": _verify, "prune": _prune, "clear": _clear}
-    actions[args.action](open_named_cache(args), args)
+
+def add_to(commands, summary):
+    """Add the command, its actions and their options."""
+    command = new_parser(
+        commands.add_parser,
+        "cache",
+        help=summary,
+        about="The store of all vectors that were ever made.",
+        examples=EXAMPLES,
+    )
+    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def action(name, summary, run):
+        added = add_command(actions, name, summary, run=run, examples=EXAMPLES)
+        added.add_argument("--cache", metavar="FOLDER", help="default: the user's own")
+        return added.add_argument
+
+    add = action("info", "What the cache holds.", _info)
+    add("--json", action="store_true", help="for programs")
+    add = action("verify", "Check stored vectors against their checksums.", _verify)
+    add("--json", action="store_true", help="for programs")
+    add("--sample", type=count_from, metavar="N", help="blocks to check (default: all)")
+    add("--seed", type=int, default=0, metavar="N", help="of the sample")
+    add = action("prune", "Remove old vectors.", _prune)
+    add("--max-bytes", type=bytes_from, metavar="SIZE", help="5GB, 800MB")
+    add("--older-than", type=duration_from, metavar="TIME", help="30d, 12h")
+    add("--space", metavar="NAME", help="first digits, as info shows them")
+    add = action("clear", "Remove everything.", _clear)
+    add("--yes", action="store_true", help="don't ask")
 
 
-def _info(cache, args):
+def _info(args):
+    cache = open_named_cache(args)
     info = cache.info()
     if args.json:
         print(json.dumps(info, indent=2))
@@ -73,7 +109,8 @@ def _settings(note):
     return words if len(words) <= 48 else words[:45] + "..."
 
 
-def _verify(cache, args):
+def _verify(args):
+    cache = open_named_cache(args)
     result = cache.verify(args.sample, random_state=args.seed)
     if args.json:
         print(json.dumps(result))
@@ -86,9 +123,10 @@ def _verify(cache, args):
         )
 
 
-def _prune(cache, args):
+def _prune(args):
     if args.max_bytes is None and args.older_than is None and not args.space:
         args.parser.error("give --max-bytes, --older-than or --space: what is to go")
+    cache = open_named_cache(args)
     freed = cache.prune(
         max_bytes=args.max_bytes, older_than=args.older_than, space=args.space
     )
@@ -96,7 +134,8 @@ def _prune(cache, args):
     print(f"Removed {format_bytes(freed)} of vectors; {left} are left.")
 
 
-def _clear(cache, args):
+def _clear(args):
+    cache = open_named_cache(args)
     info = cache.info()
     holds = (
         f"{info['vectors']:,} vectors of {info['texts']:,} texts "

@@ -5,6 +5,8 @@ Results go to stdout, all else to stderr.
 
 import sys
 
+from sklearn_llm2vec._common.people import progress_bar
+
 # Lines of a log, and not the refreshes of a terminal.
 SECONDS_BETWEEN_LOG_LINES = 10
 
@@ -46,24 +48,6 @@ def format_table(header, rows, *, left=1):
     return "\n".join(lines)
 
 
-def format_bytes(n_bytes):
-    """Bytes for people, in powers of 1,000 as the argument of ``prune`` has them.
-
-    Examples
-    --------
-    >>> from sklearn_llm2vec.cli._console import format_bytes
-    >>> format_bytes(999), format_bytes(1_540_000), format_bytes(20_000_000_000)
-    ('999 B', '1.5 MB', '20.0 GB')
-    """
-    if n_bytes < 1000:
-        return f"{n_bytes} B"
-    units = ["kB", "MB", "GB", "TB"]
-    size = n_bytes / 1000
-    while size >= 999.95 and len(units) > 1:
-        size, units = size / 1000, units[1:]
-    return f"{size:.1f} {units[0]}"
-
-
 def one_line(message):
     """A message on one line, whatever line breaks it has."""
     return " ".join(str(message).split())
@@ -77,14 +61,12 @@ def note(message, args):
 
 def make_bar(total, unit, description, args):
     """A progress bar on stderr; a line each ten seconds where that is a file."""
-    from tqdm import tqdm
-
     terminal = sys.stderr.isatty()
-    return tqdm(
-        total=total,
-        desc=description,
-        unit=unit,
+    return progress_bar(
+        total,
+        unit,
+        description,
+        not args.quiet,
         file=sys.stderr,
-        disable=args.quiet,
         mininterval=0.1 if terminal else SECONDS_BETWEEN_LOG_LINES,
     )

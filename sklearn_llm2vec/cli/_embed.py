@@ -9,20 +9,93 @@ import time
 from contextlib import ExitStack, closing
 
 from sklearn_llm2vec._common.whole_files import check_output, whole_file
+from sklearn_llm2vec._common.words import count_from, file_ending_in
 from sklearn_llm2vec.cli._columns import open_named_table, survey_texts
+from sklearn_llm2vec.cli._commands import PROGRAM, add_command
 from sklearn_llm2vec.cli._console import make_bar, note
-from sklearn_llm2vec.cli._model_options import make_transformer
-from sklearn_llm2vec.cli._writing import CSVFeatures, NPYFeatures, ParquetFeatures
+from sklearn_llm2vec.cli._formats import (
+    WRITTEN,
+    endings_of,
+    format_ending_in,
+    listed,
+)
+from sklearn_llm2vec.cli._model_options import add_model_options, make_transformer
+from sklearn_llm2vec.cli._table_options import AppendOnce, add_table, add_texts
+
+KEEPING = endings_of(one for one in WRITTEN if one.writer.keeps)
+
+ABOUT = """\
+Write the features of a table's text columns into a file. Rows are read and
+written in chunks, so that the file may be larger than memory.
+"""
+
+EXAMPLES = f"""\
+examples:
+  the vectors of one column, with the column that tells rows apart:
+    {PROGRAM} embed reviews.csv --text review --keep id -o reviews.parquet
+  layer and pooling that a search has found, of a larger model:
+    {PROGRAM} embed reviews.jsonl --text review --model Qwen/Qwen3-0.6B \\
+        --layer 17 --pooling mean -o reviews.npy
+  one vector a row of two columns:
+    {PROGRAM} embed reviews.parquet --text title --text review \\
+        --template "Title: {{title}}. {{review}}" -o reviews.parquet.npy
+
+A run that was stopped is resumed by the same command: what it encoded is in the
+cache.
+"""
+
+
+def add_to(commands, summary):
+    """Add the command and its options."""
+    command = add_command(
+        commands,
+        "embed",
+        summary,
+        run=run,
+        about=ABOUT,
+        examples=EXAMPLES,
+        usage="embed FILE --text COL -o OUTPUT",
+    )
+    add_table(command)
+    add_texts(command)
+    command.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        type=file_ending_in(*endings_of(WRITTEN)),
+        metavar="FILE",
+        help="; ".join(f"{listed(one.endings)}: {one.writer.about}" for one in WRITTEN),
+    )
+    command.add_argument(
+        "--keep",
+        action=AppendOnce,
+        default=[],
+        metavar="COL",
+        help=f"column to take over into {listed(KEEPING)}; again for more",
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace the output")
+    command.add_argument(
+        "--chunk-rows",
+        type=count_from,
+        default=10_000,
+        metavar="N",
+        help="rows that are in memory at once (default: 10000)",
+    )
+    add_model_options(command)
+    command.set_defaults(resumes=True)
 
 
 def run(args):
     """Run ``embed``."""
-    _check_output(args)
+    make_writer = format_ending_in(args.output.suffix.lower(), WRITTEN).writer
+    _check_output(args, make_writer)
     started = time.perf_counter()
     table = open_named_table(args)
     # From csv to csv, what is kept comes out as it went in.
-    verbatim = args.keep if _ending(args) == ".csv" else []
+    verbatim = [] if make_writer.typed else args.keep
     survey = survey_texts(table, args, args.keep, as_written=verbatim)
+    if not make_writer.typed:
+        _check_no_bytes(table, survey, args)
     transformer = make_transformer(args)
     n_rows = n_encoded = n_cached = 0
     with (
@@ -35,8 +108,9 @@ def run(args):
             texts = chunk.select(args.text)
             if writer is None:
                 transformer.fit(texts)
-                made = _open_writer(file, transformer, survey, args)
-                writer = opened.enter_context(closing(made))
+                layout = Layout(transformer, args.text, survey.n_rows)
+                _check_names(args, make_writer.adds(layout))
+                writer = opened.enter_context(closing(make_writer(file, layout)))
             features = transformer.transform(texts)
             writer.write(chunk.select(args.keep), features)
             n_rows += len(chunk)
@@ -53,11 +127,13 @@ def run(args):
     )
 
 
-def _check_output(args):
+def _check_output(args, writer):
     """Refuse, before anything is read, an output that can't be written."""
     output = args.output
-    if args.keep and _ending(args) == ".npy":
-        args.parser.error("a .npy file can't --keep columns: write .parquet or .csv")
+    if args.keep and not writer.keeps:
+        args.parser.error(
+            f"a {output.suffix} file can't --keep columns: write {listed(KEEPING)}"
+        )
     check_output(output, [args.file])
     if output.exists() and not args.overwrite:
         raise FileExistsError(
@@ -66,26 +142,49 @@ def _check_output(args):
         )
 
 
-def _ending(args):
-    return args.output.suffix.lower()
+def _check_no_bytes(table, survey, args):
+    """Refuse to keep bytes where there are texts only."""
+    for name in args.keep:
+        if "binary" in survey.kinds[name]:
+            raise ValueError(
+                f"The column {name!r} of {str(table.path)!r} can't be kept: it holds "
+                f"bytes, and {args.output.name!r} can hold texts only. Write another "
+                "format, or leave it out."
+            )
 
 
-def _open_writer(file, transformer, survey, args):
-    ending = _ending(args)
-    if ending == ".npy":
-        return NPYFeatures(file, survey.n_rows)
-    if ending == ".csv":
-        names = list(transformer.get_feature_names_out())
-        writer = CSVFeatures(file, names)
-    else:
+class Layout:
+    """What is written: the features of a fitted transformer.
+
+    Parameters
+    ----------
+    transformer : LLMEmbeddingTransformer
+    texts : list of str
+        The text columns.
+    n_rows : int
+    """
+
+    def __init__(self, transformer, texts, n_rows):
+        self._transformer, self._texts, self.n_rows = transformer, texts, n_rows
+
+    @property
+    def features(self):
+        """Names of all features."""
+        return list(self._transformer.get_feature_names_out())
+
+    @property
+    def blocks(self):
+        """Names of equally wide blocks of features, one for each text column."""
         from sklearn_llm2vec.distributed._tables import check_task
 
-        _, names = check_task(transformer, args.text, None)
-        writer = ParquetFeatures(file, names)
+        return check_task(self._transformer, self._texts, None)[1]
+
+
+def _check_names(args, names):
+    """Refuse to keep a column whose name features get."""
     taken = [name for name in args.keep if name in names]
     if taken:
         raise ValueError(
             f"The column {taken[0]!r} of {args.file!r} can't be kept: features get this "
             "name. Rename it, or leave it out."
         )
-    return writer

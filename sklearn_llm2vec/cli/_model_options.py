@@ -9,13 +9,14 @@ import argparse
 import os
 from pathlib import Path
 
-from sklearn_llm2vec._network.pooling import POOLINGS
-from sklearn_llm2vec.cli._option_types import (
+from sklearn_llm2vec._common.names import ATTENTIONS, DTYPES, LONG_TEXTS, MISSING
+from sklearn_llm2vec._common.words import (
     bytes_from,
     count_from,
     layer_from,
     one_or_more_from,
 )
+from sklearn_llm2vec._network.pooling import POOLINGS
 
 # Parameters of the transformer whose options have their names and give their values.
 PLAIN = (
@@ -25,7 +26,7 @@ PLAIN = (
 ).split()
 
 
-def add_model_arguments(parser, *, searched=False, served=True):
+def add_model_options(parser, *, searched=False, served=True):
     """Add the options.
 
     Parameters
@@ -54,7 +55,7 @@ def add_model_arguments(parser, *, searched=False, served=True):
         )
         add("--pooling", choices=("auto", *POOLINGS), help="default: auto")
     add("--template", metavar="TEXT", help='"... {text}", columns, "row" or a preset')
-    add("--attention", choices=("auto", "causal", "bidirectional"))
+    add("--attention", choices=("auto", *ATTENTIONS))
     add("--special-tokens", type=_auto_or_flag, metavar="auto|yes|no")
     add("--token-prepending", type=_depth, metavar="K", help="layer, or start,exit")
     add(
@@ -64,13 +65,13 @@ def add_model_arguments(parser, *, searched=False, served=True):
         help="PEFT adapter to merge; again for the next",
     )
     add("--max-length", type=count_from, metavar="N", help="tokens of a text")
-    add("--long-texts", choices=("truncate", "chunk", "error"))
+    add("--long-texts", choices=LONG_TEXTS)
     add("--chunk-overlap", type=int, metavar="N", help="tokens, with chunk")
-    add("--missing", choices=("zero", "nan", "empty", "error"))
+    add("--missing", choices=MISSING)
     add("--truncate-dim", type=count_from, metavar="N", help="the first features only")
     add("--normalize", action="store_true", help="vectors of unit length")
     add("--device", type=_devices, metavar="NAME", help="cpu, cuda, cuda:0,cuda:1 ...")
-    add("--dtype", choices=("auto", "float32", "bfloat16", "float16"))
+    add("--dtype", choices=("auto", *DTYPES))
     add("--batch-tokens", type=one_or_more_from, metavar="N", help="tokens of a pass")
     add("--revision", metavar="NAME", help="branch, tag or commit on the hub")
     add(
@@ -85,10 +86,10 @@ def add_model_arguments(parser, *, searched=False, served=True):
             help="an OpenAI-compatible server has the model",
         )
         add("--api-key-env", metavar="NAME", help="variable that holds its key")
-    _add_cache_arguments(parser, needed=searched)
+    _add_cache_options(parser, needed=searched)
 
 
-def _add_cache_arguments(parser, *, needed):
+def _add_cache_options(parser, *, needed):
     """Add what says which cache is used; "none" can't be chosen where it is needed."""
     parser.set_defaults(no_cache=False)
     group = parser.add_argument_group("cache")

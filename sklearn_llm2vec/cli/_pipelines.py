@@ -8,15 +8,7 @@ import json
 
 from sklearn_llm2vec._common.whole_files import whole_file
 
-# An empty field is missing, and the text "None" isn't.
-CSV = {"keep_default_na": False, "na_values": ""}
-READERS = {
-    ".csv": ("read_csv", CSV),
-    ".tsv": ("read_csv", CSV | {"sep": "\t"}),
-    ".jsonl": ("read_json", {"lines": True}),
-    ".ndjson": ("read_json", {"lines": True}),
-    ".parquet": ("read_parquet", {}),
-}
+ENDINGS = (".joblib", ".skops")
 
 
 def check_format(path):
@@ -45,19 +37,17 @@ def save_pipeline(pipeline, path):
             joblib.dump(pipeline, file)
 
 
-def loading_lines(
-    path, table_path, *, separator=None, encoding="utf-8-sig", no_quotes=False
-):
+def loading_lines(path, table, texts):
     """Three lines of Python that load a saved pipeline, and predict for a table.
 
     Parameters
     ----------
     path : Path
         What `save_pipeline` wrote.
-    table_path : Path
+    table : one of ``READ``
         A table like the one it was fitted on.
-    separator, encoding, no_quotes
-        How it was read, as `open_table` takes them.
+    texts : list of str
+        Its columns of texts.
 
     Returns
     -------
@@ -70,20 +60,12 @@ def loading_lines(
         module = "skops.io"
         # Names, so that the reader sees whose code would run.
         trusted = f", trusted={skops.io.get_untrusted_types(file=path)}"
-    endings = [suffix.lower() for suffix in table_path.suffixes]
-    reader, options = next(READERS[e] for e in reversed(endings) if e in READERS)
-    options = dict(options)
-    if reader == "read_csv" and separator not in (None, ","):
-        options["sep"] = separator
-    if reader == "read_csv" and no_quotes:
-        options["quoting"] = 3  # csv.QUOTE_NONE
-    if reader != "read_parquet" and encoding != "utf-8-sig":
-        options["encoding"] = encoding
+    reader, options = table.in_pandas(texts)
     more = "".join(f", {name}={value!r}" for name, value in options.items())
     return (
         f"import {module}, pandas as pd\n"
         f"pipeline = {module}.load({_quoted(path)}{trusted})\n"
-        f"pipeline.predict(pd.{reader}({_quoted(table_path)}{more}))"
+        f"pipeline.predict(pd.{reader}({_quoted(table.path)}{more}))"
     )
 
 

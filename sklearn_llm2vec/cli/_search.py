@@ -1,99 +1,162 @@
-"""``sklearn-llm2vec search``: every layer with every pooling, cross-validated.
+"""``sklearn-llm2vec search``: every layer with every pooling, cross-validated."""
 
-The pipeline is that of a user: a ColumnTransformer with the texts and perhaps numbers,
-and a head. All texts go through the model once, before the first fit; the search itself
-is scikit-learn's.
-"""
-
-import csv
-import io
-from itertools import islice
-
-import numpy as np
-from sklearn.base import clone
-from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import (
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
+from sklearn_llm2vec._common.whole_files import check_output
+from sklearn_llm2vec._common.words import (
+    count_from,
+    file_ending_in,
+    layers_from,
+    names_from,
 )
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression, RidgeClassifierCV, RidgeCV
-from sklearn.metrics import get_scorer
-from sklearn.model_selection import GridSearchCV, KFold, ParameterGrid, StratifiedKFold
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
-
-from sklearn_llm2vec._common.whole_files import check_output, whole_file
-from sklearn_llm2vec._report.report import LayerPoolingReport
-from sklearn_llm2vec._search.display import LayerPoolingDisplay
-from sklearn_llm2vec._search.grid import layer_pooling_grid
+from sklearn_llm2vec._network.pooling import POOLINGS
 from sklearn_llm2vec.cli._columns import (
     as_classes,
     open_named_table,
     split_target,
     survey_texts,
 )
-from sklearn_llm2vec.cli._console import format_table, make_bar, note
+from sklearn_llm2vec.cli._commands import PROGRAM, add_command
 from sklearn_llm2vec.cli._figures import find_pyplot, save_figure
-from sklearn_llm2vec.cli._model_options import make_transformer
+from sklearn_llm2vec.cli._heads import HEADS
+from sklearn_llm2vec.cli._model_options import add_model_options
 from sklearn_llm2vec.cli._pipelines import (
+    ENDINGS,
     check_format,
     loading_lines,
     save_pipeline,
 )
-from sklearn_llm2vec.cli._reading import check_kinds, read_frame
+from sklearn_llm2vec.cli._search_scores import scores_table, write_results
+from sklearn_llm2vec.cli._table_options import AppendOnce, add_table, add_texts
+from sklearn_llm2vec.cli._tables import check_kinds, read_frame
 
 MOST_CLASSES_OF_INTEGERS = 20
-# Standardised features: from hardly any shrinkage to nearly all.
-ALPHAS = np.logspace(0, 5, 11)
-# What predicts classes, and what predicts numbers.
-HEADS = {
-    "logistic-regression": (lambda seed: LogisticRegression(max_iter=1000), None),
-    "ridge": (lambda seed: RidgeClassifierCV(ALPHAS), lambda seed: RidgeCV(ALPHAS)),
-    "hist-gradient-boosting": (
-        lambda seed: HistGradientBoostingClassifier(random_state=seed),
-        lambda seed: HistGradientBoostingRegressor(random_state=seed),
-    ),
-}
-TRANSFORMER = "features__texts"  # its name in the pipeline
-CANDIDATES_AT_A_TIME = 5
+
+EXAMPLES = f"""\
+examples:
+  a table on stdout, a heat map, and the best pipeline:
+    {PROGRAM} search reviews.csv --text title --text review \\
+        --target stars --html search.html --png search.png --save stars.joblib
+  some layers, numbers beside the text, trees as the head:
+    {PROGRAM} search houses.csv --text description --numeric rooms \\
+        --target price --layers 2,4,6 --poolings mean,last \\
+        --head hist-gradient-boosting
+"""
+
+
+def add_to(commands, summary):
+    """Add the command and its options."""
+    command = add_command(
+        commands,
+        "search",
+        summary,
+        run=run,
+        about="Cross-validate every layer with every pooling: texts go through the model "
+        "once.",
+        examples=EXAMPLES,
+        usage="search FILE --text COL --target COL",
+    )
+    add_table(command)
+    add_texts(command)
+    _add_what_is_predicted(command.add_argument)
+    _add_what_is_searched(command.add_argument)
+    _add_outputs(command.add_argument)
+    add_model_options(command, searched=True, served=False)
+    command.set_defaults(resumes=True)
+
+
+def _add_what_is_predicted(add):
+    add("--target", required=True, metavar="COL", help="column to predict")
+    add("--numeric", action=AppendOnce, default=[], metavar="COL", help="number to add")
+    add(
+        "--task",
+        choices=("auto", "classes", "numbers"),
+        default="auto",
+        help="auto: numbers for fractions and for more than 20 distinct integers",
+    )
+    add(
+        "--head",
+        choices=("auto", *HEADS),
+        default="auto",
+        help="default: logistic-regression for classes, ridge for numbers",
+    )
+
+
+def _add_what_is_searched(add):
+    add(
+        "--layers",
+        type=layers_from,
+        default="all",
+        metavar="LIST",
+        help="0,3,-1 or all",
+    )
+    add(
+        "--poolings",
+        type=names_from(POOLINGS),
+        default=list(POOLINGS),
+        metavar="LIST",
+        help=f"default: {','.join(POOLINGS)}",
+    )
+    add("--cv", type=count_from, default=5, metavar="N", help="folds (default: 5)")
+    add("--scoring", metavar="NAME", help="scikit-learn's; default: accuracy or r2")
+    add("--jobs", type=int, default=1, metavar="N", help="processes that fit; -1: all")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of folds and head (default: 0)",
+    )
+
+
+def _add_outputs(add):
+    def add_file(option, *endings, about):
+        add(option, type=file_ending_in(*endings), metavar="FILE", help=about)
+
+    add_file("--png", ".png", about="heat map of layers and poolings")
+    about = "a page to share: scores, costs, and the Python of the best"
+    add_file("--html", ".html", about=about)
+    add_file("--save", *ENDINGS, about="the best pipeline, fitted on all rows")
+    add_file("--results", ".csv", about="score of each layer, pooling and fold")
 
 
 def run(args):
     """Run ``search``."""
-    _check_outputs(args)
-    frame, target, classes = _read_rows(args)
-    search = _search_layers(frame, target, classes, args)
+    from sklearn_llm2vec.cli._layer_search import search_layers
+
+    _check(args)
+    table = open_named_table(args)
+    frame, target, classes = _read_rows(table, args)
+    search = search_layers(frame, target, classes, args)
     try:
         # Files first: whoever reads stdout may stop reading, as `head` does.
         _write_outputs(search, args)
     finally:
-        print(_scores_table(search))
+        print(scores_table(search))
     if args.save:
-        lines = loading_lines(
-            args.save,
-            args.table_path,
-            separator=args.separator,
-            encoding=args.encoding,
-            no_quotes=args.no_quotes,
-        )
-        print(f"\n{lines}")
+        print(f"\n{loading_lines(args.save, table, args.text)}")
 
 
 def _write_outputs(search, args):
     """Write the files that were asked for."""
+    from sklearn_llm2vec._report.report import LayerPoolingReport
+    from sklearn_llm2vec._search.display import LayerPoolingDisplay
+    from sklearn_llm2vec.cli._layer_search import ready_to_use
+
     if args.results:
-        _write_results(search, args.results)
+        write_results(search, args.results)
     if args.png:
         save_figure(lambda: LayerPoolingDisplay.from_search(search), args.png)
     if args.html:
         LayerPoolingReport.from_search(search).save(args.html)
     if args.save:
-        save_pipeline(_ready_to_use(search.best_estimator_), args.save)
+        save_pipeline(ready_to_use(search.best_estimator_), args.save)
 
 
-def _check_outputs(args):
-    """Refuse, before anything is read, outputs that can't be written."""
+def _check(args):
+    """Refuse, before anything is read, what can't be done."""
+    if args.target in (*args.text, *args.numeric):
+        args.parser.error(f"--target {args.target} can't be among what predicts it")
+    from sklearn.metrics import get_scorer
+
     for path in (args.png, args.html, args.save, args.results):
         check_output(path, [args.file])
     if args.save:
@@ -104,10 +167,7 @@ def _check_outputs(args):
         get_scorer(args.scoring)
 
 
-# --- the rows ------------------------------------------------------------------------
-
-
-def _read_rows(args):
+def _read_rows(table, args):
     """The table without rows whose target is missing, the target, and its kind.
 
     Returns
@@ -117,10 +177,8 @@ def _read_rows(args):
     classes : bool
         Whether the target is to be predicted as classes; as numbers otherwise.
     """
-    table = open_named_table(args)
-    args.table_path = table.path
-    if args.target in (*args.text, *args.numeric):
-        args.parser.error(f"--target {args.target} can't be among what predicts it")
+    import numpy as np
+
     survey = survey_texts(table, args, [*args.numeric, args.target])
     numbers = ["int", "float", "bool"]
     advice = "Name other columns with --numeric."
@@ -128,174 +186,14 @@ def _read_rows(args):
     advice = "Name another column with --target."
     kinds = numbers if args.task == "numbers" else [*numbers, "text"]
     check_kinds(table, survey, [args.target], kinds, advice)
-    frame, target = split_target(read_frame(table, survey), table, args)
-    if target.dtype.kind not in "iuf" or args.task == "classes":
+    frame = read_frame(table, survey, texts=args.text, numbers=args.numeric)
+    frame, target = split_target(frame, table, survey, args)
+    numeric = target.dtype.kind in "iuf" or args.target in survey.numeric
+    if not numeric or args.task == "classes":
         return frame, as_classes(target), args.task != "numbers"
-    whole = bool((target == np.round(target)).all())
-    few = len(np.unique(target)) <= MOST_CLASSES_OF_INTEGERS
+    numbers = target.astype(float)
+    whole = bool((numbers == np.round(numbers)).all())
+    few = len(np.unique(numbers)) <= MOST_CLASSES_OF_INTEGERS
     if args.task == "auto" and whole and few:
         return frame, as_classes(target), True
-    return frame, target.astype(float), False
-
-
-# --- the search ----------------------------------------------------------------------
-
-
-class SearchWithBar(GridSearchCV):
-    """GridSearchCV with a progress bar: it gives its candidates out a few at a time."""
-
-    # Of the class: an instance is pickled for the workers of n_jobs, a bar can't be.
-    bar = None
-
-    def _run_search(self, evaluate_candidates):
-        candidates = iter(ParameterGrid(self.param_grid))
-        while part := list(islice(candidates, CANDIDATES_AT_A_TIME)):
-            evaluate_candidates(part)
-            self.bar.update(len(part))
-
-
-def _search_layers(frame, target, classes, args):
-    """Search layers and poolings.
-
-    Returns
-    -------
-    GridSearchCV
-        Fitted, the best pipeline on all rows.
-    """
-    if classes and len(np.unique(target)) < 2:
-        raise ValueError(
-            f"The target {args.target!r} must have at least two classes. It has "
-            f"{str(target[0])!r} only. Name another column with --target."
-        )
-    pipeline = _make_search_pipeline(classes, args)
-    grid = layer_pooling_grid(pipeline, layers=args.layers, poolings=args.poolings)
-    scoring = args.scoring or ("accuracy" if classes else "r2")
-    folds = StratifiedKFold if classes else KFold
-    search = SearchWithBar(
-        pipeline,
-        grid,
-        cv=folds(args.cv, shuffle=True, random_state=args.seed),
-        scoring=scoring,
-        n_jobs=args.jobs,
-        error_score="raise",
-    )
-    head = type(pipeline[-1]).__name__
-    kind = f"{len(np.unique(target))} classes" if classes else "numbers"
-    note(f"{len(frame):,} rows; {args.target}: {kind}; head: {head}", args)
-    _encode_once(pipeline, grid, frame, args)
-    n_cells = len(grid[f"{TRANSFORMER}__layer"]) * len(grid[f"{TRANSFORMER}__pooling"])
-    with make_bar(n_cells, "cell", f"{args.cv} fits each", args) as bar:
-        SearchWithBar.bar = bar
-        return search.fit(frame, target)
-
-
-def _make_search_pipeline(classes, args):
-    """The pipeline of a search, before layer and pooling are chosen."""
-    name = args.head
-    if name == "auto":
-        name = "logistic-regression" if classes else "ridge"
-    make_head = HEADS[name][0 if classes else 1]
-    if make_head is None:
-        raise ValueError(
-            f"The head {name!r} predicts classes, and {args.target!r} holds numbers. "
-            "Choose --head ridge, or --task classes."
-        )
-    trees = name == "hist-gradient-boosting"
-    columns = [("texts", make_transformer(args), args.text)]
-    if args.numeric:
-        numbers = "passthrough" if trees else SimpleImputer(strategy="median")
-        columns.append(("numbers", numbers, args.numeric))
-    steps = [("features", ColumnTransformer(columns))]
-    if not trees:
-        steps.append(("scale", StandardScaler()))
-    return Pipeline([*steps, ("head", make_head(args.seed))])
-
-
-def _encode_once(pipeline, grid, frame, args):
-    """Put what all candidates need into the cache: one pass, with one progress bar.
-
-    Each cell is asked for, because an earlier command may have left some of them only;
-    the first that is missing makes a pass that keeps them all.
-    """
-    (keep,) = grid[f"{TRANSFORMER}__keep"]
-    transformer = clone(pipeline.get_params()[TRANSFORMER]).set_params(keep=keep)
-    n_encoded = 0
-    for layer in grid[f"{TRANSFORMER}__layer"]:
-        for pooling in grid[f"{TRANSFORMER}__pooling"]:
-            transformer.set_params(layer=layer, pooling=pooling)
-            transformer.fit_transform(frame[args.text])
-            n_encoded += transformer.last_report_.encoded
-    n_texts = transformer.last_report_.unique
-    note(f"{n_encoded:,} of {n_texts:,} texts went through the model", args)
-
-
-def _ready_to_use(pipeline):
-    """The fitted pipeline for new rows: it keeps no layers but the one it uses."""
-    texts = pipeline.named_steps["features"].named_transformers_["texts"]
-    texts.set_params(keep="requested", verbose="auto")
-    pipeline.set_params(
-        **{f"{TRANSFORMER}__keep": "requested", f"{TRANSFORMER}__verbose": "auto"}
-    )
-    return pipeline
-
-
-# --- what comes out ------------------------------------------------------------------
-
-
-def _scores_table(search):
-    """The mean score of each layer and pooling, and the best of them, for people."""
-    results = search.cv_results_
-    cells, poolings = {}, []
-    for params, score in zip(
-        results["params"], results["mean_test_score"], strict=True
-    ):
-        layer, pooling = _cell(params)
-        cells.setdefault(layer, {})[pooling] = score
-        poolings = list(dict.fromkeys([*poolings, pooling]))
-    best = search.best_index_
-    layer, pooling = _cell(results["params"][best])
-    rows = [
-        [
-            _layer_name(k),
-            *(
-                f"{scores[p]:.4f}{'*' if (k, p) == (layer, pooling) else ' '}"
-                for p in poolings
-            ),
-        ]
-        for k, scores in cells.items()
-    ]
-    header = ["layer", *(f"{pooling} " for pooling in poolings)]
-    score, deviation = (results[f"{n}_test_score"][best] for n in ("mean", "std"))
-    return (
-        f"{search.scoring}, mean of {search.n_splits_} folds\n\n"
-        f"{format_table(header, rows, left=0)}\n\n"
-        f"best: layer {_layer_name(layer)}, pooling {pooling}: {score:.4f} "
-        f"(standard deviation over the folds {deviation:.4f})\n"
-        f"It is the highest of {len(results['params'])} scores: expect a little less on "
-        "new rows."
-    )
-
-
-def _cell(params):
-    return params[f"{TRANSFORMER}__layer"], params[f"{TRANSFORMER}__pooling"]
-
-
-def _layer_name(layer):
-    return ",".join(map(str, layer)) if isinstance(layer, tuple) else str(layer)
-
-
-def _write_results(search, path):
-    results = search.cv_results_
-    folds = [f"split{i}_test_score" for i in range(search.n_splits_)]
-    names = [f"fold_{i}" for i in range(1, len(folds) + 1)]
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["layer", "pooling", "mean", "std", *names])
-    for i, params in enumerate(results["params"]):
-        layer, pooling = _cell(params)
-        scores = [
-            results[key][i] for key in ("mean_test_score", "std_test_score", *folds)
-        ]
-        rows.writerow([_layer_name(layer), pooling, *map(float, scores)])
-    with whole_file(path) as file:
-        file.write(text.getvalue().encode())
+    return frame, numbers, False

@@ -167,6 +167,13 @@ def unit_rows(vectors):
     return normalize(vectors)
 
 
+def paired_products(first, second):
+    """Dot product of each row of one with that of the other."""
+    if hasattr(first, "multiply"):  # sparse
+        return np.asarray(first.multiply(second).sum(axis=1)).ravel()
+    return np.einsum("ij,ij->i", first, second, dtype=np.float64)
+
+
 # ---------------------------------------------------------------------------------
 # Templates
 

@@ -4,11 +4,14 @@ Vectors or scores come in, numbers of documents in ranked order and the values o
 query come out.
 """
 
+from collections import defaultdict
+
 import numpy as np
 from scipy.sparse import issparse
 
 MOST_QUERIES = 256  # of a block
 BLOCK_SCORES = 1 << 24  # of a block: 64 MB in float32
+RECALL_AT = (10, 100)
 
 
 def search_vectors(queries, documents, depth, *, block_scores=BLOCK_SCORES):
@@ -137,6 +140,43 @@ def top_rows(scores, depth):
         columns = np.concatenate([above, equal])
         top[n] = columns[np.argsort(-row[columns], kind="stable")]
     return top
+
+
+# ---------------------------------------------------------------------------------
+# Measures
+
+
+def measure(blocks, judged, n_documents, k):
+    """Each measure's values, query by query in their order.
+
+    Parameters
+    ----------
+    blocks : iterable of (int, int ndarray)
+        As `search_vectors` and `search_scores` yield them.
+    judged : list of (int ndarray, float ndarray)
+        For each query documents and their relevances.
+    n_documents : int
+    k : int
+        Documents that nDCG looks at.
+
+    Returns
+    -------
+    dict of str to float ndarray of shape (n_queries,)
+    """
+    values = defaultdict(list)
+    relevance = np.zeros(n_documents)
+    for start, ranked in blocks:
+        for n, row in enumerate(ranked):
+            documents, gains = judged[start + n]
+            relevance[documents] = gains
+            of_ranked = np.where(row >= 0, relevance[row], 0.0)
+            relevance[documents] = 0
+            wanted = gains[gains > 0]
+            values[f"ndcg_at_{k}"].append(ndcg(of_ranked, wanted, k))
+            values["map"].append(average_precision(of_ranked, wanted))
+            for cut in RECALL_AT:
+                values[f"recall_at_{cut}"].append(recall(of_ranked, wanted, cut))
+    return {name: np.array(each) for name, each in values.items()}
 
 
 # ---------------------------------------------------------------------------------

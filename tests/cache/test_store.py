@@ -360,6 +360,14 @@ def test_joblib_takes_equal_caches_for_one(cache):
     assert get(other, range(5)).all()
 
 
+def test_verify_finds_vectors_that_arent_finite(cache):
+    vectors = vectors_of([1, 2, 3])
+    vectors[1, 2] = np.nan
+    cache.put_many("s", keys_of([1, 2, 3]), {MEAN: vectors})
+    found = cache.verify()
+    assert (found["checked"], found["damaged"]) == (3, 1)
+
+
 def test_verify_a_sample(cache):
     for start in range(0, 50, 10):
         put(cache, range(start, start + 10))

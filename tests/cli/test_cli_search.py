@@ -21,9 +21,7 @@ from tables import same_bits
 import sklearn_llm2vec
 from sklearn_llm2vec import EmbeddingCache, LLM2VecRecipe, LLMEmbeddingTransformer
 from sklearn_llm2vec.cli import _search
-from sklearn_llm2vec.cli._options import HEADS
-from sklearn_llm2vec.cli._search import ALPHAS
-from sklearn_llm2vec.cli._search import HEADS as REAL_HEADS
+from sklearn_llm2vec.cli._heads import penalties
 
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(Path(sklearn_llm2vec.__file__).parents[1])
@@ -71,10 +69,6 @@ def table_of(out):
 
 
 # --- search --------------------------------------------------------------------------
-
-
-def test_heads_that_are_written_down_are_those_there_are():
-    assert HEADS == tuple(REAL_HEADS)
 
 
 def test_search_prints_the_scores_of_scikit_learn(run, reviews, bert):
@@ -146,7 +140,7 @@ def test_search_of_numbers_with_numbers(run, reviews, bert):
     for train, test in folds.split(features):
         known = rooms.fillna(rooms.iloc[train].median()).to_numpy()[:, None]
         both = np.hstack([features, known])
-        head = make_pipeline(StandardScaler(), RidgeCV(ALPHAS))
+        head = make_pipeline(StandardScaler(), RidgeCV(penalties()))
         head.fit(both[train], reviews["price"].iloc[train])
         scores.append(head.score(both[test], reviews["price"].iloc[test]))
     assert table_of(out)[3, "mean"] == pytest.approx(np.mean(scores), abs=2e-3)
@@ -171,6 +165,43 @@ def test_the_head_follows_the_target(run, reviews, bert, target, options, expect
     code, _, err = run(*f"{command} {more} {options}".split())
     assert code == 0, err
     assert expected in err
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        # As numbers these would be one class, or none.
+        (["1.10", "1.1"], "2 classes"),
+        (["Nan", "Inf"], "2 classes"),
+        (["+1", "-1"], "2 classes"),
+        (["1.10", "2.75"], "numbers"),
+        (["3", "nan"], "15 rows without 'label' are left out"),
+    ],
+)
+def test_a_target_is_read_as_it_is_written(run, bert, labels, expected):
+    command = (
+        "search t.csv --text text --target label --layers 1 --poolings mean --cv 2"
+    )
+    rows = [f"{word},{label}" for word, label in zip(WORDS, labels * 15, strict=False)]
+    Path("t.csv").write_text("\n".join(["text,label", *rows[:30]]))
+    more = [] if expected == "numbers" else ["--task", "classes"]
+    _, _, err = run(*command.split(), *more, "--model", bert, "--cache", "cache")
+    assert expected in err
+
+
+def test_long_numbers_as_classes_are_not_rounded(run, bert):
+    # Beside a missing one; as floats, both would be one class.
+    labels = [2**53, 2**53 + 1, None] * 10
+    frame = pd.DataFrame({"text": WORDS[:30], "label": pd.array(labels, "Int64")})
+    for path in ("t.csv", "t.parquet"):
+        getattr(frame, f"to_{path[2:]}")(path, index=False)
+        code, _, err = run(
+            *("search", path, "--text", "text", "--target", "label", "--cv", 2),
+            *("--layers", 1, "--poolings", "mean", "--task", "classes"),
+            *("--model", bert, "--cache", "cache"),
+        )
+        assert code == 0, err
+        assert "20 rows; label: 2 classes" in err
 
 
 @pytest.mark.parametrize("ending", ["joblib", "skops"])
@@ -218,6 +249,30 @@ def test_the_lines_read_the_table_as_it_was_read(run, bert):
     expression = out.splitlines()[-1].partition("predict(")[2].removesuffix(")")
     frame = eval(expression, {"pd": pd})
     assert frame["text"].tolist() == words
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_the_lines_read_texts_as_texts(run, bert, ending):
+    words = ["007", "1.50", "2024-05-01", "card"] * 6
+    frame = pd.DataFrame({"date": words, "label": ["a", "b"] * 12})
+    if ending == "csv":
+        frame.to_csv("t.csv", index=False)
+    else:
+        frame.to_json("t.jsonl", orient="records", lines=True)
+    code, out, err = run(
+        *f"search t.{ending} --text date --target label --layers 1".split(),
+        *("--poolings", "mean", "--cv", 2, "--save", "a.joblib"),
+        *("--model", bert, "--cache", "cache"),
+    )
+    assert code == 0, err
+    Path(f"t.{ending}").write_text(
+        "date,label\n007,a\n1.50,b\n"
+        if ending == "csv"
+        else '{"date": "007", "label": "a"}\n{"date": "1.50", "label": "b"}\n'
+    )
+    expression = out.splitlines()[-1].partition("predict(")[2].removesuffix(")")
+    read = eval(expression, {"pd": pd})
+    assert read["date"].tolist() == ["007", "1.50"]
 
 
 def test_files_are_written_before_the_table_is_printed(run, reviews, bert, monkeypatch):

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sklearn_llm2vec.cli._reading import check_kinds, open_table, read_frame
+from sklearn_llm2vec.cli._formats import Spelling, open_table
+from sklearn_llm2vec.cli._tables import check_kinds, read_frame
 
 ROWS = [
     {"id": 7, "title": 'He said "no", twice', "price": 1.5, "sold": True},
@@ -42,8 +43,8 @@ def write_rows(folder, ending):
     return path
 
 
-def read(path, columns=NAMES, n_rows=2, as_written=("title",), **settings):
-    table = open_table(path, **settings)
+def read(path, columns=NAMES, n_rows=2, as_written=("title",), **spelling):
+    table = open_table(path, Spelling(**spelling))
     survey = table.survey(columns, as_written=as_written)
     chunks = list(table.chunks(survey, n_rows))
     assert sum(map(len, chunks)) == survey.n_rows
@@ -85,13 +86,50 @@ def test_types_come_from_all_rows_and_not_from_a_chunk(tmp_path, n_rows):
         (["9223372036854775807"], [2**63 - 1]),
         (["9223372036854775808", "1"], ["9223372036854775808", "1"]),
         (["1" * 5000], ["1" * 5000]),
-        (["0.12345678901234567890"], [0.12345678901234567890]),
+        (["0.12345678901234567890"], ["0.12345678901234567890"]),
+        (["12345678901234567", "0.5"], ["12345678901234567", "0.5"]),
+        (["1234567890123456789", "1234567890123456788.0"], None),
+        # Names, phone numbers, versions, prices.
+        (["Nan", "Inf"], None),
+        (["nan", "inf", "-inf"], None),
+        (["+4917612345678", "1"], None),
+        (["1.10", "1.5"], None),
+        (["4", "4.0"], None),
+        (["1e3", "5"], None),
+        (["-0", "3"], None),
+        (["\uff11\uff12\uff13", "\u0663"], None),  # digits of other scripts
+        ([" 1", "2"], None),
+        (["1_000", "2"], None),
+        (["4", "4.5", "-1"], [4.0, 4.5, -1.0]),
+        (["4.0", "4.5", "1e-07"], [4.0, 4.5, 1e-07]),
+        (["9007199254740993", "0.5"], None),
     ],
 )
-def test_digits_of_whole_numbers_are_never_rounded(tmp_path, fields, want):
+def test_a_column_is_numbers_only_where_no_value_changes(tmp_path, fields, want):
     path = tmp_path / "t.csv"
-    path.write_text("\n".join(["id", *fields]))
-    assert read(path, ["id"], as_written=())["id"].to_pylist() == want
+    path.write_text("\n".join(["id", *fields]), encoding="utf-8")
+    got = read(path, ["id"], as_written=())["id"].to_pylist()
+    assert got == (fields if want is None else want)
+
+
+@pytest.mark.parametrize(
+    ("values", "want"),
+    [
+        ("12345678901234567 0.5", ["12345678901234567", "0.5"]),
+        ("0.12345678901234567890 2", ["0.12345678901234567890", "2"]),
+        ("1e400 2", ["1E+400", "2"]),
+        (
+            '[0.12345678901234567890,{"a":1.50}]',
+            ['[0.12345678901234567890, {"a": 1.5}]'],
+        ),
+        ("3 2.50", [3.0, 2.5]),
+        ("12345678901234567 3", [12345678901234567, 3]),
+    ],
+)
+def test_numbers_of_json_are_never_rounded(tmp_path, values, want):
+    path = tmp_path / "t.jsonl"
+    path.write_text("\n".join(f'{{"v": {value}}}' for value in values.split(" ")))
+    assert read(path, ["v"], as_written=())["v"].to_pylist() == want
 
 
 def test_half_of_a_pair_of_surrogates_is_repaired(tmp_path):
@@ -181,13 +219,13 @@ def test_an_encoding_and_a_file_that_are_not_there(tmp_path):
         open_table(tmp_path)
     (tmp_path / "t.csv").write_text("a\n1\n")
     with pytest.raises(ValueError, match="one that Python knows.*latin-99"):
-        open_table(tmp_path / "t.csv", encoding="latin-99")
+        open_table(tmp_path / "t.csv", Spelling("latin-99"))
 
 
 def test_utf_16_without_its_mark(tmp_path):
     (tmp_path / "t.csv").write_bytes("a\n1\n".encode("utf-16-le"))
     with pytest.raises(ValueError, match=r"t.csv' isn't text in the .* utf-16: .* BOM"):
-        open_table(tmp_path / "t.csv", encoding="utf-16")
+        open_table(tmp_path / "t.csv", Spelling("utf-16"))
 
 
 def test_the_value_that_makes_a_column_another_kind_is_shown(tmp_path):
@@ -198,6 +236,43 @@ def test_the_value_that_makes_a_column_another_kind_is_shown(tmp_path):
         ValueError, match="must hold numbers.*texts.*line 4: 'many'.*Do X"
     ):
         check_kinds(table, table.survey(["a"]), ["a"], ["float"], "Do X.")
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        (["1.50", "+3", ".5", "1e3", "nan"], None),
+        (["12345678901234567", "0.5"], None),
+        (["1.50", "inf"], "line 3: 'inf'"),
+        (["nan", "NaN"], "line 2: 'nan'"),
+        (["1.50", "many", "2"], "line 3: 'many'"),
+        (["\uff11", "2"], "line 2: '\uff11'"),
+    ],
+)
+def test_numbers_that_are_asked_for_are_read_as_people_write_them(
+    tmp_path, fields, shown
+):
+    (tmp_path / "t.csv").write_text("\n".join(["n", *fields]), encoding="utf-8")
+    table = open_table(tmp_path / "t.csv")
+    survey = table.survey(["n"])
+    if shown:
+        with pytest.raises(ValueError, match=shown):
+            check_kinds(table, survey, ["n"], ["int", "float"], "Do X.")
+        return
+    check_kinds(table, survey, ["n"], ["int", "float"], "Do X.")
+    got = read_frame(table, survey, numbers=["n"])["n"]
+    assert got.dtype == float
+    assert got.tolist() == pytest.approx([float(f) for f in fields], nan_ok=True)
+
+
+def test_whole_numbers_beside_a_missing_one_are_not_rounded(tmp_path):
+    ids = [2**53 + 1, None, 3]
+    pq.write_table(pa.table({"id": pa.array(ids, pa.int64())}), tmp_path / "t.parquet")
+    table = open_table(tmp_path / "t.parquet")
+    frame = read_frame(table, table.survey(["id"]))
+    assert frame["id"].tolist() == ids
+    frame = read_frame(table, table.survey(["id"]), numbers=["id"])
+    assert frame["id"].dtype == float
 
 
 def test_a_frame_of_all_rows(tmp_path):

@@ -1,7 +1,10 @@
 """Features in files: what was written is what comes back, bit for bit."""
 
 import csv
+import datetime
+import decimal
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,8 +14,8 @@ import pytest
 from tables import same_bits
 
 from sklearn_llm2vec._common.whole_files import whole_file, whole_folder
-from sklearn_llm2vec.cli import _writing
-from sklearn_llm2vec.cli._writing import CSVFeatures, NPYFeatures, ParquetFeatures
+from sklearn_llm2vec.cli import _formats
+from sklearn_llm2vec.cli._formats import CSV, NPY, Parquet
 
 
 @pytest.fixture
@@ -30,13 +33,19 @@ def write(writer, features, kept):
     writer.close()
 
 
+def layout(**facts):
+    return SimpleNamespace(**facts)
+
+
 KEPT = pa.table({"id": [f"0{i}" for i in range(7)], "n": [1, None, 3, 4, 5, 6, 7]})
 
 
 def test_csv_gives_floats_back_bit_for_bit(features, monkeypatch):
-    monkeypatch.setattr(_writing, "CELLS_AT_A_TIME", 12)  # two rows
+    monkeypatch.setattr(_formats, "CELLS_AT_A_TIME", 12)  # two rows
     file = io.BytesIO()
-    write(CSVFeatures(file, [f"f_{i}" for i in range(6)]), features, KEPT)
+    write(
+        CSV.writer(file, layout(features=[f"f_{i}" for i in range(6)])), features, KEPT
+    )
     lines = file.getvalue().decode().splitlines()
     assert lines[0] == "id,n,f_0,f_1,f_2,f_3,f_4,f_5"
     assert lines[2].startswith("01,,")
@@ -48,7 +57,11 @@ def test_csv_gives_floats_back_bit_for_bit(features, monkeypatch):
 def test_csv_with_all_kinds_of_line_breaks_comes_back(features):
     words = ["a\rb", "a\nb", "a\r\nb", 'a"b', "a,b", " ", ""]
     file = io.BytesIO()
-    write(CSVFeatures(file, list("abcdef")), features, pa.table({"word": words}))
+    write(
+        CSV.writer(file, layout(features=list("abcdef"))),
+        features,
+        pa.table({"word": words}),
+    )
     text = file.getvalue().decode()
     assert text.startswith("word,a,b,c,d,e,f\n") and text.endswith("\n")
     read = list(csv.reader(io.StringIO(text, newline="")))
@@ -57,7 +70,7 @@ def test_csv_with_all_kinds_of_line_breaks_comes_back(features):
 
 def test_parquet_has_a_column_of_lists_for_each_block(features):
     file = io.BytesIO()
-    write(ParquetFeatures(file, ["a", "b"]), features, KEPT)
+    write(Parquet.writer(file, layout(blocks=["a", "b"])), features, KEPT)
     table = pq.read_table(io.BytesIO(file.getvalue()))
     assert table.select(["id", "n"]).equals(KEPT)
     assert table.schema.types[2:] == [pa.list_(pa.float32(), 3)] * 2
@@ -69,7 +82,7 @@ def test_parquet_has_a_column_of_lists_for_each_block(features):
 
 def test_npy_is_what_numpy_loads(features):
     file = io.BytesIO()
-    write(NPYFeatures(file, 7), features, KEPT.select([]))
+    write(NPY.writer(file, layout(n_rows=7)), features, KEPT.select([]))
     loaded = np.load(io.BytesIO(file.getvalue()))
     assert loaded.dtype == np.float32
     same_bits(loaded, features)
@@ -78,10 +91,28 @@ def test_npy_is_what_numpy_loads(features):
 def test_times_are_written_as_iso_8601(features):
     file = io.BytesIO()
     when = pa.table({"when": [pd.Timestamp("2024-02-03 04:05")]})
-    writer = CSVFeatures(file, ["f"])
+    writer = CSV.writer(file, layout(features=["f"]))
     writer.write(when, features[:1, :1])
     writer.close()
     assert file.getvalue().decode() == "when,f\n2024-02-03T04:05:00,0.1\n"
+
+
+def test_numbers_and_nested_values_are_written_as_they_are(features):
+    file = io.BytesIO()
+    kept = pa.table(
+        {
+            "narrow": pa.array([0.1, None], pa.float32()),
+            "price": [decimal.Decimal("1.50"), decimal.Decimal("2.00")],
+            "tags": [["a", "\u00e9"], []],
+            "at": [{"day": datetime.date(2024, 5, 1)}, None],
+        }
+    )
+    writer = CSV.writer(file, layout(features=["f"]))
+    writer.write(kept, features[:2, :1])
+    writer.close()
+    rows = list(csv.reader(io.StringIO(file.getvalue().decode())))
+    assert rows[1][:4] == ["0.1", "1.50", '["a", "\u00e9"]', '{"day": "2024-05-01"}']
+    assert rows[2][:4] == ["", "2.00", "[]", ""]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])

@@ -7,6 +7,8 @@ import transformers
 from architectures import (
     DECODERS,
     GROUPED,
+    IDS,
+    SMALL,
     configs,
     configs_that_count_their_layers,
 )
@@ -192,3 +194,76 @@ def test_the_registry_serves_from_a_deeper_copy(llama):
     deep = load_model(model, depth=4, dtype="float32", device="cpu")
     assert deep is not shallow
     assert load_model(model, depth=1, dtype="float32", device="cpu") is deep
+
+
+# --- models that say it otherwise ----------------------------------------------------
+
+
+def means(folder, layer, state):
+    """Our mean over all tokens, and that of what `state` takes from the output."""
+    text = "the small cat reads a book"
+    ours = LLMEmbeddingTransformer(
+        folder, layer=layer, pooling="mean", special_tokens=True, cache=None
+    ).fit_transform([text])[0]
+    network = transformers.AutoModel.from_pretrained(folder).eval()
+    if network.config.is_encoder_decoder:
+        network = network.get_encoder()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    with torch.inference_mode():
+        output = network(
+            input_ids=torch.tensor([tokenizer(text)["input_ids"]]),
+            output_hidden_states=True,
+        )
+    return ours, state(output)[0].mean(0).numpy()
+
+
+def test_the_last_state_is_the_networks_own_where_the_list_lacks_the_norm(tmp_path):
+    config = transformers.CLIPTextConfig(**SMALL, **IDS)
+    folder = save_model(tmp_path, config, "bert")
+    for layer, state in (
+        (-1, lambda output: output.last_hidden_state),
+        (2, lambda output: output.hidden_states[2]),
+    ):
+        np.testing.assert_allclose(*means(folder, layer, state), rtol=1e-4, atol=1e-5)
+    assert not np.allclose(*means(folder, -1, lambda output: output.hidden_states[-1]))
+
+
+def test_a_last_state_of_another_width_is_refused(tmp_path):
+    config = configs()["opt"]()
+    config.word_embed_proj_dim = 16
+    folder = save_model(tmp_path, config, "gpt")
+    with pytest.raises(
+        ValueError, match="has 16 features, the others 32. Choose an ea"
+    ):
+        LLMEmbeddingTransformer(folder, cache=None).fit_transform(["a small card"])
+    ours, theirs = means(folder, 2, lambda output: output.hidden_states[2])
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_xlnet_reads_as_an_encoder(tmp_path):
+    config = transformers.XLNetConfig(
+        vocab_size=128, d_model=32, n_layer=3, n_head=4, d_inner=48
+    )
+    folder = save_model(tmp_path, config, "bert", factory="AutoModelForCausalLM")
+    model = read_model(folder)
+    assert not model.causal and not model.decoder
+    ours, theirs = means(folder, -1, lambda output: output.last_hidden_state)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["mt5", "t5gemma"])
+def test_encoders_of_models_that_write(tmp_path, kind):
+    if kind == "mt5":
+        config = transformers.MT5Config(
+            vocab_size=128, d_model=32, d_ff=48, num_layers=4, num_heads=4, d_kv=8
+        )
+    else:
+        side = {**GROUPED, **IDS, "sliding_window": 8, "query_pre_attn_scalar": 8}
+        config = transformers.T5GemmaConfig(
+            encoder=side, decoder=side, vocab_size=128, **IDS
+        )
+    folder = save_model(tmp_path, config, "bert", factory="AutoModelForSeq2SeqLM")
+    assert read_model(folder).n_layers == 4
+    for layer in (-1, 2):
+        got = means(folder, layer, lambda output, k=layer: output.hidden_states[k])
+        np.testing.assert_allclose(*got, rtol=1e-4, atol=1e-5)

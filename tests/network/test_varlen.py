@@ -17,7 +17,7 @@ from sklearn_llm2vec._model.registry import forget_models, load_model
 from sklearn_llm2vec._network import varlen
 from sklearn_llm2vec._network.layers import HiddenStates, some_ids
 from sklearn_llm2vec._network.pooling import POOLINGS
-from sklearn_llm2vec._network.varlen import MOST_TOKENS, Varlen
+from sklearn_llm2vec._network.varlen import MOST_TOKENS, NAME, Varlen
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 LONG = {**SMALL, "max_position_embeddings": 300}
@@ -138,7 +138,7 @@ def test_the_network_itself_stays_as_it_is_and_lends_its_weights(name):
     assert len(states.layers[0]._forward_hooks) == hooks
     twin = varlen._states.network
     assert twin is not states.network
-    assert twin.config._attn_implementation == varlen.NAME
+    assert twin.config._attn_implementation == NAME
     theirs = {id(one) for one in states.network.parameters()}
     assert {id(one) for one in twin.parameters()} == theirs
 

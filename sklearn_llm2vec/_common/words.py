@@ -1,4 +1,4 @@
-"""What an argument's words mean: layers, sizes, times, names of files.
+"""What the words of a command's options mean: counts, layers, sizes, times, file names.
 
 Each function takes the words as they were typed and returns a value, or raises what
 argparse prints behind the name of the option. No package is imported: ``--help`` is
@@ -24,7 +24,7 @@ def layer_from(words):
 
     Examples
     --------
-    >>> from sklearn_llm2vec.cli._option_types import layer_from
+    >>> from sklearn_llm2vec._common.words import layer_from
     >>> layer_from("-1"), layer_from("0.5"), layer_from("3,-1")
     (-1, 0.5, (3, -1))
     """
@@ -88,7 +88,7 @@ def bytes_from(words):
 
     Examples
     --------
-    >>> from sklearn_llm2vec.cli._option_types import bytes_from
+    >>> from sklearn_llm2vec._common.words import bytes_from
     >>> bytes_from("5GB"), bytes_from("1.5 MiB"), bytes_from("800")
     (5000000000, 1572864, 800)
     """
@@ -105,7 +105,7 @@ def duration_from(words):
 
     Examples
     --------
-    >>> from sklearn_llm2vec.cli._option_types import duration_from
+    >>> from sklearn_llm2vec._common.words import duration_from
     >>> str(duration_from("30d")), str(duration_from("90m"))
     ('30 days, 0:00:00', '1:30:00')
     """
@@ -137,7 +137,7 @@ def setting_from(words):
 
     Examples
     --------
-    >>> from sklearn_llm2vec.cli._option_types import setting_from
+    >>> from sklearn_llm2vec._common.words import setting_from
     >>> setting_from("simcse_steps=100"), setting_from("precision=bfloat16")
     (('simcse_steps', 100), ('precision', 'bfloat16'))
     """

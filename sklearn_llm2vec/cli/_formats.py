@@ -1,0 +1,575 @@
+"""The formats of files: tables that are read in chunks, and features that are written.
+
+A format is a class, which ``FORMATS`` finds by the ending of a file's name. Its
+``endings`` are those of its files, ``is_text`` says whether they are lines of text, which
+may be packed.
+
+To read, it is made with a path and a `Spelling`, and has ``path``,
+``columns``, ``survey(columns, as_written=)``, ``chunks(survey, n_rows)`` and
+``in_pandas(texts)``. What can't be read has no ``survey``.
+
+To write, it has a ``writer``, or None. This one is made with an open binary file and a
+layout, and has ``write(kept, features)`` and ``close()``. Its class has ``about``, for
+``--help``; ``keeps``, whether columns can be kept beside the features; ``typed``, whether
+numbers are told from texts; and ``adds(layout)``, the names of columns that aren't kept.
+A layout has ``n_rows``, ``features``, the names of all features, and ``blocks``, the
+names of blocks of them that are equally wide, one for each text column.
+"""
+
+import csv
+import io
+import json
+import math
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from sklearn_llm2vec.cli._kinds import (
+    Column,
+    arrow_type,
+    is_number,
+    kind_of_field,
+    kind_of_number,
+    kind_of_type,
+)
+from sklearn_llm2vec.cli._lines import OPENERS, Lines
+from sklearn_llm2vec.cli._tables import Survey, check_columns
+
+LARGEST_FIELD = 2**31 - 1  # Python's own limit of 128 kB is less than a book
+CELLS_AT_A_TIME = 100_000
+
+
+class Spelling(NamedTuple):
+    """How a text file is written.
+
+    Attributes
+    ----------
+    encoding : str
+    separator : str or None
+        Between the fields of a row; None is the one that belongs to the ending.
+    no_quotes : bool
+        Whether quotation marks are characters like others.
+    """
+
+    encoding: str = "utf-8-sig"
+    separator: str | None = None
+    no_quotes: bool = False
+
+
+SPELLING = Spelling()
+
+
+# --- csv -----------------------------------------------------------------------------
+
+
+class CSVFeatures:
+    """The kept columns, then one column for each feature.
+
+    A float32 is written with as few digits as give it back bit for bit.
+    """
+
+    about = "a column for each feature"
+    keeps, typed = True, False
+
+    def __init__(self, file, layout):
+        self._text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
+        self._rows, self._names = csv.writer(_UnixLines(self._text)), layout.features
+        self._began = False
+
+    @staticmethod
+    def adds(layout):
+        return layout.features
+
+    def write(self, kept, features):
+        """Append rows: a pyarrow table, and an array of as many rows."""
+        if not self._began:
+            self._rows.writerow([*kept.column_names, *self._names])
+            self._began = True
+        columns = [_fields(column) for column in kept.columns]
+        # Digits take many times the memory of floats: some rows at a time.
+        step = max(1, CELLS_AT_A_TIME // features.shape[1])
+        for start in range(0, len(features), step):
+            digits = features[start : start + step].astype(str).tolist()
+            for i, row in enumerate(digits, start):
+                self._rows.writerow([*(column[i] for column in columns), *row])
+
+    def close(self):
+        """Hand the file back without closing it."""
+        self._text.detach()
+
+
+class _UnixLines:
+    r"""Lines of a csv writer that ends them with \r\n, with \n alone.
+
+    Told to end them so itself, it would leave a field with \r without quotation marks,
+    and readers take that for the end of the row.
+    """
+
+    def __init__(self, text):
+        self._text = text
+
+    def write(self, line):
+        self._text.write(line.removesuffix("\r\n") + "\n")
+
+
+def _fields(column):
+    """The values of a column as a .csv file has them."""
+    import numpy as np
+    import pyarrow as pa
+
+    values = column.to_pylist()
+    if pa.types.is_float32(column.type):
+        # With as few digits as give it back: 0.1, not 0.10000000149011612.
+        values = [None if value is None else np.float32(value) for value in values]
+    return ["" if value is None else _field(value) for value in values]
+
+
+def _field(value):
+    """A value as a .csv file has it: times in ISO 8601, what is nested in JSON."""
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False, default=_field)
+    return value
+
+
+class CSV:
+    """Rows of fields between separators; the first row names the columns.
+
+    An empty field is a missing value. Texts stand as they are: no word means "missing".
+    """
+
+    endings = (".csv",)
+    is_text = True
+    separator = ","
+    writer = CSVFeatures
+
+    def __init__(self, path, spelling):
+        separator = spelling.separator
+        if separator is None:
+            separator = self.separator
+        if len(separator) != 1:
+            raise ValueError(
+                f"The separator of a .csv file must be one character. Got {separator!r}."
+            )
+        self.path, self._encoding = path, spelling.encoding
+        self._format = {"delimiter": separator, "strict": True}
+        if spelling.no_quotes:
+            self._format["quoting"] = csv.QUOTE_NONE
+        rows = self._rows()
+        self.columns = next(rows)[1]
+        rows.close()
+
+    def in_pandas(self, texts):
+        """The function of pandas that reads the same table, and its options."""
+        # An empty field is missing, and the text "None" isn't.
+        options = {"keep_default_na": False, "na_values": ""}
+        options["dtype"] = dict.fromkeys(texts, "str")
+        if self._format["delimiter"] != ",":
+            options["sep"] = self._format["delimiter"]
+        if "quoting" in self._format:
+            options["quoting"] = csv.QUOTE_NONE
+        return "read_csv", options | _encoding_option(self._encoding)
+
+    def _rows(self):
+        """Yield each row with its line, the names of the columns first."""
+        csv.field_size_limit(LARGEST_FIELD)
+        with Lines(self.path, self._encoding) as lines:
+            reader = csv.reader(lines, **self._format)
+            names = None
+            try:
+                for row in reader:
+                    if not row:
+                        continue  # an empty line
+                    if names is None:
+                        names = row
+                    elif len(row) != len(names):
+                        raise ValueError(
+                            f"The file {str(self.path)!r} has {len(row)} fields in the "
+                            f"row that ends in line {reader.line_num}, but its header "
+                            f"names {len(names)} columns. Put quotation marks around "
+                            "fields with the separator in them, or give --separator."
+                        )
+                    yield reader.line_num, row
+            except csv.Error as error:
+                raise ValueError(
+                    f"The file {str(self.path)!r} can't be read as a table: line "
+                    f"{reader.line_num}: {error}. Where quotation marks are characters "
+                    "like others, give --no-quotes."
+                ) from error
+        if names is None:
+            raise ValueError(f"The file {str(self.path)!r} is empty: it has no header.")
+
+    def survey(self, columns, *, as_written=()):
+        """Count the rows, and find the kind of each column.
+
+        Parameters
+        ----------
+        columns : sequence of str
+        as_written : collection of str, default=()
+            Columns whose fields stay texts, whatever they look like.
+
+        Returns
+        -------
+        Survey
+        """
+        check_columns(self.path, columns, self.columns)
+        found = {name: Column("text") for name in columns}
+        places = [(self.columns.index(name), column) for name, column in found.items()]
+        n_rows = 0
+        for line, row in islice(self._rows(), 1, None):
+            n_rows += 1
+            for place, column in places:
+                field = row[place]
+                if field and not column.settled:
+                    kind = kind_of_field(field)
+                    number = kind != "text" or is_number(field)
+                    column.add(kind, line, field, number)
+        return Survey.of(n_rows, found, as_written)
+
+    def chunks(self, survey, n_rows):
+        """Yield the surveyed columns as tables of at most `n_rows` rows."""
+        import pyarrow as pa
+
+        read = {"int": int, "float": float}
+        rows = islice(self._rows(), 1, None)
+        while part := [row for _, row in islice(rows, n_rows)]:
+            arrays = {}
+            for name, kind in survey.kinds.items():
+                kind = "text" if name in survey.as_written else kind
+                place, value = self.columns.index(name), read.get(kind, str)
+                values = [value(row[place]) if row[place] else None for row in part]
+                arrays[name] = pa.array(values, arrow_type(kind))
+            yield pa.table(arrays)
+
+
+class TSV(CSV):
+    """The same with tabs."""
+
+    endings = (".tsv",)
+    separator = "\t"
+    writer = None
+
+
+def _encoding_option(encoding):
+    return {} if encoding == SPELLING.encoding else {"encoding": encoding}
+
+
+# --- jsonl ---------------------------------------------------------------------------
+
+
+class JSONLines:
+    """An object a line; columns are the names in them, and an absent one is missing."""
+
+    endings = (".jsonl", ".ndjson")
+    is_text = True
+    writer = None
+
+    def __init__(self, path, spelling):
+        self.path, self._encoding = path, spelling.encoding
+        _, first = next(self._objects(), (0, None))
+        if first is None:
+            raise ValueError(f"The file {str(path)!r} is empty: it has no rows.")
+        self.columns = list(first)
+
+    def in_pandas(self, texts):
+        """The function of pandas that reads the same table, and its options."""
+        # Or "007" would become a number, and a text beside the name "date" a time.
+        options = {"lines": True, "dtype": False, "convert_dates": False}
+        return "read_json", options | _encoding_option(self._encoding)
+
+    def _objects(self):
+        with Lines(self.path, self._encoding) as lines:
+            for n, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    value = json.loads(line, parse_float=_read_float)
+                except ValueError as error:
+                    raise ValueError(
+                        f"The file {str(self.path)!r} must have one JSON object a line. "
+                        f"Line {n} can't be read: {error}."
+                    ) from error
+                if not isinstance(value, dict):
+                    raise ValueError(
+                        f"The file {str(self.path)!r} must have one JSON object a line. "
+                        f"Line {n} holds a {type(value).__name__}."
+                    )
+                yield n, value
+
+    def survey(self, columns, *, as_written=()):
+        """Count the rows, and find the kind of each column; JSON has kinds of its own."""
+        found = {name: Column("json") for name in columns}
+        seen, n_rows = dict.fromkeys(self.columns), 0
+        for line, row in self._objects():
+            n_rows += 1
+            seen.update(dict.fromkeys(row))
+            for name, column in found.items():
+                value = _none_for_nan(row.get(name))
+                if value is not None:
+                    number = isinstance(value, (int, float, Decimal))
+                    number = number and not isinstance(value, bool)
+                    column.add(_kind_of_value(value), line, value, number)
+        self.columns = list(seen)
+        check_columns(self.path, columns, self.columns)
+        return Survey.of(n_rows, found, ())
+
+    def chunks(self, survey, n_rows):
+        """Yield the surveyed columns as tables of at most `n_rows` rows."""
+        import pyarrow as pa
+
+        from sklearn_llm2vec._text.values import repair
+
+        rows = self._objects()
+        while part := [row for _, row in islice(rows, n_rows)]:
+            arrays = {}
+            for name, kind in survey.kinds.items():
+                values = [_none_for_nan(row.get(name)) for row in part]
+                if kind == "json":
+                    values = [None if v is None else _as_json(v) for v in values]
+                if kind == "float":
+                    values = [None if v is None else float(v) for v in values]
+                if kind == "text":
+                    # JSON can write half of a character's pair, which no file can hold.
+                    values = [None if v is None else repair(v) for v in values]
+                arrays[name] = pa.array(values, arrow_type(kind))
+            yield pa.table(arrays)
+
+
+def _read_float(digits):
+    """A number of JSON as a float, or as it is written where a float would round it."""
+    number = float(digits)
+    exact = Decimal(digits)
+    return number if Decimal(repr(number)) == exact else exact
+
+
+def _none_for_nan(value):
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _kind_of_value(value):
+    if type(value) is int:
+        kind = kind_of_number(value)
+        return "json" if kind == "longer" else kind
+    # 4.0 is no other number than 4 in JSON.
+    return {bool: "bool", float: "fraction", str: "text"}.get(type(value), "json")
+
+
+def _as_json(value):
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, dict):
+        items = (f"{json.dumps(name)}: {_as_json(v)}" for name, v in value.items())
+        return f"{{{', '.join(items)}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_as_json, value))}]"
+    return json.dumps(value)
+
+
+# --- parquet -------------------------------------------------------------------------
+
+
+class ParquetFeatures:
+    """The kept columns, and for each block of features a column of float32 lists."""
+
+    about = "a column of float32 lists for each text column"
+    keeps, typed = True, True
+
+    def __init__(self, file, layout):
+        self._file, self._names, self._writer = file, layout.blocks, None
+
+    @staticmethod
+    def adds(layout):
+        return layout.blocks
+
+    def write(self, kept, features):
+        """Append rows: a pyarrow table, and an array of as many rows."""
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        width = features.shape[1] // len(self._names)
+        arrays = dict(zip(kept.column_names, kept.columns, strict=True))
+        for i, name in enumerate(self._names):
+            block = np.ascontiguousarray(features[:, i * width : (i + 1) * width])
+            values = pa.array(block.ravel())
+            arrays[name] = pa.FixedSizeListArray.from_arrays(values, width)
+        table = pa.table(arrays)
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._file, table.schema)
+        self._writer.write_table(table)
+
+    def close(self):
+        """Write the end, without which it is no Parquet file.
+
+        Also after an error: a writer that is left open would complain on stderr when it
+        finds the file closed.
+        """
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        try:
+            writer.close()
+        finally:
+            writer.is_open = False  # or it tries once more when it is collected
+
+
+class Parquet:
+    """A Parquet file, which names its types itself; a row group is in memory at once."""
+
+    endings = (".parquet",)
+    is_text = False
+    writer = ParquetFeatures
+
+    def __init__(self, path, spelling):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self.path = path
+        try:
+            self._file = pq.ParquetFile(path)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ValueError(
+                f"The file {str(path)!r} must be a Parquet file. Reading it failed: "
+                f"{error}"
+            ) from error
+        self.columns = self._file.schema_arrow.names
+
+    @staticmethod
+    def in_pandas(texts):
+        """The function of pandas that reads the same table, and its options."""
+        return "read_parquet", {}
+
+    def survey(self, columns, *, as_written=()):
+        """The number of rows, and the type of each column."""
+        check_columns(self.path, columns, self.columns)
+        schema = self._file.schema_arrow
+        kinds = {name: kind_of_type(schema.field(name).type) for name in columns}
+        return Survey(self._file.metadata.num_rows, kinds)
+
+    def chunks(self, survey, n_rows):
+        """Yield the surveyed columns as tables of at most `n_rows` rows."""
+        import pyarrow as pa
+
+        columns = list(survey.kinds)
+        for batch in self._file.iter_batches(n_rows, columns=columns):
+            yield pa.Table.from_batches([batch]).select(columns)
+
+
+# --- npy -----------------------------------------------------------------------------
+
+
+class NPYFeatures:
+    """One float32 array of all rows; nothing can be kept beside it."""
+
+    about = "a float32 array"
+    keeps, typed = False, True
+
+    def __init__(self, file, layout):
+        self._file, self._n_rows, self._began = file, layout.n_rows, False
+
+    @staticmethod
+    def adds(layout):
+        return []
+
+    def write(self, kept, features):
+        """Append rows; `kept` has no columns."""
+        import numpy as np
+        from numpy.lib import format as npy
+
+        if not self._began:
+            # The header comes first, and says how many rows there will be.
+            shape = (self._n_rows, features.shape[1])
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            npy.write_array_header_1_0(self._file, header)
+            self._began = True
+        self._file.write(np.ascontiguousarray(features, "<f4").reshape(-1).view("u1"))
+
+    def close(self):
+        """Nothing is left to write."""
+
+
+class NPY:
+    """Arrays of numpy, which hold no tables that could be read."""
+
+    endings = (".npy",)
+    is_text = False
+    writer = NPYFeatures
+
+
+# --- all -----------------------------------------------------------------------------
+
+FORMATS = (Parquet, NPY, CSV, TSV, JSONLines)
+# Those that are lines of text first.
+READ = sorted(
+    (one for one in FORMATS if hasattr(one, "survey")), key=lambda one: not one.is_text
+)
+WRITTEN = [one for one in FORMATS if one.writer is not None]
+
+
+def endings_of(formats):
+    """The endings of the names of files of some formats."""
+    return [ending for one in formats for ending in one.endings]
+
+
+def format_ending_in(ending, formats):
+    """The format whose files end so; None where there is none."""
+    return next((one for one in formats if ending in one.endings), None)
+
+
+def listed(words, last="or"):
+    """Words as a sentence has them.
+
+    Examples
+    --------
+    >>> from sklearn_llm2vec.cli._formats import listed
+    >>> listed([".csv", ".tsv", ".npy"]), listed([".csv"])
+    ('.csv, .tsv or .npy', '.csv')
+    """
+    return f" {last} ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def open_table(path, spelling=SPELLING):
+    """The table in a file; what its name ends in says the format.
+
+    Parameters
+    ----------
+    path : path-like
+        With the ending of a format that is read; behind that of a text file ``.gz``,
+        ``.bz2`` or ``.xz`` may stand.
+    spelling : Spelling
+        Of text files.
+
+    Returns
+    -------
+    one of ``READ``
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "doesn't exist"
+        raise FileNotFoundError(f"The file {str(path)!r} {what}. Give a table's file.")
+    _check_pyarrow()
+    ending, packed = path.suffix.lower(), False
+    if ending in OPENERS:
+        ending, packed = Path(path.stem).suffix.lower(), True
+    found = format_ending_in(ending, READ)
+    if found is None or (packed and not found.is_text):
+        texts = endings_of(one for one in READ if one.is_text)
+        others = endings_of(one for one in READ if not one.is_text)
+        raise ValueError(
+            f"The file {str(path)!r} must end in {', '.join(texts)} (each also with "
+            f"{listed([*OPENERS])} behind it) or {listed(others)}, which says how to "
+            "read it. Rename or convert it."
+        )
+    return found(path, spelling)
+
+
+def _check_pyarrow():
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "The command line reads tables with pyarrow: "
+            "pip install 'sklearn-llm2vec[cli]'"
+        ) from error
