@@ -1,6 +1,7 @@
 """All families of the parity benchmark by name."""
 
 import parity_decoders
+import parity_edges
 import parity_embedders
 import parity_encoders
 import parity_llm2vec
@@ -11,6 +12,7 @@ PARTS = (
     parity_embedders,
     parity_decoders,
     parity_llm2vec,
+    parity_edges,
     parity_refused,
 )
 

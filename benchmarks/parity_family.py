@@ -35,6 +35,8 @@ class Family:
         Whether the reference runs code of the folder.
     weights : callable or None
         Changes the weights (name -> array) before they are written.
+    inner : str
+        Folder of the transformer inside the family's; usually "".
     random : bool
         Whether the class that the configuration names has random weights to change.
     """
@@ -50,4 +52,5 @@ class Family:
     newer: bool = False
     remote_code: bool = False
     weights: Callable | None = None
+    inner: str = ""
     random: bool = True

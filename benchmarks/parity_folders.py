@@ -25,14 +25,16 @@ def write_folder(family, place):
     config = resolve(family.config, ids)
     if config:
         contents["config.json"] = config
-    contents |= family.files() if family.files else {}
+    inner = folder / family.inner
     for name, content in contents.items():
+        write_file(inner / name, content)
+    for name, content in (family.files() if family.files else {}).items():
         write_file(folder / name, content)
-    weights = random_weights(folder, config) if family.random else {}
+    weights = random_weights(inner, config) if family.random else {}
     if family.weights is not None:
         weights = family.weights(weights)
     if weights:
-        write_file(folder / "model.safetensors", weights)
+        write_file(inner / "model.safetensors", weights)
     folder.rename(place)
 
 

@@ -62,7 +62,8 @@ def vectors_of_states(family, folder, tokenizer):
     if getattr(network.config, "is_encoder_decoder", False):
         if hasattr(network, "decoder"):
             network = network.get_encoder()
-    limit = min(512, tokenizer.model_max_length)
+    positions = getattr(network.config, "max_position_embeddings", None) or 512
+    limit = min(512, tokenizer.model_max_length, positions)
     made = []
     for text in PROBES:
         ids = tokenizer(text, truncation=True, max_length=limit)["input_ids"]
@@ -173,7 +174,7 @@ def record(family, folder, results):
     tokenizer = None
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=family.remote_code
+            folder / family.inner, trust_remote_code=family.remote_code
         )
         said["ids"] = token_ids(tokenizer)
     except Exception as error:  # whatever a version says of a folder
