@@ -27,6 +27,11 @@ def transformers_version():
     return version("transformers")
 
 
+@functools.cache
+def _tokenizers_version():
+    return version("tokenizers")
+
+
 def digest_of_files(paths, memo_directory):
     """One digest of the contents of files, in their order."""
     return digest([file_digest(path, memo_directory) for path in paths])
@@ -69,7 +74,17 @@ def tokenizer_digest(model):
         [path.name, file_digest(path, memo)] for path in counted_files(model.folder)
     ]
     code = _code_that_runs(model.folder, model.trust_remote_code, memo)
-    return digest([files, code, model.declared.lowercase])
+    about = digest([files, code, model.declared.lowercase])
+    readers = f"{transformers_version()}:{_tokenizers_version()}"
+    ids = remember(f"tokens:1:{readers}:{about}", lambda: _probe_of(model), memo)
+    return digest([about, ids])
+
+
+def _probe_of(model):
+    from sklearn_llm2vec._model.tokenizer import load_tokenizer
+    from sklearn_llm2vec._model.tokenizer_probe import tokenizer_probe
+
+    return tokenizer_probe(load_tokenizer(model))
 
 
 def _code_that_runs(folder, trust_remote_code, memo_directory):

@@ -204,3 +204,16 @@ def test_hidden_files_and_folders_dont_count(folder):
     names = {path.name for path in counted_files(folder)}
     assert "notes.txt" in names and "tokenizer.json" in names
     assert not names & {"checkpoint-5", ".cache", "config.json", "model.safetensors"}
+
+
+def test_a_version_that_cuts_texts_otherwise_has_a_space_of_its_own(
+    folder, monkeypatch
+):
+    before = fingerprint(folder)
+    other_version(monkeypatch, "99.0")
+    assert fingerprint(folder) == before
+    other_version(monkeypatch, "98.0")
+    monkeypatch.setattr(
+        "sklearn_llm2vec._model.tokenizer_probe.PROBES", ("a text of this test",)
+    )
+    assert fingerprint(folder) != before

@@ -1,5 +1,6 @@
 """Tokenizers: the ids of transformers 4, a warning, or an error that says what to do."""
 
+import importlib
 import json
 import warnings
 from pathlib import Path
@@ -238,7 +239,9 @@ def test_python_tokenizers_load_without_a_word(tmp_path):
 
 
 def test_a_sentencepiece_model_names_what_reads_it(tmp_path, monkeypatch):
-    from transformers import convert_slow_tokenizer
+    convert_slow_tokenizer = importlib.import_module(
+        "transformers.convert_slow_tokenizer"
+    )
 
     def missing(*_):
         raise ImportError("no protobuf")
