@@ -110,7 +110,7 @@ def load_for_training(stage, source, adapters):
     dtype = spec.dtype if stage.precision == "auto" else stage.precision
     # float16 has no room for gradients.
     dtype = getattr(torch, "float32" if dtype == "float16" else dtype)
-    make_room(sum(path.stat().st_size for path in model.weight_files), source.device)
+    make_room(model.n_bytes, source.device)
     head = None
     if stage.name == "mntp":
         network = load_with_head(model, dtype).to(source.device)

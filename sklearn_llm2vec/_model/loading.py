@@ -14,6 +14,7 @@ from transformers import (
 from sklearn_llm2vec._common.imports import quiet
 from sklearn_llm2vec._model.adapters import merge_adapters
 from sklearn_llm2vec._model.config import auto_config, text_config
+from sklearn_llm2vec._model.gguf_weights import from_gguf
 from sklearn_llm2vec._model.tokenizer import load_tokenizer
 from sklearn_llm2vec._model.weights import check_filled, check_finite, check_used
 from sklearn_llm2vec._network.attention import check_bidirectional, make_bidirectional
@@ -231,6 +232,10 @@ def _set_attention_dropout(config, dropout):
 
 def _from_folder(factory, model, config, dtype):
     """The network, and what transformers reports of its weights."""
+    if model.gguf is not None:
+        network, report = from_gguf(factory, model.gguf, config, dtype)
+        check_filled(report, model)
+        return network, report
     with quiet():
         network, report = factory.from_pretrained(
             model.folder,

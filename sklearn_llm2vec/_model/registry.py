@@ -52,8 +52,7 @@ def load_model(model, *, depth, dtype, device, attention="auto", adapters=()):
         found = models.pop(key, None)
         if found is None or found.depth < depth:
             found = None  # lets go of the shallower copy before the next is made
-            n_bytes = sum(path.stat().st_size for path in model.weight_files)
-            make_room(n_bytes, device)
+            make_room(model.n_bytes, device)
             found = load(model, depth, dtype, device, attention, adapters)
         models[key] = found
         return found
