@@ -28,15 +28,18 @@ from sklearn_llm2vec._model.contents import (
 from sklearn_llm2vec._model.declared import (
     Declared,
     module_folders,
+    module_kinds,
     read_declared,
 )
 from sklearn_llm2vec._model.dense import DENSE_FILES
 from sklearn_llm2vec._model.files import (
+    read_json,
     state_of_files,
     weight_files,
 )
 from sklearn_llm2vec._model.gguf_file import SUFFIX, parts_of, read_header
 from sklearn_llm2vec._model.gguf_folder import small_files
+from sklearn_llm2vec._model.kinds import check_kind
 from sklearn_llm2vec._model.places import check_files, find_model
 
 
@@ -196,6 +199,8 @@ def read_model(model, *, revision=None, trust_remote_code=False, memo_directory=
         inner = folder / declared.transformer
         if gguf is None:
             check_files(inner, model)
+            config = read_json(inner / "config.json")
+            check_kind(folder, module_kinds(folder), config, model)
         described = _describe_folder(
             inner, str(model), declared, memo, trust_remote_code, gguf
         )
