@@ -2,9 +2,19 @@
 
 Under ``n_jobs=4`` four processes miss texts at nearly the same time. The first to encode
 offers its model to the others on a local socket; they send their texts and read the
-vectors from the cache, instead of loading the model once more each. Only processes of the
-same user can connect: the socket's address and a random key lie in a file that others
-can't read. Texts pass through; none is stored.
+vectors from the cache, instead of loading the model once more each::
+
+    hand_over(), the process that asks             offer(), the process with the model
+    ----------------------------------             -----------------------------------
+    reads model-....json: address, key        <--  wrote it, for the same user only
+    connects; each shows that it has the key
+    {"texts", "layers", "poolings"}           -->
+                                              <--  {"done": 0} at once
+    progress(n)                               <--  {"done": n} for each block in the cache
+    returns n                                 <--  {"finished": n}
+    returns None: it does the work itself     <--  {"error": ...}, silence, a lost line
+
+Texts pass through; none is stored.
 """
 
 import atexit

@@ -173,11 +173,17 @@ def load_network(model, n_layers, dtype, *, dropout=None):
 def _cut_from_folder(factory, model, config, dtype, n_layers):
     """A network made whole and cut before its weights are read, or None.
 
+    transformers makes a network without memory for its weights, and then reads those that
+    the network has names for. So it is given a subclass that makes the whole and deletes
+    the deeper layers at once: nothing of these is ever in memory, and the layers that are
+    left are those of the whole.
+
     It isn't made from a configuration with fewer layers: some layers depend on how many
     there are (MiniCPM3's residual scale, Gemma 4's shared keys), and would be others.
     """
     code = {"trust_remote_code": True} if model.trust_remote_code else {}
     try:
+        # Once without weights, to see its class and whether its layers are found.
         with quiet(), torch.device("meta"):
             blank = factory.from_config(copy.deepcopy(config), **code)
         if find_layers(_text_part(blank), model.n_layers) is None:
@@ -196,7 +202,7 @@ def _cut_from_folder(factory, model, config, dtype, n_layers):
         layers = find_layers(_text_part(network), n_layers)
     except (AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError):
         return None  # made in a way of its own: loaded whole
-    network.__class__ = whole
+    network.__class__ = whole  # which pickles, and makes whole networks again
     check_used(report, model, network, layers)
     return network
 

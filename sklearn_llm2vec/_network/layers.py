@@ -2,8 +2,14 @@
 
 ``HiddenStates`` finds a model's list of layers by what it is (as many equal modules as
 the configuration has layers) and not by its name, and *proves* at load, on one small
-pass, that what its hooks see is what transformers numbers ``hidden_states[k]``. A model
-where that fails is run with ``output_hidden_states=True`` instead.
+pass, that what its hooks see is what transformers numbers ``hidden_states[k]``.
+
+A model where that fails is run without hooks, with ``output_hidden_states=True``: all
+its layers are loaded and computed. Of the architectures tried these are ALBERT, which
+runs one layer again and again; XLM and FlauBERT, whose attentions and feed-forward parts
+lie in lists of their own; XLNet and SqueezeBERT, inside of which states are laid out
+otherwise; OpenAI GPT, whose layers return lists; Mamba and RWKV, which number states from
+behind their first layer.
 """
 
 import functools

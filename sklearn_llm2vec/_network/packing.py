@@ -62,6 +62,8 @@ def pack(network):
         if weight is None or weight.numel() < MIN_WEIGHTS:
             continue
         blocks = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
+        # On the module and not in its class: other networks have the same class. The
+        # twins of ``varlen`` share the blocks with a network by looking into ``args``.
         module.forward = functools.partial(_product, blocks, module.bias)
         module.weight = torch.nn.Parameter(
             torch.empty_like(module.weight, device="meta"), requires_grad=False

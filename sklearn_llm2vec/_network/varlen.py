@@ -200,7 +200,9 @@ def _twin(states):
     network = states.network
     shared = [states, *network.parameters(), *network.buffers()]
     for module in network.modules():
-        shared += getattr(vars(module).get("forward"), "args", ())  # packed weights
+        # Of a packed layer the parameter is an empty stand-in, and the numbers are what
+        # `pack` gave to its forward: without this line the copy would have its own.
+        shared += getattr(vars(module).get("forward"), "args", ())
     twin = copy.deepcopy(network, {id(one): one for one in shared})
     layers = None
     if states.layers is not None:
