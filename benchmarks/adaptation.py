@@ -390,7 +390,7 @@ def domain(args):
 
 def measured_stage(model, stage, checkpointing, n_texts, steps):
     """Tokens/s and peak memory of one stage, in a process of its own."""
-    from sklearn_llm2vec._adapt import batches, stages
+    from sklearn_llm2vec._adapt import batches, training
 
     counted = []
     collect = batches.padded
@@ -406,7 +406,7 @@ def measured_stage(model, stage, checkpointing, n_texts, steps):
         stage, **{f"{stage}_steps": steps}, gradient_checkpointing=checkpointing
     )
     trained = []
-    train_stage = stages.train_stage
+    train_stage = training.train_stage
 
     def timing(*args, **kwargs):
         before = time.perf_counter()
@@ -414,7 +414,7 @@ def measured_stage(model, stage, checkpointing, n_texts, steps):
         trained.append(time.perf_counter() - before)
         return done
 
-    stages.train_stage = timing
+    training.train_stage = timing
     with harness.new_folder():
         transformer = LLMEmbeddingTransformer(
             model, adapt=recipe, cache=None, verbose=False, max_length=128
@@ -432,7 +432,7 @@ def plain_passes(transformer, stage, texts, labels, steps):
     """Seconds of the same batches through the same network by a loop of four lines."""
     import torch
 
-    from sklearn_llm2vec._adapt import stages, trainer
+    from sklearn_llm2vec._adapt import lora, losses, material, training
     from sklearn_llm2vec._adapt.texts import read_training_texts
     from sklearn_llm2vec._estimator.inputs import read_input
     from sklearn_llm2vec._estimator.parameters import plain_parameters
@@ -452,14 +452,14 @@ def plain_passes(transformer, stage, texts, labels, steps):
         pooling="mean",
         seed=0,
     )
-    network, head, tokenizer = stages.load_for_training(plan, source, ())
+    network, head, tokenizer = training.load_for_training(plan, source, ())
     n_layers = source.model.n_layers
-    wrapped = trainer.add_lora(network, plan, n_layers).train()
+    wrapped = lora.add_lora(network, plan, n_layers).train()
     if plan.gradient_checkpointing:
-        trainer.checkpoint_activations(wrapped)
-    material = stages.Material(plan, data, source, wrapped, tokenizer)
-    batches = stages.batches_of(material)(plan.batch_size, steps)
-    loss_of = trainer.make_loss(plan, n_layers, head)
+        lora.checkpoint_activations(wrapped)
+    made_of = material.Material(plan, data, source, wrapped, tokenizer)
+    batches = material.batches_of(made_of)(plan.batch_size, steps)
+    loss_of = losses.make_loss(plan, n_layers, head)
     optimizer = torch.optim.AdamW(
         [p for p in wrapped.parameters() if p.requires_grad], lr=1e-5
     )

@@ -9,6 +9,7 @@ import json
 from dataclasses import replace
 
 from sklearn_llm2vec._common.checks import refused
+from sklearn_llm2vec._common.imports import loading
 
 # Raised when the same recipe gives another adapter than before.
 ADAPTATION_VERSION = 1
@@ -153,6 +154,7 @@ def _stage_key(stage, data, source, before):
 
 def train(stage, data, source, adapters, folder, verbose):
     """Train one stage; torch is imported here and not before."""
-    from sklearn_llm2vec._adapt.stages import train_on_model
+    with loading:
+        from sklearn_llm2vec._adapt.training import train_on_model
 
     return train_on_model(stage, data, source, adapters, folder, verbose)

@@ -1,4 +1,4 @@
-"""Examples: rows of tokens become the batches that a stage trains on.
+"""Batches: rows of tokens become the batches that a stage trains on.
 
 Batch number i is a function of the seed and of i alone, so a training that was
 interrupted goes on with the very batches that it would have had.

@@ -1,7 +1,7 @@
 """``EmbeddingCache``: vectors on disk, shared by processes and sessions.
 
-One SQLite file in WAL mode (``_database``), which holds blocks of vectors
-(``_cache_blocks``). Texts are never stored, only 16-byte keys. A space is a name, a cell
+One SQLite file in WAL mode (``database``), which holds blocks of vectors
+(``blocks``). Texts are never stored, only 16-byte keys. A space is a name, a cell
 two values.
 """
 

@@ -1,8 +1,8 @@
 """Batching: token counts become batches of texts, of one length or of several.
 
 Neither is padded. Texts of one length make a batch for any network; those of several go
-through it as one sequence (see ``_varlen``), which is faster where few texts have each
-length. Without padding there is no attention mask: attention takes its fast kernel,
+through it as one sequence (see ``_network.varlen``), which is faster where few texts have
+each length. Without padding there is no attention mask: attention takes its fast kernel,
 pooling is a plain reduction, no arithmetic is wasted, and a text's vector doesn't depend
 on the texts beside it.
 """

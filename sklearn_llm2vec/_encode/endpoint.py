@@ -17,8 +17,9 @@ import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, CancelledError, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 
@@ -67,7 +68,7 @@ class ServedModel:
     name : str
         As the server calls it.
     endpoint : str
-        Base URL.
+        Base URL, perhaps with an ``api-version``.
     revision : str or None
         The user's word for what is served under the name.
     api_key_env : str or None
@@ -156,10 +157,15 @@ def normal_url(url):
     >>> from sklearn_llm2vec._encode.endpoint import normal_url
     >>> normal_url("HTTP://Localhost:8000/v1/")
     'http://localhost:8000/v1'
+    >>> normal_url("https://a.openai.azure.com/openai/v1/embeddings?api-version=1")
+    'https://a.openai.azure.com/openai/v1?api-version=1'
     """
     parts = urlsplit(url.strip())
-    host = parts._replace(scheme=parts.scheme.lower(), netloc=parts.netloc.lower())
-    return host.geturl().rstrip("/")
+    # What requests go to, as some servers' pages give it, is the base and this word.
+    path = parts.path.rstrip("/").removesuffix("/embeddings").rstrip("/")
+    return parts._replace(
+        scheme=parts.scheme.lower(), netloc=parts.netloc.lower(), path=path
+    ).geturl()
 
 
 class EndpointEncoder:
@@ -233,7 +239,8 @@ class EndpointEncoder:
     def ask(self, prompts):
         """One request: vectors of shape (n_prompts, features), and its tokens."""
         answer = self._send(prompts)
-        vectors = _read_vectors(answer, prompts, self.model)
+        show = partial(_shown, key=self._key)
+        vectors = _read_vectors(answer, prompts, self.model, show)
         usage = answer.get("usage")
         n_tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
         return vectors, n_tokens if isinstance(n_tokens, int) else 0
@@ -304,11 +311,15 @@ class EndpointEncoder:
     def _try(self, body):
         import openai
 
-        headers = {} if self._key else {"Authorization": openai.Omit()}
+        options = {"headers": {} if self._key else {"Authorization": openai.Omit()}}
+        if self._key and urlsplit(self.model.endpoint).query:
+            # Azure's name for it, which the client would hand on to another host.
+            options["headers"] = {"api-key": self._key}
+            options["follow_redirects"] = False
         try:
             # The plain answer: the client's own types cost time and hide odd ones.
             answer = self._client.post(
-                "/embeddings", cast_to=object, body=body, options={"headers": headers}
+                "/embeddings", cast_to=object, body=body, options=options
             )
             return answer, None
         except openai.APIError as error:
@@ -337,8 +348,10 @@ def _open_client(endpoint, key):
             "The 'endpoint' parameter of LLMEmbeddingTransformer needs the client "
             'openai: pip install "sklearn-llm2vec[endpoint]"'
         ) from error
+    parts = urlsplit(endpoint)
     return openai.OpenAI(
-        base_url=endpoint,
+        base_url=parts._replace(query="").geturl(),
+        default_query=dict(parse_qsl(parts.query)),
         api_key=key or "none",  # the client wants one; see `_try`
         timeout=openai.Timeout(TIMEOUT, connect=CONNECT_TIMEOUT),
         max_retries=0,
@@ -375,13 +388,16 @@ def _as_block(finished):
 # --- what a server answers -----------------------------------------------------------
 
 
-def _read_vectors(answer, prompts, model):
-    """The vectors of an answer in the order of the prompts, checked."""
+def _read_vectors(answer, prompts, model, show):
+    """The vectors of an answer in the order of the prompts, checked.
+
+    `show` gives the first characters of what may hold the key, for error messages.
+    """
     data = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(data, list) or not all(isinstance(one, dict) for one in data):
         raise ValueError(
             f"{_server(model)} must answer with a JSON object that has a list 'data'. "
-            f"Got {str(answer)[:80]!r} instead: check that the URL is that of its "
+            f"Got {show(answer, most=80)!r} instead: check that the URL is that of its "
             "OpenAI-compatible API; most end in /v1."
         )
     if len(data) != len(prompts):
@@ -389,8 +405,7 @@ def _read_vectors(answer, prompts, model):
             f"{_server(model)} must answer with one vector for each of the "
             f"{len(prompts)} texts of a request. Got {len(data)} instead."
         )
-    numbered = [one for one in data if isinstance(one.get("index"), int)]
-    by_index = {one["index"]: one.get("embedding") for one in numbered}
+    by_index = dict(zip(_places(data), data, strict=True))
     missing = sorted(set(range(len(prompts))) - set(by_index))
     if missing:
         raise ValueError(
@@ -398,7 +413,8 @@ def _read_vectors(answer, prompts, model):
             f"each once. Got none with 'index' {missing[0]} instead."
         )
     vectors = [
-        _read_vector(by_index[i], prompt, model) for i, prompt in enumerate(prompts)
+        _read_vector(by_index[i].get("embedding"), prompt, model, show)
+        for i, prompt in enumerate(prompts)
     ]
     width = model.hidden_size or len(vectors[0])
     for vector, prompt in zip(vectors, prompts, strict=True):
@@ -413,7 +429,20 @@ def _read_vectors(answer, prompts, model):
     return np.stack(vectors)
 
 
-def _read_vector(values, prompt, model):
+def _places(data):
+    """The places of an answer's vectors; None where one's place isn't clear."""
+    said = [one.get("index") for one in data]
+    places = [int(i) if isinstance(i, str) and i.isdecimal() else i for i in said]
+    places = [i if type(i) is int else None for i in places]
+    if all(i is None for i in said):
+        return list(range(len(data)))  # no word against the order in which they came
+    if said.count(None) == 1 and 0 not in places:
+        # Protocol buffers, and so Gemini, leave a zero out.
+        places[said.index(None)] = 0
+    return places
+
+
+def _read_vector(values, prompt, model, show):
     try:
         with np.errstate(over="ignore"):
             if isinstance(values, str):  # sent by servers that know only this
@@ -424,7 +453,7 @@ def _read_vector(values, prompt, model):
         vector = np.zeros(0)
     if vector.ndim != 1 or not vector.size:
         kind = "a vector, a list of numbers"
-        got = f"{type(values).__name__} {str(values)[:40]!r}"
+        got = f"{type(values).__name__} {show(values, most=40)!r}"
     elif not np.isfinite(vector).all():
         n_bad = int(np.count_nonzero(~np.isfinite(vector)))
         kind = "finite numbers"
@@ -482,9 +511,7 @@ def _retry_after(headers):
 def _our_error(error, model, key, n_attempts):
     """What the user is told of the client's error: without the key."""
     status = getattr(error, "status_code", None)
-    said = _message(error)
-    if key:
-        said = said.replace(key, "***")
+    said = _shown(_message(error), key, most=500)
     if status is not None and status < 500 and status not in PASSING:
         advice = ""
         if status in (401, 403):
@@ -505,5 +532,13 @@ def _message(error):
     body = getattr(error, "body", None)
     if isinstance(body, dict):
         body = body.get("message") or body.get("detail") or body
-    said = str(body or error.__cause__ or error)
-    return said if len(said) <= 500 else said[:500] + "..."
+    return str(body or error.__cause__ or error)
+
+
+def _shown(value, key, *, most):
+    """The first characters of a value, without the key."""
+    said = str(value)
+    if key:
+        # Before it is cut: the first half of a key is a secret, too.
+        said = said.replace(key, "***").replace(repr(key)[1:-1], "***")
+    return said if len(said) <= most else said[:most] + "..."

@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state
 
 from sklearn_llm2vec._adapt.adapt import adapt
 from sklearn_llm2vec._adapt.store import AdapterStore
+from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._estimator.fitted import check_fitted
 from sklearn_llm2vec._estimator.source import open_cache, open_source
 from sklearn_llm2vec._model.adapters import save_adapter
@@ -58,7 +59,8 @@ def save_adapters(estimator, folder):
 
 def merge_and_save(estimator, folder):
     """Write the model with all its adapters as a folder of transformers."""
-    from sklearn_llm2vec._model.loading import save_merged
+    with loading:
+        from sklearn_llm2vec._model.loading import save_merged
 
     check_adapted(estimator)
     source = open_source(estimator)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sklearn_llm2vec._common.facts import remember
+from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._estimator.resolve import (
     resolve_keep,
     resolve_layer,
@@ -161,16 +162,18 @@ class LocalSource:
 
     def is_ready(self, depth):
         """Whether this process has the model loaded, deep enough."""
-        if "torch" not in sys.modules:
+        if "sklearn_llm2vec._model.registry" not in sys.modules:
             return False
-        from sklearn_llm2vec._model.registry import loaded_model
+        with loading:
+            from sklearn_llm2vec._model.registry import loaded_model
 
         return loaded_model(self.model, **self.model_settings(depth))
 
     def encoder(self, depth):
         """The model on its devices, loaded where it isn't yet."""
-        from sklearn_llm2vec._encode.encoder import Encoder
-        from sklearn_llm2vec._model.registry import load_model
+        with loading:
+            from sklearn_llm2vec._encode.encoder import Encoder
+            from sklearn_llm2vec._model.registry import load_model
 
         spec = self.spec
         models = [
@@ -200,8 +203,9 @@ class LocalSource:
 
     def describe(self):
         """The fields of the space, and what they were made of."""
-        import torch
-        import transformers
+        with loading:
+            import torch
+            import transformers
 
         return {
             **dataclasses.asdict(self.spec),

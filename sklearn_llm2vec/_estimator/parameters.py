@@ -99,8 +99,9 @@ def _check_secrets(params):
         raise ValueError(
             "The 'endpoint' parameter of LLMEmbeddingTransformer must be the base URL of "
             "an OpenAI-compatible server, such as 'http://localhost:8000/v1', without "
-            "user, password and query, or None. Got something else instead (not shown): "
-            "give a key by the environment variable that 'api_key_env' names."
+            "user, password and any query but Azure's 'api-version', or None. Got "
+            "something else instead (not shown): give a key by the environment variable "
+            "that 'api_key_env' names."
         )
 
 
@@ -115,10 +116,15 @@ def _is_url(value):
         _ = parts.port  # raises for one that is no number
     except ValueError:
         return False
-    secret = "@" in parts.netloc or parts.query or parts.fragment
+    # Azure's; any other query may be a key.
+    query = not parts.query or _API_VERSION.fullmatch(parts.query)
+    secret = "@" in parts.netloc or not query or parts.fragment
     return parts.scheme in ("http", "https") and bool(parts.hostname) and not secret
 
 
+_API_VERSION = re.compile(
+    "api-version=([0-9]{4}-[0-9]{2}-[0-9]{2}(-preview)?|preview|latest|v1)"
+)
 _ENV_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 

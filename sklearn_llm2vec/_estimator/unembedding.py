@@ -106,7 +106,7 @@ class UnembeddingFilter(
         X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan")
         folder = read_model(self.model, revision=self.revision)
         self.singular_values_, directions = _singular_directions(
-            folder.folder, folder.weights_digest, folder.tied and folder.causal
+            folder.place, folder.weights_digest, folder.tied and folder.causal
         )
         hidden = len(directions)
         if X.shape[1] % hidden:
@@ -172,6 +172,7 @@ def _singular_directions(folder, digest, tied):
     Parameters
     ----------
     folder : Path
+        Or a GGUF file.
     digest : str
         Of the weights: another content is another matrix.
     tied : bool
@@ -204,6 +205,21 @@ def _gram(matrix, rows=16384):
 
 def _unembedding(folder, tied):
     """The matrix as a tensor of shape (vocabulary, hidden)."""
+    from sklearn_llm2vec._model.gguf_weights import unembedding
+
+    find = unembedding if folder.is_file() else _in_safetensors
+    if (matrix := find(folder, tied)) is not None:
+        return matrix
+    raise ValueError(
+        "The 'model' parameter of UnembeddingFilter must name a causal decoder whose "
+        f"weights hold a matrix from hidden states to words. {folder} has none of "
+        f"{', '.join(UNEMBEDDINGS)}, and isn't a causal decoder whose embeddings are "
+        "tied to it."
+    )
+
+
+def _in_safetensors(folder, tied):
+    """The matrix in a folder's safetensors files, or None."""
     from safetensors import safe_open
 
     from sklearn_llm2vec._model.files import weight_files
@@ -216,9 +232,4 @@ def _unembedding(folder, tied):
                 for name in file.keys():
                     if name.endswith(endings):
                         return file.get_tensor(name)
-    raise ValueError(
-        "The 'model' parameter of UnembeddingFilter must name a causal decoder whose "
-        f"weights hold a matrix from hidden states to words. {folder} has none of "
-        f"{', '.join(UNEMBEDDINGS)}, and isn't a causal decoder whose embeddings are "
-        "tied to it."
-    )
+    return None

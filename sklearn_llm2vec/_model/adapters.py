@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sklearn_llm2vec._common.digests import file_digest
+from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._model.files import listing, read_json
 from sklearn_llm2vec._model.places import (
@@ -62,7 +63,8 @@ class AdapterFolder:
 
     def load_weights(self):
         """Tensors by name."""
-        from safetensors.torch import load_file
+        with loading:
+            from safetensors.torch import load_file
 
         return load_file(self.folder / WEIGHTS)
 
@@ -110,7 +112,8 @@ class TrainedAdapter:
 
     def load_weights(self):
         """Tensors by name."""
-        from safetensors.torch import load
+        with loading:
+            from safetensors.torch import load
 
         return load(self.weights)
 
@@ -234,8 +237,9 @@ def merge_adapters(network, adapters, n_layers):
     ValueError
         For an adapter of another model, or of a kind that can't be merged.
     """
-    for adapter in adapters:
-        network = _merge(network, adapter, n_layers)
+    with loading:
+        for adapter in adapters:
+            network = _merge(network, adapter, n_layers)
     return network
 
 

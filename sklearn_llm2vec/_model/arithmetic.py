@@ -11,8 +11,8 @@ import copy
 import hashlib
 import math
 
+from sklearn_llm2vec._common.imports import quiet
 from sklearn_llm2vec._model.config import auto_config, text_config
-from sklearn_llm2vec._model.quiet import quiet
 
 # What decides the size of a network, not what it computes: made small. Heads keep their
 # size, on which lists of rotary factors depend.

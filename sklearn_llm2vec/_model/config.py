@@ -2,6 +2,7 @@
 
 import copy
 
+from sklearn_llm2vec._common.imports import loading, quiet
 from sklearn_llm2vec._model.declared import transformer_settings
 from sklearn_llm2vec._model.files import read_json
 
@@ -26,10 +27,13 @@ def facts_of_config(folder, trust_remote_code):
 
 def auto_config(folder, trust_remote_code):
     """The configuration of a model's folder as an object of transformers."""
-    from transformers import AutoConfig
-
     try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        with loading:
+            from transformers import AutoConfig
+
+            return AutoConfig.from_pretrained(
+                folder, trust_remote_code=trust_remote_code
+            )
     except (ValueError, OSError, KeyError) as error:
         raise ValueError(
             f"The config.json in {folder} must be one that the installed transformers "
@@ -59,16 +63,15 @@ def _max_positions(config):
 
 def _padding_of_positions(config):
     """The padding index of a table of positions, where the network has such a table."""
-    import torch
-    from transformers import AutoModel
-
-    from sklearn_llm2vec._common.imports import quiet
-
     small = copy.deepcopy(text_config(config))
     try:
         small.num_hidden_layers = 1
-        with quiet(), torch.device("meta"):
-            network = AutoModel.from_config(small)
+        with quiet():
+            import torch
+            from transformers import AutoModel
+
+            with torch.device("meta"):
+                network = AutoModel.from_config(small)
     except Exception:  # code of its own, or made in another way: as it says
         return None
     for name, module in network.named_modules():
@@ -94,7 +97,8 @@ def _is_causal(config):
 
 def _is_decoder(config):
     """Whether a model of this configuration was made to write text from left to right."""
-    from transformers.models.auto import modeling_auto
+    with loading:
+        from transformers.models.auto import modeling_auto
 
     if getattr(config, "is_encoder_decoder", False):
         return False

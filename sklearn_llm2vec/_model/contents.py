@@ -29,14 +29,14 @@ def transformers_version():
 
 def digest_of_files(paths, memo_directory):
     """One digest of the contents of files, in their order."""
-    return _digest([file_digest(path, memo_directory) for path in paths])
+    return digest([file_digest(path, memo_directory) for path in paths])
 
 
 def reading_of_config(folder, trust_remote_code, memo_directory):
     """Names how a ``config.json`` is read: its content, code, the reader's version."""
     content = file_digest(folder / "config.json", memo_directory)
     code = _code_that_runs(folder, trust_remote_code, memo_directory)
-    return _digest([content, code, transformers_version()])
+    return digest([content, code, transformers_version()])
 
 
 def config_digest(model):
@@ -45,13 +45,13 @@ def config_digest(model):
     for entry in SAYS_NOTHING:
         said.pop(entry, None)
     code = _code_that_runs(model.folder, model.trust_remote_code, model.memo_directory)
-    about = _digest([said, code])
+    about = digest([said, code])
     computed = remember(
         f"arithmetic:1:{transformers_version()}:{about}",
         lambda: _arithmetic_of(model),
         model.memo_directory,
     )
-    return _digest([about, computed])
+    return digest([about, computed])
 
 
 def _arithmetic_of(model):
@@ -69,7 +69,7 @@ def tokenizer_digest(model):
         [path.name, file_digest(path, memo)] for path in counted_files(model.folder)
     ]
     code = _code_that_runs(model.folder, model.trust_remote_code, memo)
-    return _digest([files, code, model.declared.lowercase])
+    return digest([files, code, model.declared.lowercase])
 
 
 def _code_that_runs(folder, trust_remote_code, memo_directory):
@@ -101,5 +101,5 @@ def _repositories(maps):
     return sorted({word.split("--")[0] for word in words if "--" in word})
 
 
-def _digest(content):
+def digest(content):
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,10 +1,12 @@
 """Devices and the dtype of the weights: what is meant, and whether it can be had."""
 
+import functools
 import os
 import platform
 import sys
 
 from sklearn_llm2vec._common.checks import among, refused
+from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._common.names import DTYPES
 
 
@@ -23,13 +25,20 @@ def resolve_devices(device):
     if device is not None:
         several = isinstance(device, tuple | list)
         return tuple(map(str, device)) if several else (str(device),)
-    if not _may_have_accelerator():
-        return ("cpu",)
-    import torch
+    return (_accelerator() or "cpu",)
 
-    if torch.accelerator.is_available():
-        return (str(torch.accelerator.current_accelerator()),)
-    return ("cpu",)
+
+@functools.cache  # torch.accelerator's answers stay the same, and nobody waits for them
+def _accelerator():
+    """The name of this machine's accelerator, or None."""
+    if not _may_have_accelerator():
+        return None
+    with loading:
+        import torch
+
+        if torch.accelerator.is_available():
+            return str(torch.accelerator.current_accelerator())
+    return None
 
 
 def _may_have_accelerator():
@@ -45,7 +54,8 @@ def _may_have_accelerator():
 
 def check_device(device):
     """Refuse what is no device of torch, and one that this machine hasn't got."""
-    import torch
+    with loading:
+        import torch
 
     try:
         kind = torch.device(device).type
@@ -86,6 +96,12 @@ def resolve_dtype(dtype, device):
     kind = device.split(":")[0]
     if kind not in ("cuda", "xpu"):
         return "float32"
-    import torch
+    return "bfloat16" if _has_bfloat16(kind) else "float32"
 
-    return "bfloat16" if getattr(torch, kind).is_bf16_supported() else "float32"
+
+@functools.cache
+def _has_bfloat16(kind):
+    with loading:
+        import torch
+
+        return getattr(torch, kind).is_bf16_supported()

@@ -6,6 +6,7 @@ transformers is imported only for a configuration that wasn't met before.
 import functools
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,17 +28,16 @@ from sklearn_llm2vec._model.contents import (
 from sklearn_llm2vec._model.declared import (
     Declared,
     module_folders,
-    module_kinds,
     read_declared,
 )
 from sklearn_llm2vec._model.dense import DENSE_FILES
 from sklearn_llm2vec._model.files import (
-    read_json,
     state_of_files,
     weight_files,
 )
-from sklearn_llm2vec._model.kinds import check_kind
-from sklearn_llm2vec._model.places import check_files, find_folder
+from sklearn_llm2vec._model.gguf_file import SUFFIX, parts_of, read_header
+from sklearn_llm2vec._model.gguf_folder import small_files
+from sklearn_llm2vec._model.places import check_files, find_model
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class ModelFolder:
     name : str
         As the user gave it.
     folder : Path
+        Of the small files, and of the weights unless these are in GGUF files.
     n_layers : int
         Transformer layers; there is one hidden state more, the embeddings.
     hidden_size : int
@@ -71,6 +72,8 @@ class ModelFolder:
         Whether one matrix serves as embeddings and, turned round, as the way from
         hidden states to words.
     memo_directory : Path
+    gguf : Path or None
+        The GGUF file with the weights, if they are in one.
     """
 
     name: str
@@ -87,11 +90,25 @@ class ModelFolder:
     tied: bool
     memo_directory: Path
     trust_remote_code: bool = False
+    gguf: Path | None = None
 
     @property
     def weight_files(self):
-        """The safetensors files, in order of their names."""
-        return weight_files(self.folder)
+        """The safetensors or GGUF files, in order of their names."""
+        return weight_files(self.folder) if self.gguf is None else parts_of(self.gguf)
+
+    @property
+    def place(self):
+        """Where the weights lie, for messages."""
+        return self.folder if self.gguf is None else self.gguf
+
+    @property
+    def n_bytes(self):
+        """Of the weights in memory, at float32 if they are packed in a GGUF file."""
+        if self.gguf is None:
+            return sum(path.stat().st_size for path in self.weight_files)
+        header = read_header(self.gguf, words=False)
+        return 4 * sum(math.prod(tensor.shape) for tensor in header.tensors.values())
 
     @functools.cached_property
     def weights_digest(self):
@@ -139,8 +156,9 @@ def read_model(model, *, revision=None, trust_remote_code=False, memo_directory=
     ----------
     model : str or path-like
         A local folder or a hub id. Looked for, in this order: the local folder, the hub
-        cache, the installed pip package of extra ``minilm`` (for that model; its
-        checksum is verified), the hub.
+        cache, the installed pip packages that hold one model each (MiniLM, SmolLM2;
+        checksums are verified), the hub. Or a GGUF file: its path, a folder that holds
+        one, or ``"owner/name/file.gguf"`` for one on the hub.
     revision : str or None
         Branch, tag or commit on the hub.
     trust_remote_code : bool
@@ -156,32 +174,35 @@ def read_model(model, *, revision=None, trust_remote_code=False, memo_directory=
     ------
     ModelNotFoundError
         When no place holds the model, or its folder lacks a file that is needed.
+    ValueError
+        When a file is damaged or of a kind that isn't known, or a folder holds several
+        models in GGUF files.
     """
     memo = Path(memo_directory) if memo_directory is not None else default_directory()
-    folder = find_folder(model, revision, memo)
+    place = find_model(model, revision, memo)
     # Asked for in every transform, so a folder whose files are as they were isn't read.
-    key = os.path.abspath(folder), folder, str(model), memo, trust_remote_code
+    key = os.path.abspath(place), place, str(model), memo, trust_remote_code
     folders, state, described = _read.get(key, ((), None, None))
     if described is None or state_of_files(folders) != state:
+        gguf = place if place.suffix.lower() == SUFFIX else None
+        folder = place if gguf is None else small_files(gguf, memo)
         inner = folder / read_declared(folder).transformer
         # An index may name weights in other folders.
-        of_weights = [path.parent for path in weight_files(inner)]
+        of_weights = [place.parent] if gguf else [p.parent for p in weight_files(inner)]
         folders = list(dict.fromkeys([*module_folders(folder), *of_weights]))
         state = state_of_files(folders)  # before: a later change is seen the next time
         declared = read_declared(folder)
         inner = folder / declared.transformer
-        check_files(inner, model)
-        check_kind(
-            folder, module_kinds(folder), read_json(inner / "config.json"), model
-        )
+        if gguf is None:
+            check_files(inner, model)
         described = _describe_folder(
-            inner, str(model), declared, memo, trust_remote_code
+            inner, str(model), declared, memo, trust_remote_code, gguf
         )
         _read[key] = folders, state, described
     return described
 
 
-def _describe_folder(folder, name, declared, memo_directory, trust_remote_code):
+def _describe_folder(folder, name, declared, memo_directory, trust_remote_code, gguf):
     """What the small files of a model folder say."""
     facts = remember(
         f"config:7:{reading_of_config(folder, trust_remote_code, memo_directory)}",
@@ -203,4 +224,5 @@ def _describe_folder(folder, name, declared, memo_directory, trust_remote_code):
         tied=facts["tied"],
         memo_directory=memo_directory,
         trust_remote_code=trust_remote_code,
+        gguf=gguf,
     )

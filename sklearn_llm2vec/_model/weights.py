@@ -7,6 +7,8 @@ give vectors that look like any others.
 
 import re
 
+import torch
+
 # Parts that are on top of a base model, or beside it, by the names that they have.
 _ON_TOP = re.compile(
     r"""(^|[._])(
@@ -40,7 +42,7 @@ def check_filled(report, model):
     if missing or wrong:
         name = missing[0] if missing else str(next(iter(wrong)))
         raise ValueError(
-            f"The weights in {model.folder} must fill every layer that is needed. "
+            f"The weights in {model.place} must fill every layer that is needed. "
             f"{len(missing)} are missing and {len(wrong)} have another shape, {name} "
             "first: the folder is incomplete or isn't a text encoder or decoder."
         )
@@ -66,7 +68,7 @@ def check_used(report, model, network, layers):
     if unused:
         names = ", ".join(unused[:3]) + (", ..." if len(unused) > 3 else "")
         raise ValueError(
-            f"The weights in {model.folder} must be those of the network that its "
+            f"The weights in {model.place} must be those of the network that its "
             f"config.json describes. Got {len(unused)} more that it has no place for: "
             f"{names}. Without them the vectors would not be the model's: correct "
             "config.json, install the version of transformers that it was made for, or "
@@ -108,8 +110,6 @@ def check_finite(network, model):
     ------
     ValueError
     """
-    import torch
-
     for name, weight in network.named_parameters():
         # A sum takes a fraction of the time of looking at each, and no memory.
         if weight.is_floating_point() and not torch.isfinite(
@@ -118,7 +118,7 @@ def check_finite(network, model):
             n_bad = int((~torch.isfinite(weight)).sum())
             if n_bad:
                 raise ValueError(
-                    f"The weights in {model.folder} must be finite numbers. Got {n_bad} "
+                    f"The weights in {model.place} must be finite numbers. Got {n_bad} "
                     f"that aren't in {name}: the file is damaged, or its numbers are too "
                     "large for this dtype. Copy or download the model anew, or choose "
                     "dtype='bfloat16' or 'float32'."

@@ -9,6 +9,7 @@ each layer.
 import warnings
 
 import torch
+import transformers
 
 from sklearn_llm2vec._network.layers import loaded_layers, some_ids
 
@@ -87,8 +88,6 @@ def check_bidirectional(network, name):
     of a model that runs with an attention it wasn't made for look like any others.
     """
     if not sees_future(network, padded=False):
-        import transformers
-
         raise ValueError(
             "The 'model' parameter of LLMEmbeddingTransformer must name a model that the "
             f"installed transformers runs as it was made. The configuration of {name!r} "

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import torch
 from transformers import AttentionInterface
 
-from sklearn_llm2vec._common.imports import loading, quiet
+from sklearn_llm2vec._common.imports import quiet
 from sklearn_llm2vec._network.layers import HiddenStates, find_layers, some_ids
 from sklearn_llm2vec._network.threads import in_parallel
 
@@ -67,7 +67,7 @@ def varlen_of(states, n_tokens):
 
 def _prove(states):
     # Taken here and not by the caller: the thread that it would wait for may hold it.
-    with loading, quiet():
+    with quiet():
         if states not in _proved:
             _proved[states] = Varlen.of(states)
         return _proved[states]

@@ -275,8 +275,13 @@ class JSONLines:
 
     def in_pandas(self, texts):
         """The function of pandas that reads the same table, and its options."""
-        # Or "007" would become a number, and a text beside the name "date" a time.
-        options = {"lines": True, "dtype": False, "convert_dates": False}
+        import pandas as pd
+
+        options = {"lines": True, "dtype": False}  # or "007" would become a number
+        date = '{"date": "2024-05-01"}'
+        if pd.read_json(io.StringIO(date), **options)["date"][0] != "2024-05-01":
+            # pandas 2 makes times of columns with such names all the same.
+            options["convert_dates"] = False
         return "read_json", options | _encoding_option(self._encoding)
 
     def _objects(self):

@@ -9,6 +9,7 @@ import json
 
 import numpy as np
 
+from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._estimator.features import features_per_block
 from sklearn_llm2vec._estimator.fitted import check_columns, check_fitted
 from sklearn_llm2vec._estimator.inputs import (
@@ -38,7 +39,8 @@ class TableEmbedder:
 
     def __init__(self, transformer, columns, outputs, num_cpus):
         if num_cpus is not None:
-            import torch
+            with loading:
+                import torch
 
             # Ray counts CPUs but doesn't keep torch from using all of them.
             torch.set_num_threads(max(1, int(num_cpus)))

@@ -30,8 +30,7 @@ from sklearn.pipeline import make_pipeline
 
 from sklearn_llm2vec import EmbeddingCache, LLM2VecRecipe, LLMEmbeddingTransformer
 from sklearn_llm2vec._adapt import adapt as adaptation
-from sklearn_llm2vec._adapt import stages
-from sklearn_llm2vec._adapt import trainer as training
+from sklearn_llm2vec._adapt import loop, lora, losses, material, training
 from sklearn_llm2vec._adapt.texts import TrainingTexts
 from sklearn_llm2vec._estimator.source import open_source
 from sklearn_llm2vec._model.registry import forget_models, load_model
@@ -148,14 +147,14 @@ def test_causal_stays_causal(llama_lm, texts):
 
 
 def test_a_network_that_turned_causal_is_noticed(llama_lm, texts, monkeypatch):
-    train_stage = training.train_stage
+    train_stage = loop.train_stage
 
     def turned(network, *args, **kwargs):
         done = train_stage(network, *args, **kwargs)
         network.config.is_causal = True
         return done
 
-    monkeypatch.setattr(stages, "train_stage", turned)
+    monkeypatch.setattr(training, "train_stage", turned)
     with pytest.raises(RuntimeError, match="causal again after 'mntp'"):
         make(llama_lm, recipe("mntp")).fit(texts)
 
@@ -527,14 +526,14 @@ def test_what_is_trained_is_what_transform_gives(
         pooling=params["pooling"],
         seed=0,
     )
-    network, _, tokenizer = stages.load_for_training(stage, source, ())
-    wrapped = training.add_lora(network, stage, network.n_layers_loaded)
+    network, _, tokenizer = training.load_for_training(stage, source, ())
+    wrapped = lora.add_lora(network, stage, network.n_layers_loaded)
     data = TrainingTexts(texts)
-    material = stages.Material(stage, data, source, wrapped, tokenizer)
+    made_of = material.Material(stage, data, source, wrapped, tokenizer)
     # An adapter that isn't trained yet changes nothing.
     estimator.set_params(adapt=None, attention="bidirectional")
     np.testing.assert_allclose(
-        material.vectors_of(material.rows),
+        made_of.vectors_of(made_of.rows),
         estimator.fit_transform(texts),
         rtol=1e-4,
         atol=1e-5,
@@ -579,12 +578,12 @@ KILLED = """
 import os, signal, sys
 import numpy as np
 from sklearn_llm2vec import LLM2VecRecipe, LLMEmbeddingTransformer
-from sklearn_llm2vec._adapt import trainer as training
+from sklearn_llm2vec._adapt import loop
 sys.path.insert(0, {tests!r})
 from conftest import WORDS, bert_config, llama_config, save_model
 
-training.CHECKPOINT_SECONDS = 0
-on_step_end = training.Progress.on_step_end
+loop.CHECKPOINT_SECONDS = 0
+on_step_end = loop.Progress.on_step_end
 
 def killing(self, args, state, control, **kwargs):
     on_step_end(self, args, state, control, **kwargs)
@@ -592,7 +591,7 @@ def killing(self, args, state, control, **kwargs):
         os.kill(os.getpid(), signal.SIGKILL)
 
 if {kill_at}:
-    training.Progress.on_step_end = killing
+    loop.Progress.on_step_end = killing
 rng = np.random.default_rng(0)
 texts = [" ".join(rng.choice(WORDS, rng.integers(3, 9))) for _ in range({n})]
 recipe = LLM2VecRecipe("simcse", simcse_steps=6, simcse_batch_size=6, max_length=12)
@@ -617,10 +616,10 @@ def test_a_killed_training_goes_on_where_it_was(llama_lm, texts, tmp_path):
     (unfinished,) = (tmp_path / "one" / "adapters").glob("*.unfinished")
     assert (unfinished / "batches-of-6" / "checkpoint-3" / "whole").is_file()
     steps = []
-    on_step_end = training.Progress.on_step_end
+    on_step_end = loop.Progress.on_step_end
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            training.Progress,
+            loop.Progress,
             "on_step_end",
             lambda self, args, state, *rest, **more: (
                 steps.append(state.global_step),
@@ -643,8 +642,8 @@ def test_half_written_checkpoints_are_passed_over(
     llama_lm, texts, tmp_path, monkeypatch
 ):
     """A kill in the middle of a checkpoint leaves a folder that can't be read."""
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
-    on_save = training.Progress.on_save
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
+    on_save = loop.Progress.on_save
     make_estimator = lambda cache: make(  # noqa: E731
         llama_lm, recipe("simcse", simcse_steps=6), cache=tmp_path / cache
     )
@@ -656,7 +655,7 @@ def test_half_written_checkpoints_are_passed_over(
         on_save(self, args, state, control, **kwargs)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training.Progress, "on_save", stopping)
+        patch.setattr(loop.Progress, "on_save", stopping)
         make_estimator("cut").fit(texts)
     (cut,) = (tmp_path / "cut").glob("adapters/*/batches-of-6/checkpoint-4")
     (cut / "adapter_model.safetensors").write_bytes(b"half")
@@ -674,13 +673,13 @@ def test_threads_take_turns(llama_lm, texts):
 
 
 def wrapped_loss(monkeypatch, change):
-    make_loss = training.make_loss
+    make_loss = losses.make_loss
 
     def changed(*args):
         loss_of = make_loss(*args)
         return lambda network, batch: change(loss_of, network, batch)
 
-    monkeypatch.setattr(stages, "make_loss", changed)
+    monkeypatch.setattr(training, "make_loss", changed)
 
 
 def test_a_loss_that_is_no_number_stops(llama_lm, texts, monkeypatch, tmp_path):
@@ -803,7 +802,7 @@ def test_a_full_disk_costs_the_keeping_and_is_said_once_a_call(
 def test_errors_before_anything_is_loaded(
     given, message, llama_lm, texts, y, monkeypatch
 ):
-    monkeypatch.setattr(stages, "load_for_training", None)
+    monkeypatch.setattr(training, "load_for_training", None)
     X, labels = given.pop("texts", texts), given.pop("y", y)
     adapt = recipe(given.pop("stages", "mntp+simcse"), **given.pop("recipe", {}))
     with pytest.raises(ValueError, match=message):

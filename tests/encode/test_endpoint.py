@@ -59,6 +59,7 @@ class Server:
 
     def __init__(self):
         self.requests, self.keys, self.times = [], [], []
+        self.paths, self.azure_keys = [], []
         self.fault = lambda texts: None
         self.seed = 0
         self.busy = self.most_busy = 0
@@ -75,6 +76,8 @@ class Server:
                 with lock:
                     server.requests.append(body["input"])
                     server.keys.append(self.headers.get("authorization"))
+                    server.azure_keys.append(self.headers.get("api-key"))
+                    server.paths.append(self.path)
                     server.times.append(time.monotonic())
                     server.busy += 1
                     server.most_busy = max(server.most_busy, server.busy)
@@ -129,6 +132,8 @@ class Server:
         self.requests.clear()
         self.keys.clear()
         self.times.clear()
+        self.paths.clear()
+        self.azure_keys.clear()
 
     def close(self):
         self.http.shutdown()
@@ -273,6 +278,66 @@ def test_a_shuffled_answer_is_put_in_order(server, make):
 
     server.fault = shuffled
     assert np.array_equal(make().fit_transform(texts_of(9)), expected(texts_of(9)))
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        lambda i: {} if i == 0 else {"index": i},  # as Gemini does
+        lambda i: {"index": None},
+        lambda i: {},
+        lambda i: {"index": str(i)},
+    ],
+)
+def test_places_that_are_clear(server, make, number):
+    def numbered(texts):
+        answer = answer_to(texts)
+        for i, one in enumerate(answer["data"]):
+            del one["index"]
+            one.update(number(i))
+        return answer
+
+    server.fault = numbered
+    assert np.array_equal(make().fit_transform(texts_of(5)), expected(texts_of(5)))
+
+
+def test_a_zero_that_is_left_out_may_come_last(server, make):
+    def turned(texts):
+        answer = answer_to(texts)
+        del answer["data"][0]["index"]
+        answer["data"].reverse()
+        return answer
+
+    server.fault = turned
+    assert np.array_equal(make().fit_transform(texts_of(5)), expected(texts_of(5)))
+
+
+def test_the_address_of_requests_is_that_of_the_server(server, make):
+    prints = {
+        make(endpoint=server.url + end).fit(["a"]).fingerprint_
+        for end in ("", "/", "/embeddings", "/embeddings/")
+    }
+    assert len(prints) == 1
+    assert set(server.paths) == {"/v1/embeddings"}
+
+
+def test_azures_query_and_key(server, make, monkeypatch):
+    monkeypatch.setenv("AZURE_KEY", KEY)
+    query = "?api-version=2024-10-21"
+    for end in (query, "/embeddings" + query):
+        encoder = make(endpoint=server.url + end, api_key_env="AZURE_KEY")
+        encoder.fit(["a"])
+    assert np.array_equal(encoder.transform(["a"]), expected(["a"]))
+    assert set(server.paths) == {"/v1/embeddings" + query}
+    assert set(server.azure_keys) == {KEY}
+    server.forget()
+    make(api_key_env="AZURE_KEY").fit(["a"])
+    assert set(server.azure_keys) <= {None}
+    # A redirection doesn't take the key to another host.
+    server.fault = lambda texts: (307, {"location": server.url + "/elsewhere"}, {})
+    with pytest.raises(ValueError, match="status 307"):
+        encoder.transform(["b"])
+    assert not any("elsewhere" in path for path in server.paths)
 
 
 def test_base64_is_read_though_it_isnt_asked_for(server, make):
@@ -550,6 +615,22 @@ def test_the_key_is_sent_and_kept_nowhere(server, make, tmp_path, monkeypatch, c
     assert not any(KEY.encode() in data for data in [pickle.dumps(encoder), *files])
 
 
+@pytest.mark.parametrize("key", [KEY, "it's\\a'key-of-quotes"])
+@pytest.mark.parametrize("status", [200, 400, 401])
+def test_no_part_of_the_key_is_in_an_error(server, make, monkeypatch, key, status):
+    monkeypatch.setenv("MY_KEY", key)
+    encoder = make(api_key_env="MY_KEY").fit(["a"])
+    # Cut in the middle of the key, wherever the cut is.
+    for n in (30, 60, 75, 485, 490):
+        said = {"odd": "x" * n + key}
+        server.fault = lambda texts, said=said: (
+            said if status == 200 else (status, {}, said)
+        )
+        with pytest.raises(ValueError, match="server at") as error:
+            encoder.transform(["b"])
+        assert key[:6] not in str(error.value)
+
+
 def test_without_a_key_none_is_sent(server, make, monkeypatch):
     make().fit(["a"])
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
@@ -585,6 +666,8 @@ def test_a_key_in_place_of_its_variable_isnt_shown(make, value):
         "http://",
         "http://user:hidden@localhost/v1",
         "http://localhost/v1?key=hidden",
+        "http://localhost/v1?api-version=hidden",
+        "http://localhost/v1?api-version=2024-10-21&key=hidden",
         "http://localhost:port/v1",
         3,
     ],

@@ -1,171 +1,38 @@
-"""Training: one stage of an adaptation, from batches to a LoRA adapter.
+"""The training loop of one stage: transformers' Trainer, and what it leaves open.
 
-peft brings the adapters and transformers' Trainer the loop; what is here is the loss of
-each stage, checkpoints to resume from, smaller batches when memory runs out, and a stop
-when the loss is no number.
+That is checkpoints to resume from, smaller batches when memory runs out, a stop when the
+loss is no number, and random numbers that leave those of the user alone.
 """
 
-import json
 import math
 import random
-import re
 import shutil
 import time
-import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import peft
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from safetensors.torch import load_file, save, save_file
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from sklearn_llm2vec._adapt.losses import (
-    class_loss,
-    masked_token_loss,
-    pair_loss,
-    view_loss,
+from sklearn_llm2vec._adapt.lora import (
+    checkpoint_activations,
+    lora_config,
+    lora_state,
 )
 from sklearn_llm2vec._common.checks import warn
 from sklearn_llm2vec._common.people import progress_bar
-from sklearn_llm2vec._network.layers import find_layers
-from sklearn_llm2vec._network.pooling import pool_all
 
 # What an interruption can lose.
 CHECKPOINT_SECONDS = 60
 WEIGHTS = "adapter_model.safetensors"
 # Stands in a checkpoint that was written to its end.
 WHOLE = "whole"
-
-
-def add_lora(network, stage, n_layers):
-    """Put untrained LoRA adapters into a network's layers.
-
-    Parameters
-    ----------
-    network : transformers model
-    stage : Stage
-    n_layers : int
-        Layers that `network` has.
-
-    Returns
-    -------
-    peft model
-    """
-    import peft
-
-    kinds = {type(module).__name__ for module in network.modules()}
-    config = peft.LoraConfig(
-        r=stage.lora_rank,
-        lora_alpha=stage.lora_alpha,
-        lora_dropout=stage.lora_dropout,
-        target_modules=_linear_maps(network, n_layers, stage.lora_targets),
-        fan_in_fan_out="Conv1D" in kinds,
-        bias="none",
-    )
-    try:
-        with warnings.catch_warnings():
-            # peft asks transformers by names that are going out of use.
-            warnings.simplefilter("ignore", FutureWarning)
-            return peft.get_peft_model(network, config)
-    except ValueError as error:
-        raise ValueError(
-            "The 'lora_targets' parameter of LLM2VecRecipe must name linear layers of "
-            f"{type(network).__name__}. Got {stage.lora_targets!r} instead: {error}"
-        ) from error
-
-
-def _linear_maps(network, n_layers, names="auto"):
-    """What peft takes as the names of linear maps in these layers, and no others.
-
-    A pattern and not a list: BERT's pooler has a name that its layers have too, and the
-    whole model may have more layers than `network`.
-    """
-    layers = find_layers(network, n_layers)
-    path, root = "", network
-    if layers is not None:
-        root = layers
-        path = next(name for name, one in network.named_modules() if one is layers)
-        path = rf"{re.escape(path)}\.(?:{'|'.join(map(str, range(n_layers)))})\."
-    if names == "auto":
-        names = {
-            name.rpartition(".")[2]
-            for name, module in root.named_modules()
-            if isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D"
-        }
-    return f"{path}(?:.*\\.)?(?:{'|'.join(map(re.escape, sorted(names)))})"
-
-
-def pool_batch(network, batch, stage, n_layers):
-    """The pooled vectors that a contrastive stage trains.
-
-    Parameters
-    ----------
-    network : callable
-    batch : dict
-        As `padded` makes it.
-    stage : Stage
-    n_layers : int
-        Of the whole model; `network` may hold fewer.
-
-    Returns
-    -------
-    float32 tensor of shape (n_rows, hidden)
-    """
-    last = stage.layer == n_layers
-    output = network(
-        input_ids=batch["input_ids"],
-        attention_mask=batch["attention_mask"],
-        output_hidden_states=not last,
-    )
-    states = output.last_hidden_state if last else output.hidden_states[stage.layer]
-    ends = batch["lengths"] - 1
-    return pool_all(states, batch["counted"], [stage.pooling], ends)[stage.pooling]
-
-
-def make_loss(stage, n_layers, head=None):
-    """The loss of a stage: a function of network and batch.
-
-    Parameters
-    ----------
-    stage : Stage
-    n_layers : int
-    head : callable or None
-        The language model's, for "mntp".
-    """
-    temperature = stage.temperature
-
-    def masked(network, batch):
-        states = network(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
-        ).last_hidden_state  # (batch, tokens, hidden)
-        states = states[batch["predict_row"], batch["predict_at"]]  # (masked, hidden)
-        if not len(states):  # a batch of texts without a token to hide
-            return 0 * states.sum()
-        return masked_token_loss(head(states), batch["targets"])
-
-    def views(network, batch):
-        first, second = pool_batch(network, batch, stage, n_layers).chunk(2)
-        if torch.equal(first, second):
-            raise ValueError(
-                "The 'dropout' or the 'lora_dropout' parameter of LLM2VecRecipe must be "
-                "above 0 for 'simcse'. This model has no dropout of its own: with "
-                f"dropout={stage.dropout!r} and lora_dropout={stage.lora_dropout} its "
-                "two views of a text are the same."
-            )
-        return view_loss(first, second, temperature)
-
-    def supervised(network, batch):
-        vectors = pool_batch(network, batch, stage, n_layers)
-        n = int(batch["n_anchors"])
-        if "classes" in batch:
-            return class_loss(vectors, batch["classes"], n, temperature)
-        own = torch.arange(n, device=vectors.device)
-        return pair_loss(vectors[:n], vectors[n:], own, batch["excluded"], temperature)
-
-    return {"mntp": masked, "simcse": views, "supervised": supervised}[stage.name]
 
 
 class StageTrainer(Trainer):
@@ -196,11 +63,9 @@ class StageTrainer(Trainer):
 
     def _save(self, output_dir=None, state_dict=None):
         Path(output_dir).mkdir(parents=True, exist_ok=True)
-        save_file(_lora_state(self.model), Path(output_dir, WEIGHTS))
+        save_file(lora_state(self.model), Path(output_dir, WEIGHTS))
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-        import peft
-
         state = load_file(Path(resume_from_checkpoint, WEIGHTS))
         peft.set_peft_model_state_dict(self.model, state)
 
@@ -279,13 +144,10 @@ def train_stage(network, stage, loss_of, make_batches, folder, *, name, verbose)
     FloatingPointError
         When the loss is no number.
     """
-    import peft
-    from accelerate.utils.memory import should_reduce_batch_size
-
     if stage.gradient_checkpointing:
         checkpoint_activations(network)
     batch_size, n_parts = stage.batch_size, 1
-    untrained = {name: value.clone() for name, value in _lora_state(network).items()}
+    untrained = {name: value.clone() for name, value in lora_state(network).items()}
     while True:
         # Other sizes have other batches: none goes on from another's checkpoint.
         place, progress = folder / f"batches-of-{batch_size}", Progress(stage, verbose)
@@ -314,7 +176,7 @@ def train_stage(network, stage, loss_of, make_batches, folder, *, name, verbose)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     network.eval()
-    config, weights = _lora_config(network, name), save(_lora_state(network))
+    config, weights = lora_config(network, name), save(lora_state(network))
     return config, weights, _history_of(trainer), n_parts
 
 
@@ -378,39 +240,6 @@ def _trainer(network, stage, loss_of, batches, folder, n_parts, progress):
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
-
-
-def checkpoint_activations(network):
-    """Keep fewer activations: compute them again in the backward pass."""
-    base = network.get_base_model()
-    # transformers 5.24 renamed it.
-    enable = getattr(base, "activation_checkpointing_enable", None)
-    (enable or base.gradient_checkpointing_enable)({"use_reentrant": False})
-
-
-def _lora_state(network):
-    """The adapter's weights, by the names that peft and LLM2Vec give them."""
-    import peft
-
-    state = peft.get_peft_model_state_dict(network, save_embedding_layers=False)
-    return {name: value.detach().cpu().contiguous() for name, value in state.items()}
-
-
-def _lora_config(network, name):
-    """The adapter's configuration as the JSON that peft reads; always the same bytes."""
-    config = network.peft_config["default"].to_dict()
-    config["inference_mode"] = True
-    config["base_model_name_or_path"] = name
-    base = network.get_base_model()
-    config["auto_mapping"] = {
-        "base_model_class": type(base).__name__,
-        "parent_library": type(base).__module__,
-    }
-    plain = {
-        key: sorted(value) if isinstance(value, set) else value
-        for key, value in config.items()
-    }
-    return json.dumps(plain, indent=2, sort_keys=True, default=str).encode()
 
 
 @contextmanager
