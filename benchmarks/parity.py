@@ -23,17 +23,20 @@ import os
 import subprocess
 import sys
 import warnings
+import zlib
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from parity_families import FAMILIES
+from parity_families import FAMILIES, TESTED
 from parity_texts import PROBES
 
 HERE = Path(__file__).parent
 BAR = 1e-5
+# Probe texts whose vectors are kept for the test.
+SHOWN = [3, 4, 9, 11, 16, 17, 20, 22, 27, 30]
 
 
 def run(python, script, *arguments):
@@ -70,6 +73,41 @@ def prepare(folders, references, names, again):
     return results
 
 
+def record(results, path):
+    """Write what the test compares with: digests of ids, vectors of a few texts."""
+    kept = {}
+    for name in TESTED:
+        ids, vectors = first_of(FAMILIES[name], results)
+        if ids is not None:
+            kept[f"{name}/ids"] = digests(ids)
+        kept[f"{name}/vectors"] = vectors[SHOWN].astype(np.float32)
+    np.savez_compressed(path, **kept)
+
+
+def first_of(family, results):
+    """Ids and vectors of the first reference that has them."""
+    found = None, None
+    for ids, vectors in recorded(family, results):
+        found = tuple(
+            mine if mine is not None else theirs
+            for mine, theirs in zip(found, (ids, vectors), strict=True)
+        )
+    return found
+
+
+def recorded(family, results):
+    """(ids, vectors) of each reference; of one that can't know the family, Nones."""
+    found = [read_result(result, family.name) for result in results]
+    if family.newer:
+        found[:-1] = [(None, None)] * (len(found) - 1)
+    return found
+
+
+def digests(ids):
+    """One number for each text's ids."""
+    return np.array([zlib.crc32(json.dumps(row).encode()) for row in ids], np.uint32)
+
+
 def read_result(result, name):
     """(ids or None, vectors or None) of one reference."""
     if not (result / f"{name}.json").exists():
@@ -89,20 +127,20 @@ def our_ids(folder):
     return [list(tokenizer(text)["input_ids"]) for text in PROBES]
 
 
-def our_vectors(folder, parameters):
-    """Vectors of the probe texts, and what was warned of."""
+def our_vectors(folder, parameters, texts=PROBES):
+    """Vectors of texts, and what was warned of."""
     from sklearn_llm2vec import LLMEmbeddingTransformer
 
     told = json.loads(json.dumps(parameters).replace("{folder}", str(folder)))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         encoder = LLMEmbeddingTransformer(str(folder), cache=False, **told)
-        vectors = encoder.fit_transform(PROBES)
+        vectors = encoder.fit_transform(texts)
     said = [str(w.message) for w in caught if "cut" not in str(w.message)]
     return vectors, said
 
 
-def difference(ours, theirs):
+def difference(ours, theirs, texts=PROBES):
     """Largest distance relative to the vector's length, and the text where it is."""
     if theirs is None:
         return None, None
@@ -112,20 +150,18 @@ def difference(ours, theirs):
     lengths = np.maximum(np.linalg.norm(theirs, axis=1), 1e-30)
     distances = np.where(there, np.linalg.norm(ours - theirs, axis=1) / lengths, 0)
     worst = int(np.argmax(distances))
-    return float(distances[worst]), PROBES[worst]
+    return float(distances[worst]), texts[worst]
 
 
 def judge(family, folder, results):
     """One line of the table, as a dict."""
     row = {"family": family.name, "like": family.like, "line": line_of(family)}
-    recorded = [read_result(result, family.name) for result in results]
-    if family.newer:
-        recorded[:-1] = [(None, None)] * (len(recorded) - 1)
+    said_elsewhere = recorded(family, results)
     row["differences"] = [None] * len(results)
     row["ids"] = "-"
     try:
         ids = our_ids(folder)
-        there = [theirs for theirs, _ in recorded if theirs is not None]
+        there = [theirs for theirs, _ in said_elsewhere if theirs is not None]
         if there:
             wrong = [t for t, a, b in zip(PROBES, ids, there[0], strict=True) if a != b]
             row["ids"] = f"{len(wrong)} differ" if wrong else "equal"
@@ -140,7 +176,7 @@ def judge(family, folder, results):
         expected = family.refused and family.refused.lower() in reason.lower()
         row["verdict"] = "refused" if expected else "REFUSED"
         return row
-    found = [difference(vectors, theirs) for _, theirs in recorded]
+    found = [difference(vectors, theirs) for _, theirs in said_elsewhere]
     row["differences"] = [d for d, _ in found]
     row["why"] = " | ".join(said)[:300]
     first = next(((d, text) for d, text in found if d is not None), (None, None))
@@ -179,9 +215,13 @@ def main():
     parser.add_argument("--reference", action="append", required=True, metavar="PYTHON")
     parser.add_argument("--only", nargs="+", default=list(FAMILIES), metavar="NAME")
     parser.add_argument("--again", action="store_true")
+    parser.add_argument("--record", type=Path, help="write what the test compares with")
     parser.add_argument("--json", type=Path, help="write the table there, too")
     asked = parser.parse_args()
     results = prepare(asked.build, asked.reference, asked.only, asked.again)
+    if asked.record:
+        record(results, asked.record)
+        return 0
     names = [result.name for result in results]
     columns = "  ".join(f"{name:>8}" for name in names)
     print(f"{'family':36} {columns}  {'ids':>10}  verdict")
