@@ -121,7 +121,6 @@ def llama_families():
             configs.llama(),
             lambda: llama2(json=False),
             parameters=MEAN,
-            refused="sentencepiece",
         ),
         Family(
             "tinyllama",

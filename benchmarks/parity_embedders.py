@@ -508,7 +508,8 @@ def t5_models():
             t5_tokenizer(),
             around("mean", max_seq_length=512, dense=[T5_DENSE]),
             encode(prompt=INSTRUCTION, include_prompt=False),
-            {**UNIT, "template": INSTRUCTION + "{text}"},
+            # Its folder doesn't say that the instruction is left out.
+            {**UNIT, "template": INSTRUCTION + "{text}", "prompt_counts": False},
         ),
         Family(
             "mt5-sentence",

@@ -293,7 +293,6 @@ def roberta_families():
             "an XLM-R with sentencepiece.bpe.model alone",
             configs.xlm_roberta(),
             lambda: xlm_roberta({"model_max_length": 512}, json=False),
-            refused="sentencepiece",
         ),
         Family(
             "xlm-roberta-2022",
@@ -407,7 +406,6 @@ def other_families():
                 tie_word_embeddings=False,
             ),
             lambda: t5({"model_max_length": 512}, json=False),
-            refused="sentencepiece",
         ),
         Family(
             "flan-t5",
@@ -486,7 +484,6 @@ def other_families():
             "microsoft/deberta-v3-base (spm.model alone)",
             configs.deberta_v3(),
             lambda: deberta_v3(DEBERTA, json=False),
-            refused="sentencepiece",
         ),
         Family(
             "albert",
