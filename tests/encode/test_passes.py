@@ -279,7 +279,7 @@ def test_a_transformer_whose_memory_runs_out(llama, tmp_path, monkeypatch):
             encoder.set_params(batch_tokens=1024).transform(texts_at_once)
     assert len(warned) == 1
     assert "batch_tokens=" in str(warned[0].message)
-    assert Path(warned[0].filename).name == "_transformer.py"
+    assert Path(warned[0].filename).name == "test_passes.py"
     assert encoder.last_report_.encoded == 2 * len(texts)
     np.testing.assert_array_equal(encoder.transform(texts), want)
     assert encoder.last_report_.encoded == 0
