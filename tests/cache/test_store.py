@@ -181,7 +181,9 @@ def test_any_bytes_come_back_the_latest_put_first(puts):
         out = np.zeros((len(latest), 3), "f4")
         assert cache.get_many("s", list(latest), *MEAN, out).all()
         assert out.tobytes() == b"".join(latest.values())
-        assert cache.verify()["ok"]
+        # Bytes are kept as they are, but a vector that isn't finite is no sound one.
+        every = [np.frombuffer(b, "<f4") for vectors in puts for b in vectors.values()]
+        assert cache.verify()["ok"] or not np.isfinite(every).all()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -0.0, 65504.0])
@@ -202,7 +204,7 @@ def test_half_precision_gives_way_to_one_large_value(tmp_path):
     out = np.zeros_like(mixed)
     assert cache.get_many("s", keys_of([0, 1]), *MEAN, out).all()
     assert out.tobytes() == mixed.tobytes()
-    assert cache.verify()["ok"]
+    assert cache.verify()["damaged"] == 2  # neither is finite
 
 
 def test_half_precision(tmp_path):
