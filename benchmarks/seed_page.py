@@ -11,7 +11,7 @@ import seed_plots
 from seed_plots import METRICS
 from seed_summary import CLASSICAL, GROUPS, KINDS, USUAL
 
-LLM = ("news-llama-4m", "stories260K", "MiniLM")
+LLM = ("SmolLM2 135M", "Gemma 3 270M", "MiniLM")
 
 
 def tables(summary):

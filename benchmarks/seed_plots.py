@@ -19,8 +19,8 @@ LOOKS = {
     "word2vec": ("#aaaaaa", "s"),
     "MiniLM, mean": ("#7fb8da", "D"),
     "MiniLM, chosen": ("#0a5a94", "o"),
-    "news-llama-4m, chosen": ("#d55e00", "o"),
-    "stories260K, chosen": ("#e6a532", "o"),
+    "SmolLM2 135M, chosen": ("#e6a532", "o"),
+    "Gemma 3 270M, chosen": ("#d55e00", "o"),
 }
 POOLINGS = {
     "mean": "#0a5a94",
@@ -109,7 +109,7 @@ def _scores(plt, summary, kind):
 def _layers(plt, summary):
     """A panel for each kind of task and model, a line for each pooling."""
     kinds = [kind for kind in KINDS if summary["layers"][kind]]
-    models = ("stories260K", "news-llama-4m", "MiniLM")
+    models = ("SmolLM2 135M", "Gemma 3 270M", "MiniLM")
     figure, axes = plt.subplots(
         len(kinds), 3, figsize=(7.5, 2 * len(kinds)), sharey="row", squeeze=False
     )

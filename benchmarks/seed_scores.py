@@ -6,9 +6,10 @@ methods can be compared on the same items. None of them knows where features com
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
-from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
+from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -27,26 +28,47 @@ def folds(labels):
     return StratifiedKFold(int(np.clip(few, 2, 3)), shuffle=True, random_state=0)
 
 
-def fit_head(features, labels):
-    """A logistic regression whose C was chosen by cross-validation on `search_rows`.
+def head_of(features):
+    """The head for features of this kind, and the values of C to choose from.
 
     Dense features are standardised. TF-IDF stays as it is, with larger C to choose from:
     its rows have length one, and scaling would blow up the rare words.
     """
     logistic = LogisticRegression(max_iter=200)
     if issparse(features):
-        head, strengths = make_pipeline(logistic), [1.0, 10.0, 100.0]
-    else:
-        head = make_pipeline(StandardScaler(), logistic)
-        strengths = [0.001, 0.01, 0.1, 1.0]
+        return make_pipeline(logistic), [1.0, 10.0, 100.0]
+    return make_pipeline(StandardScaler(), logistic), [0.001, 0.01, 0.1, 1.0]
+
+
+def right_in_folds(features, labels):
+    """Whether the head is right on each text that it wasn't fitted on, for each C.
+
+    Returns
+    -------
+    strengths : list of float
+    right : bool ndarray of shape (n_texts, n_strengths)
+    """
+    head, strengths = head_of(features)
+    head.set_params(logisticregression__warm_start=True)
+    right = np.zeros((len(labels), len(strengths)), bool)
+    for train, test in folds(labels).split(features, labels):
+        steps = head[:-1]
+        fitted = steps.fit_transform(features[train]) if len(steps) else features[train]
+        held_out = steps.transform(features[test]) if len(steps) else features[test]
+        logistic = clone(head[-1])
+        for column, strength in enumerate(strengths):
+            logistic.set_params(C=strength).fit(fitted, labels[train])
+            right[test, column] = logistic.predict(held_out) == labels[test]
+    return strengths, right
+
+
+def fit_head(features, labels):
+    """A logistic regression whose C was chosen by cross-validation on `search_rows`."""
     rows = search_rows(labels)
-    search = GridSearchCV(
-        head,
-        {"logisticregression__C": strengths},
-        cv=folds(labels[rows]),
-        refit=False,
-    ).fit(features[rows], labels[rows])
-    return head.set_params(**search.best_params_).fit(features, labels)
+    strengths, right = right_in_folds(features[rows], labels[rows])
+    head, _ = head_of(features)
+    best = strengths[right.mean(axis=0).argmax()]
+    return head.set_params(logisticregression__C=best).fit(features, labels)
 
 
 def classify(train, train_labels, test, test_labels):
@@ -61,20 +83,61 @@ def classify(train, train_labels, test, test_labels):
     }
 
 
-def choose_for_classes(cells, labels):
-    """The cell whose ridge classifier is best in cross-validation on `search_rows`.
+def choose_for_classes(cells, labels, usual):
+    """The cell to take, by the head that is scored later, and each cell's accuracy.
 
-    A ridge classifier stands in for the logistic regression here, at a fiftieth of the
-    cost; its penalty is chosen within each fold.
+    Each cell is scored at its best C in the folds of `search_rows`. The usual cell stays
+    unless the best one is ahead by more than a standard error of the difference, text by
+    text.
+
+    Parameters
+    ----------
+    cells : dict of (int, str) to ndarray of shape (n_texts, n_features)
+    labels : ndarray of shape (n_texts,)
+    usual : (int, str)
+        The cell that is taken where nothing is searched.
     """
     rows = search_rows(labels)
-    head = make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=(10, 100, 1000)))
-    cv = folds(labels[rows])
-    scores = {
-        cell: cross_val_score(head, vectors[rows], labels[rows], cv=cv).mean()
-        for cell, vectors in cells.items()
-    }
-    return max(scores, key=scores.get), scores
+    right = {}
+    for cell, vectors in cells.items():
+        _, at_each_strength = right_in_folds(vectors[rows], labels[rows])
+        right[cell] = at_each_strength[:, at_each_strength.mean(axis=0).argmax()]
+    accuracies = {cell: float(values.mean()) for cell, values in right.items()}
+    return choose_clearly_better(right, usual), accuracies
+
+
+def choose_clearly_better(values, usual):
+    """The cell with the highest mean, unless it is within an error of the usual one.
+
+    Parameters
+    ----------
+    values : dict of (int, str) to ndarray of shape (n_items,)
+        The score of each text or query.
+    usual : (int, str)
+    """
+    best = max(values, key=lambda cell: values[cell].mean())
+    difference = values[best].astype(float) - values[usual]
+    error = difference.std(ddof=1) / np.sqrt(len(difference))
+    return best if difference.mean() > error else usual
+
+
+def choose_for_cosines(cosines, gold, usual):
+    """The cell to take by Spearman correlation, and each cell's correlation.
+
+    The standard error of a difference of correlations is that of 200 bootstrap draws.
+
+    Parameters
+    ----------
+    cosines : dict of (int, str) to ndarray of shape (n_pairs,)
+    gold : ndarray of shape (n_pairs,)
+    usual : (int, str)
+    """
+    found = {cell: float(spearman(values, gold)) for cell, values in cosines.items()}
+    best = max(found, key=found.get)
+    rows = np.random.default_rng(0).integers(len(gold), size=(200, len(gold)))
+    drawn = [spearman(cosines[cell][rows], gold[rows]) for cell in (best, usual)]
+    error = np.std(drawn[0] - drawn[1])
+    return best if found[best] - found[usual] > error else usual, found
 
 
 def draw_few(labels, n_per_class, seed):
