@@ -66,9 +66,13 @@ def fit_head(features, labels):
     """A logistic regression whose C was chosen by cross-validation on `search_rows`."""
     rows = search_rows(labels)
     strengths, right = right_in_folds(features[rows], labels[rows])
+    return fit_with(features, labels, strengths[right.mean(axis=0).argmax()])
+
+
+def fit_with(features, labels, strength):
+    """The head with a given C."""
     head, _ = head_of(features)
-    best = strengths[right.mean(axis=0).argmax()]
-    return head.set_params(logisticregression__C=best).fit(features, labels)
+    return head.set_params(logisticregression__C=strength).fit(features, labels)
 
 
 def classify(train, train_labels, test, test_labels):
@@ -84,7 +88,7 @@ def classify(train, train_labels, test, test_labels):
 
 
 def choose_for_classes(cells, labels, usual):
-    """The cell to take, by the head that is scored later, and each cell's accuracy.
+    """The cell to take, by the head that is scored later; each cell's accuracy and C.
 
     Each cell is scored at its best C in the folds of `search_rows`. The usual cell stays
     unless the best one is ahead by more than a standard error of the difference, text by
@@ -98,12 +102,13 @@ def choose_for_classes(cells, labels, usual):
         The cell that is taken where nothing is searched.
     """
     rows = search_rows(labels)
-    right = {}
+    right, found = {}, {}
     for cell, vectors in cells.items():
-        _, at_each_strength = right_in_folds(vectors[rows], labels[rows])
-        right[cell] = at_each_strength[:, at_each_strength.mean(axis=0).argmax()]
-    accuracies = {cell: float(values.mean()) for cell, values in right.items()}
-    return choose_clearly_better(right, usual), accuracies
+        strengths, at_each = right_in_folds(vectors[rows], labels[rows])
+        best = at_each.mean(axis=0).argmax()
+        right[cell] = at_each[:, best]
+        found[cell] = float(right[cell].mean()), strengths[best]
+    return choose_clearly_better(right, usual), found
 
 
 def choose_clearly_better(values, usual):
