@@ -23,8 +23,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklearn_llm2vec import EmbeddingCache, LLMEmbeddingTransformer
+from sklearn_llm2vec._cache import connections
 from sklearn_llm2vec._cache import store as module
-from sklearn_llm2vec._cache.store import FILE
+from sklearn_llm2vec._cache.connections import FILE
 from sklearn_llm2vec._common import places as place_module
 
 MEAN = (3, "mean")
@@ -570,7 +571,7 @@ def test_a_place_that_cant_be_written(cache, monkeypatch):
     def refuse(*args, **kwargs):
         raise sqlite3.OperationalError("unable to open database file")
 
-    monkeypatch.setattr(module, "connect", refuse)
+    monkeypatch.setattr(connections, "connect", refuse)
     with pytest.warns(UserWarning, match="can't be written"):
         assert put(cache, [1]) == 0
     with cache.encode_lock("s", "cpu"):
@@ -888,7 +889,7 @@ def test_a_host_never_opens_the_database_of_another(tmp_path, monkeypatch):
     opened = []
     connect = sqlite3.connect
     monkeypatch.setattr(
-        module.sqlite3,
+        sqlite3,
         "connect",
         lambda place, **k: opened.append(place) or connect(place, **k),
     )
