@@ -7,10 +7,10 @@ inherited it by a fork.
 import os
 import sqlite3
 import threading
-import warnings
 import weakref
 
 from sklearn_llm2vec._cache.database import check_format, connect, identity, prepare
+from sklearn_llm2vec._common.checks import warn
 
 FILE = "embeddings.sqlite3"
 
@@ -96,12 +96,10 @@ class Connections:
         """Warn that the cache can't be ``"read"`` or ``"written"``: once for each."""
         if done not in self._warned:
             self._warned.add(done)
-            warnings.warn(
+            warn(
                 f"The cache {self._folder} can't be {done} ({error}). Results are the "
                 "same, but texts are encoded again each time; free the disk or choose "
-                "another 'cache'.",
-                UserWarning,
-                stacklevel=4,
+                "another 'cache'."
             )
 
     def _open(self, create):

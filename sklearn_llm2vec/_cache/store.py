@@ -6,11 +6,9 @@ A space is a name, a cell two values.
 """
 
 import hashlib
-import numbers
 import shutil
 import sqlite3
 import time
-import warnings
 from contextlib import closing, nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -32,6 +30,7 @@ from sklearn_llm2vec._cache.blocks import (
 )
 from sklearn_llm2vec._cache.connections import FILE, Connections
 from sklearn_llm2vec._cache.database import check_format, transaction
+from sklearn_llm2vec._common.checks import among, is_number, refused, warn
 from sklearn_llm2vec._common.places import default_directory, host_folder
 from sklearn_llm2vec._common.public import public_in
 
@@ -183,11 +182,9 @@ class EmbeddingCache:
                 except sqlite3.DatabaseError as error:
                     self._connections.warn_once("read", error)
         if n_damaged:
-            warnings.warn(
+            warn(
                 f"{n_damaged} damaged rows in the cache {self.path} were not used; their "
-                "vectors are made again. EmbeddingCache.verify() tells how much is.",
-                UserWarning,
-                stacklevel=2,
+                "vectors are made again. EmbeddingCache.verify() counts what is damaged."
             )
         if count and db is None:
             self._n_uncounted += len(keys)
@@ -273,12 +270,10 @@ class EmbeddingCache:
             self._connections.warn_once("written", error)
             return 0
         if n_freed:
-            warnings.warn(
+            warn(
                 f"The cache {self.path} reached its size_limit of {self.size_limit:,} "
                 f"bytes: the {n_freed:,} bytes used longest ago were removed. Raise "
-                "EmbeddingCache(size_limit=...) to keep more.",
-                UserWarning,
-                stacklevel=2,
+                "EmbeddingCache(size_limit=...) to keep more."
             )
         return n_bytes
 
@@ -511,16 +506,11 @@ class EmbeddingCache:
 
     def _check_settings(self):
         if self.storage not in STORAGES:
-            raise ValueError(
-                "The 'storage' parameter of EmbeddingCache must be a str among "
-                f"{set(STORAGES)}. Got {self.storage!r} instead."
-            )
-        number = isinstance(self.size_limit, numbers.Real)
-        if not number or isinstance(self.size_limit, bool) or not self.size_limit > 0:
-            raise ValueError(
-                "The 'size_limit' parameter of EmbeddingCache must be a positive number "
-                f"of bytes. Got {self.size_limit!r} instead."
-            )
+            expected = f"a str {among(STORAGES)}"
+            raise refused("storage", expected, self.storage, of="EmbeddingCache")
+        if not is_number(self.size_limit) or not self.size_limit > 0:
+            expected = "a positive number of bytes"
+            raise refused("size_limit", expected, self.size_limit, of="EmbeddingCache")
 
 
 def _check_what_goes(max_bytes, older_than, space):
