@@ -154,6 +154,15 @@ def texts():
 
 
 @pytest.fixture
+def cache(tmp_path):
+    """An empty cache; its folder isn't made yet."""
+    from sklearn_llm2vec import EmbeddingCache
+
+    with EmbeddingCache(tmp_path / "cache") as cache:
+        yield cache
+
+
+@pytest.fixture
 def run(capsys, tmp_path, monkeypatch):
     """Run a command in a folder of its own: exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)

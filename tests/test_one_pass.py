@@ -31,11 +31,6 @@ def table():
     return pd.DataFrame({"text": texts, "n": rng.normal(size=N_TEXTS)}), np.array(y)
 
 
-@pytest.fixture
-def cache(tmp_path):
-    return EmbeddingCache(tmp_path / "cache")
-
-
 def pipeline(model, cache):
     transformer = make_column_transformer(
         (LLMEmbeddingTransformer(model, cache=cache), ["text"]), remainder="passthrough"

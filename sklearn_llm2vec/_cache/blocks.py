@@ -11,7 +11,6 @@ import sqlite3
 import time
 import zlib
 from contextlib import contextmanager
-from datetime import datetime, timezone
 
 import numpy as np
 
@@ -43,6 +42,20 @@ def space_id_of(db, fingerprint):
     return db.execute(query, (fingerprint,)).fetchone()[0]
 
 
+def merge_note(db, space_id, note):
+    """Add facts to the note of a space; those of the same names are replaced."""
+    query = "SELECT note FROM spaces WHERE id = ?"
+    (old,) = db.execute(query, (space_id,)).fetchone()
+    merged = json.dumps({**json.loads(old), **note}, sort_keys=True)
+    db.execute("UPDATE spaces SET note = ? WHERE id = ?", (merged, space_id))
+
+
+def count_up(db, **counts):
+    """Add to the lifetime counters of these names."""
+    update = "UPDATE counters SET value = value + ? WHERE name = ?"
+    db.executemany(update, [(n, name) for name, n in counts.items()])
+
+
 def insert_block(db, space_id, keys, stored):
     digest = hashlib.sha256(b"".join(keys) + repr([c[:4] for c in stored]).encode())
     block = db.execute(
@@ -57,6 +70,9 @@ def insert_block(db, space_id, keys, stored):
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
         ((block, *row) for row in stored),
     )
+    n_bytes = sum(len(checksums) + len(data) for *_, checksums, data in stored)
+    update = "UPDATE spaces SET bytes = bytes + ? WHERE id = ?"
+    db.execute(update, (n_bytes, space_id))
     return block
 
 
@@ -97,37 +113,8 @@ def copy_blocks(other, db):
                 (block,),
             ).fetchall()
             insert_block(db, space_id, keys, cells)
-            n_bytes = sum(len(cell[-1]) + len(cell[-2]) for cell in cells)
-            query = "UPDATE spaces SET bytes = bytes + ? WHERE id = ?"
-            db.execute(query, (n_bytes, space_id))
             n_copied += len(keys)
     return n_copied
-
-
-def space_info(db, space_id, fingerprint, note, n_bytes, created, last_used):
-    query = "SELECT count(DISTINCT key) FROM rows WHERE space_id = ?"
-    (n_texts,) = db.execute(query, (space_id,)).fetchone()
-    cells = db.execute(
-        "SELECT c.layer, c.pooling, count(DISTINCT r.key) FROM blocks b"
-        " JOIN cells c ON c.block_id = b.id JOIN rows r ON r.block_id = b.id"
-        " WHERE b.space_id = ? GROUP BY c.layer, c.pooling",
-        (space_id,),
-    ).fetchall()
-    return {
-        "fingerprint": fingerprint,
-        "texts": n_texts,
-        "vectors": sum(n for _, _, n in cells),
-        "bytes": n_bytes,
-        "cells": sorted((layer, pooling) for layer, pooling, _ in cells),
-        "created": _when(created),
-        "last_used": _when(last_used),
-        "note": json.loads(note),
-    }
-
-
-def _when(seconds):
-    moment = datetime.fromtimestamp(seconds, tz=timezone.utc)
-    return moment.isoformat(timespec="seconds")
 
 
 def _checksums(vectors, keys, layer, pooling):
@@ -204,6 +191,16 @@ def read_places(db, places, keys, layer, pooling, out, found):
         out[positions[good]] = chosen[good]
         found[positions[good]] = True
     return n_damaged
+
+
+def find_keys(db, space):
+    """Positions of the wanted keys that have a vector of any cell."""
+    query = (
+        "SELECT DISTINCT w.position FROM temp.wanted w CROSS JOIN rows r ON"
+        " r.space_id = (SELECT id FROM spaces WHERE fingerprint = ?)"
+        " AND r.key = w.key"
+    )
+    return [position for (position,) in db.execute(query, (space,))]
 
 
 def find_places(db, space, layer, pooling):

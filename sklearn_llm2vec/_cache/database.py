@@ -3,8 +3,9 @@
 import os
 import sqlite3
 import time
-import warnings
 from contextlib import contextmanager
+
+from sklearn_llm2vec._common.checks import warn
 
 FORMAT = 1
 BUSY_SECONDS = 60
@@ -103,12 +104,10 @@ def prepare(db, folder):
     """Set what a connection needs; make the tables of a new file."""
     mode = _write_ahead(db)
     if mode != "wal":
-        warnings.warn(
+        warn(
             f"The file system of the cache {folder} can't do SQLite's "
             "write-ahead log (network file systems can't); the slower rollback "
-            "journal is used.",
-            UserWarning,
-            stacklevel=2,
+            "journal is used."
         )
         db.execute("PRAGMA journal_mode = DELETE")
     db.execute("PRAGMA synchronous = NORMAL")

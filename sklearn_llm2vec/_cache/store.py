@@ -1,49 +1,39 @@
 """``EmbeddingCache``: vectors on disk, shared by processes and sessions.
 
-One SQLite file in WAL mode (``database``), which holds blocks of vectors
-(``blocks``). Texts are never stored, only 16-byte keys. A space is a name, a cell
-two values.
+One SQLite file in WAL mode (``database``, ``connections``) holds blocks of vectors
+(``blocks``) and is looked after (``upkeep``). Texts are never stored, only 16-byte keys.
+A space is a name, a cell two values.
 """
 
 import hashlib
-import json
-import numbers
-import os
 import shutil
 import sqlite3
-import threading
 import time
-import warnings
-import weakref
 from contextlib import closing, nullcontext
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 
+from sklearn_llm2vec._cache import upkeep
 from sklearn_llm2vec._cache.blocks import (
     as_stored,
     copy_blocks,
+    count_up,
+    find_keys,
     find_places,
     insert_block,
+    merge_note,
     read_places,
-    remove_block,
     space_id_of,
-    space_info,
-    verify_cell,
     wanted,
 )
-from sklearn_llm2vec._cache.database import (
-    check_format,
-    connect,
-    identity,
-    prepare,
-    transaction,
-)
+from sklearn_llm2vec._cache.connections import FILE, Connections
+from sklearn_llm2vec._cache.database import check_format, transaction
+from sklearn_llm2vec._common.checks import among, is_number, refused, warn
 from sklearn_llm2vec._common.places import default_directory, host_folder
 from sklearn_llm2vec._common.public import public_in
 
-FILE = "embeddings.sqlite3"
 ADAPTERS = "adapters"
 KEYS_AT_A_TIME = 20_000
 STORAGES = {"float32": "<f4", "float16": "<f2"}
@@ -103,11 +93,9 @@ class EmbeddingCache:
 
     def _start(self):
         self.path = host_folder(self._place)
-        self._local = threading.local()
-        self._warned = set()
+        self._connections = Connections(self.path)
         self._n_uncounted = 0  # misses from before there was a database
         self.takes_turns = True
-        _living[id(self)] = self
 
     # --- identity --------------------------------------------------------------------
 
@@ -142,13 +130,7 @@ class EmbeddingCache:
 
     def close(self):
         """Close this thread's connection; the next use opens another."""
-        connection = self._local.__dict__.pop("connection", None)
-        if connection is None:
-            return
-        if self._local.pid == os.getpid():
-            connection.close()
-        else:
-            _inherited.append(connection)
+        self._connections.close()
 
     # --- reading ---------------------------------------------------------------------
 
@@ -198,15 +180,11 @@ class EmbeddingCache:
                             found[part],
                         )
                 except sqlite3.DatabaseError as error:
-                    self._warn_once(
-                        "read", f"The cache {self.path} can't be read", error
-                    )
+                    self._connections.warn_once("read", error)
         if n_damaged:
-            warnings.warn(
+            warn(
                 f"{n_damaged} damaged rows in the cache {self.path} were not used; their "
-                "vectors are made again. EmbeddingCache.verify() tells how much is.",
-                UserWarning,
-                stacklevel=2,
+                "vectors are made again. EmbeddingCache.verify() counts what is damaged."
             )
         if count and db is None:
             self._n_uncounted += len(keys)
@@ -234,25 +212,19 @@ class EmbeddingCache:
             return there
         for start in range(0, len(keys), KEYS_AT_A_TIME):
             part = keys[start : start + KEYS_AT_A_TIME]
-            query = (
-                "SELECT DISTINCT w.position FROM temp.wanted w CROSS JOIN rows r ON"
-                " r.space_id = (SELECT id FROM spaces WHERE fingerprint = ?)"
-                " AND r.key = w.key"
-            )
             try:
                 with wanted(db, part):
-                    found = db.execute(query, (space,)).fetchall()
+                    found = find_keys(db, space)
             except sqlite3.DatabaseError as error:
-                self._warn_once("read", f"The cache {self.path} can't be read", error)
+                self._connections.warn_once("read", error)
                 continue
-            there[[start + position for (position,) in found]] = True
+            there[[start + position for position in found]] = True
         return there
 
     def _count(self, db, space, hits, misses):
         try:
             with transaction(db):
-                bump = "UPDATE counters SET value = value + ? WHERE name = ?"
-                db.executemany(bump, [(hits, "hits"), (misses, "misses")])
+                count_up(db, hits=hits, misses=misses)
                 use = "UPDATE spaces SET last_used = ? WHERE fingerprint = ?"
                 db.execute(use, (time.time(), space))
         except sqlite3.Error:
@@ -289,42 +261,21 @@ class EmbeddingCache:
             with transaction(db):
                 space_id = space_id_of(db, space)
                 block = insert_block(db, space_id, keys, stored)
-                use = "UPDATE spaces SET bytes = bytes + ?, last_used = ? WHERE id = ?"
-                db.execute(use, (n_bytes, time.time(), space_id))
-                bump = "UPDATE counters SET value = value + ? WHERE name = ?"
+                use = "UPDATE spaces SET last_used = ? WHERE id = ?"
+                db.execute(use, (time.time(), space_id))
                 n_missed, self._n_uncounted = self._n_uncounted, 0
-                counts = [(len(keys), "texts_encoded"), (n_missed, "misses")]
-                db.executemany(bump, counts)
-                n_freed = self._make_room(db, block)
+                count_up(db, texts_encoded=len(keys), misses=n_missed)
+                n_freed = upkeep.make_room(db, self.size_limit, block)
         except sqlite3.Error as error:
-            self._warn_once("write", f"The cache {self.path} can't be written", error)
+            self._connections.warn_once("written", error)
             return 0
         if n_freed:
-            warnings.warn(
+            warn(
                 f"The cache {self.path} reached its size_limit of {self.size_limit:,} "
                 f"bytes: the {n_freed:,} bytes used longest ago were removed. Raise "
-                "EmbeddingCache(size_limit=...) to keep more.",
-                UserWarning,
-                stacklevel=2,
+                "EmbeddingCache(size_limit=...) to keep more."
             )
         return n_bytes
-
-    def _make_room(self, db, block):
-        """Remove old blocks until the limit is kept; never the one just written."""
-        (total,) = db.execute("SELECT coalesce(sum(bytes), 0) FROM spaces").fetchone()
-        if total <= self.size_limit:
-            return 0
-        freed = 0
-        oldest = db.execute(
-            "SELECT b.id FROM blocks b JOIN spaces s ON s.id = b.space_id"
-            " WHERE b.id <> ? ORDER BY s.last_used, b.id",
-            (block,),
-        ).fetchall()
-        for (block_id,) in oldest:
-            if total - freed <= self.size_limit:
-                break
-            freed += remove_block(db, block_id)
-        return freed
 
     def room(self):
         """Bytes that can still be stored within `size_limit`.
@@ -337,8 +288,7 @@ class EmbeddingCache:
         db = self._connection()
         if db is None:
             return self.size_limit
-        (total,) = db.execute("SELECT coalesce(sum(bytes), 0) FROM spaces").fetchone()
-        return max(0, self.size_limit - total)
+        return max(0, self.size_limit - upkeep.n_bytes(db))
 
     def describe(self, space, note):
         """Attach facts to a space, for people who look at `info`.
@@ -355,14 +305,9 @@ class EmbeddingCache:
             return
         try:
             with transaction(db):
-                space_id = space_id_of(db, space)
-                query = "SELECT note FROM spaces WHERE id = ?"
-                (old,) = db.execute(query, (space_id,)).fetchone()
-                merged = json.dumps({**json.loads(old), **note}, sort_keys=True)
-                update = "UPDATE spaces SET note = ? WHERE id = ?"
-                db.execute(update, (merged, space_id))
+                merge_note(db, space_id_of(db, space), note)
         except sqlite3.Error as error:
-            self._warn_once("write", f"The cache {self.path} can't be written", error)
+            self._connections.warn_once("written", error)
 
     @property
     def adapters_path(self):
@@ -391,13 +336,10 @@ class EmbeddingCache:
 
         if not self.takes_turns:
             return nullcontext()
-        if self._connection(create=True) is None or self._read_only():
+        if self._connection(create=True) is None or self._connections.read_only:
             return nullcontext()
         name = hashlib.sha256(f"{space}@{device}".encode()).hexdigest()[:16]
         return FileLock(self.path / f"encode-{name}.lock")
-
-    def _read_only(self):
-        return getattr(self._local, "read_only", False)
 
     # --- looking after it ------------------------------------------------------------
 
@@ -417,9 +359,7 @@ class EmbeddingCache:
         spaces, counters = [], dict.fromkeys(("hits", "misses", "texts_encoded"), 0)
         db = self._connection()
         if db is not None:
-            counters = dict(db.execute("SELECT name, value FROM counters"))
-            query = "SELECT * FROM spaces ORDER BY id"
-            spaces = [space_info(db, *row) for row in db.execute(query).fetchall()]
+            spaces, counters = upkeep.spaces(db), upkeep.counters(db)
         return {
             "path": str(self.path),
             **{
@@ -459,23 +399,7 @@ class EmbeddingCache:
         db = self._connection()
         if db is None:
             return {"checked": 0, "damaged": 0, "ok": True}
-        try:
-            ids = [i for (i,) in db.execute("SELECT id FROM cells ORDER BY id")]
-        except sqlite3.DatabaseError:
-            return {"checked": 0, "damaged": 0, "ok": False}
-        if sample is not None and sample < len(ids):
-            rng = np.random.default_rng(random_state)
-            ids = rng.choice(ids, sample, replace=False).tolist()
-        checked = damaged = 0
-        for cell_id in ids:
-            n_rows, n_good = verify_cell(db, cell_id)
-            checked += n_rows
-            damaged += n_rows - n_good
-        try:
-            whole = db.execute("PRAGMA quick_check").fetchone() == ("ok",)
-        except sqlite3.DatabaseError:
-            whole = False
-        return {"checked": checked, "damaged": damaged, "ok": whole and not damaged}
+        return upkeep.verify(db, sample, random_state)
 
     def prune(self, *, max_bytes=None, older_than=None, space=None):
         """Remove vectors and shrink the file.
@@ -497,19 +421,13 @@ class EmbeddingCache:
         int
             Bytes of vectors removed.
         """
+        _check_what_goes(max_bytes, older_than, space)
+        if older_than is not None and not space:
+            self._prune_adapters(time.time() - older_than.total_seconds())
         db = self._connection()
         if db is None:
             return 0
-        chosen = self._blocks_to_prune(db, max_bytes, older_than, space)
-        if older_than is not None and not space:
-            self._prune_adapters(time.time() - older_than.total_seconds())
-        with transaction(db):
-            freed = sum(remove_block(db, block) for block in chosen)
-            db.execute(
-                "DELETE FROM spaces WHERE id NOT IN (SELECT space_id FROM blocks)"
-            )
-        self._shrink(db)
-        return freed
+        return upkeep.prune(db, max_bytes, older_than, space)
 
     def _prune_adapters(self, before):
         for path in self.adapters_path.glob("*"):
@@ -519,51 +437,12 @@ class EmbeddingCache:
                 else:
                     path.unlink(missing_ok=True)
 
-    def _blocks_to_prune(self, db, max_bytes, older_than, space):
-        if max_bytes is None and older_than is None and not space:
-            raise ValueError(
-                "EmbeddingCache.prune must be told what goes: max_bytes, older_than or "
-                "space. Got none of them; clear() removes everything."
-            )
-        if older_than is not None and not isinstance(older_than, timedelta):
-            raise TypeError(
-                "The 'older_than' parameter of EmbeddingCache.prune must be a "
-                f"datetime.timedelta or None. Got {older_than!r} instead."
-            )
-        blocks = db.execute(
-            "SELECT b.id, b.created, (SELECT sum(length(data) + length(checksums))"
-            " FROM cells WHERE block_id = b.id) FROM blocks b JOIN spaces s"
-            " ON s.id = b.space_id WHERE substr(s.fingerprint, 1, ?) = ?"
-            " ORDER BY s.last_used, b.id",
-            (len(space or ""), space or ""),
-        ).fetchall()
-        if older_than is not None:
-            before = time.time() - older_than.total_seconds()
-            blocks = [block for block in blocks if block[1] < before]
-        if max_bytes is None:
-            return [block[0] for block in blocks]
-        (total,) = db.execute("SELECT coalesce(sum(bytes), 0) FROM spaces").fetchone()
-        chosen = []
-        for block, _, n_bytes in blocks:
-            if total <= max_bytes:
-                break
-            chosen.append(block)
-            total -= n_bytes or 0
-        return chosen
-
     def clear(self):
         """Remove all vectors and trained adapters; the lifetime counters stay."""
         shutil.rmtree(self.adapters_path, ignore_errors=True)
         db = self._connection()
         if db is not None:
-            with transaction(db):
-                for table in ("cells", "rows", "blocks", "spaces"):
-                    db.execute(f"DELETE FROM {table}")
-            self._shrink(db)
-
-    def _shrink(self, db):
-        db.execute("VACUUM")
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            upkeep.empty(db)
 
     def export(self, path):
         """Write a consistent copy as one file, which `import_` reads.
@@ -621,105 +500,27 @@ class EmbeddingCache:
             with transaction(db):
                 return copy_blocks(other, db)
 
-    # --- connections -----------------------------------------------------------------
-
     def _connection(self, create=False):
-        """The connection of this thread; None when there is no database (to be had)."""
-        local = self._local
-        current = getattr(local, "connection", None)
-        if current is not None and local.pid != os.getpid():
-            # Made before a fork. SQLite forbids to close it here, so it is kept for good.
-            _inherited.append(local.__dict__.pop("connection"))
-        elif current is not None and local.file == identity(self.path / FILE):
-            return current
-        elif current is not None:  # somebody removed the folder: start anew
-            self.close()
         self._check_settings()
-        if not create and not os.path.isfile(self.path / FILE):
-            if os.path.exists(self.path) and not os.path.isdir(self.path):
-                raise ValueError(_not_a_folder(self.path))
-            return None
-        local.pid, local.read_only = os.getpid(), False
-        local.connection = self._open(create)
-        local.file = identity(self.path / FILE)
-        return local.connection
+        return self._connections.get(create)
 
     def _check_settings(self):
         if self.storage not in STORAGES:
-            raise ValueError(
-                "The 'storage' parameter of EmbeddingCache must be a str among "
-                f"{set(STORAGES)}. Got {self.storage!r} instead."
-            )
-        number = isinstance(self.size_limit, numbers.Real)
-        if not number or isinstance(self.size_limit, bool) or not self.size_limit > 0:
-            raise ValueError(
-                "The 'size_limit' parameter of EmbeddingCache must be a positive number "
-                f"of bytes. Got {self.size_limit!r} instead."
-            )
-
-    def _open(self, create):
-        file = self.path / FILE
-        db = None
-        try:
-            if create:
-                self.path.mkdir(parents=True, exist_ok=True)
-            db = connect(file)
-            check_format(db, file)
-            prepare(db, self.path)
-            return db
-        except (FileExistsError, NotADirectoryError) as error:
-            raise ValueError(_not_a_folder(self.path)) from error
-        except OSError as error:
-            self._warn_once("write", f"The cache {self.path} can't be written", error)
-            return None
-        except sqlite3.OperationalError as error:
-            if db is not None:
-                db.close()
-            return self._open_read_only(file, error)
-
-    def _open_read_only(self, file, error):
-        self._warn_once("write", f"The cache {self.path} can't be written", error)
-        if not os.path.isfile(file):
-            return None
-        self._local.read_only = True
-        try:
-            # immutable: a WAL database in a folder where no file can be made.
-            db = connect(f"{file.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
-            db.execute("SELECT count(*) FROM spaces").fetchone()
-            return db
-        except sqlite3.Error:
-            return None
-
-    def _warn_once(self, what, sentence, error):
-        if what not in self._warned:
-            self._warned.add(what)
-            warnings.warn(
-                f"{sentence} ({error}). Results are the same, but texts are encoded "
-                "again each time; free the disk or choose another 'cache'.",
-                UserWarning,
-                stacklevel=4,
-            )
+            expected = f"a str {among(STORAGES)}"
+            raise refused("storage", expected, self.storage, of="EmbeddingCache")
+        if not is_number(self.size_limit) or not self.size_limit > 0:
+            expected = "a positive number of bytes"
+            raise refused("size_limit", expected, self.size_limit, of="EmbeddingCache")
 
 
-_inherited = []
-_living = weakref.WeakValueDictionary()
-
-
-def _close_before_fork():
-    # A child that inherits an open file believes it holds its locks, and the parent's
-    # close would remove the log under it. Other threads' connections can't be reached.
-    for cache in list(_living.values()):
-        connection = getattr(cache._local, "connection", None)
-        if connection is not None and not connection.in_transaction:
-            cache.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_close_before_fork)
-
-
-def _not_a_folder(path):
-    return (
-        f"The path of an EmbeddingCache must be a folder (directory). Got {str(path)!r}, "
-        "which is or lies in a file: choose another path."
-    )
+def _check_what_goes(max_bytes, older_than, space):
+    if max_bytes is None and older_than is None and not space:
+        raise ValueError(
+            "EmbeddingCache.prune must be told what goes: max_bytes, older_than or "
+            "space. Got none of them; clear() removes everything."
+        )
+    if older_than is not None and not isinstance(older_than, timedelta):
+        raise TypeError(
+            "The 'older_than' parameter of EmbeddingCache.prune must be a "
+            f"datetime.timedelta or None. Got {older_than!r} instead."
+        )

@@ -66,7 +66,9 @@ def arithmetic_digest(folder, trust_remote_code):
         try:
             with quiet():
                 states = _run(make_small(config), code)
-        except Exception:  # any: sizes of an architecture may depend on each other
+        except Exception:
+            # Sizes may depend on each other. What an architecture raises then, its own
+            # code or the check of its configuration, has no class in common.
             continue
         if states is not None:
             return hashlib.sha256(_rounded(states).encode()).hexdigest()

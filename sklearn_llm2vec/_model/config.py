@@ -72,7 +72,10 @@ def _padding_of_positions(config):
 
             with torch.device("meta"):
                 network = AutoModel.from_config(small)
-    except Exception:  # code of its own, or made in another way: as it says
+    except Exception:
+        # A model with code of its own, or one that can't have a single layer: then what
+        # the configuration says is taken. The errors have no class in common; the check
+        # of a configuration raises one that is an Exception and nothing else.
         return None
     for name, module in network.named_modules():
         if name.endswith("position_embeddings") and isinstance(

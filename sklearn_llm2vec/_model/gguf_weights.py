@@ -127,7 +127,7 @@ def _check_kinds(header):
     for kind in sorted({tensor.kind for tensor in header.tensors.values()}):
         try:
             dequantize(np.zeros((1, GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
-        except NotImplementedError as error:
+        except NotImplementedError as error:  # gguf has no other way to ask
             raise ValueError(
                 f"The tensors of the GGUF file {header.paths[0]} must be of types that "
                 f"the gguf package unpacks. Got {kind.name} instead."

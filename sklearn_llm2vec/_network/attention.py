@@ -6,11 +6,10 @@ last token is changed, and the state of the first has to move, in the whole netw
 each layer.
 """
 
-import warnings
-
 import torch
 import transformers
 
+from sklearn_llm2vec._common.checks import warn
 from sklearn_llm2vec._network.layers import loaded_layers, some_ids
 
 # Layers of hybrid models that go through the text in one direction by construction;
@@ -57,13 +56,11 @@ def make_bidirectional(network, name):
                 raise ValueError(_refusal(network, name, reason))
             one_way[k] = kind
     if one_way:
-        warnings.warn(
+        warn(
             f"{len(one_way)} of {len(here or layers)} layers of {name!r} stay causal "
             "with attention='bidirectional', all or a part of each: they are "
             f"{', '.join(sorted(set(one_way.values())))} layers, which read the text in "
-            "one direction. The others see all tokens.",
-            UserWarning,
-            stacklevel=2,
+            "one direction. The others see all tokens."
         )
 
 

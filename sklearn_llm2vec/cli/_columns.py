@@ -1,8 +1,9 @@
 """The columns of a table that a command was given: texts and a target, checked."""
 
 from sklearn_llm2vec.cli._console import note
-from sklearn_llm2vec.cli._formats import Spelling, open_table
+from sklearn_llm2vec.cli._formats import open_table
 from sklearn_llm2vec.cli._tables import as_floats, check_kinds, read_frame
+from sklearn_llm2vec.cli._text_formats import Spelling
 
 
 def open_named_table(args, path=None):

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sklearn_llm2vec.cli._formats import Spelling, open_table
+from sklearn_llm2vec.cli._formats import open_table
 from sklearn_llm2vec.cli._tables import check_kinds, read_frame
+from sklearn_llm2vec.cli._text_formats import Spelling
 
 ROWS = [
     {"id": 7, "title": 'He said "no", twice', "price": 1.5, "sold": True},

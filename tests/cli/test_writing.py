@@ -14,8 +14,9 @@ import pytest
 from tables import same_bits
 
 from sklearn_llm2vec._common.whole_files import whole_file, whole_folder
-from sklearn_llm2vec.cli import _formats
-from sklearn_llm2vec.cli._formats import CSV, NPY, Parquet
+from sklearn_llm2vec.cli import _text_formats
+from sklearn_llm2vec.cli._formats import NPY, Parquet
+from sklearn_llm2vec.cli._text_formats import CSV
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ KEPT = pa.table({"id": [f"0{i}" for i in range(7)], "n": [1, None, 3, 4, 5, 6, 7
 
 
 def test_csv_gives_floats_back_bit_for_bit(features, monkeypatch):
-    monkeypatch.setattr(_formats, "CELLS_AT_A_TIME", 12)  # two rows
+    monkeypatch.setattr(_text_formats, "CELLS_AT_A_TIME", 12)  # two rows
     file = io.BytesIO()
     write(
         CSV.writer(file, layout(features=[f"f_{i}" for i in range(6)])), features, KEPT

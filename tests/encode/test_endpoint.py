@@ -25,7 +25,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from sklearn_llm2vec import EmbeddingCache, LLMEmbeddingTransformer, layer_pooling_grid
+from sklearn_llm2vec import LLMEmbeddingTransformer, layer_pooling_grid
 from sklearn_llm2vec._encode import endpoint as endpoint_module
 from sklearn_llm2vec._encode.endpoint import PROBE
 from sklearn_llm2vec._estimator.served import DECIDED_BY_A_SERVER
@@ -149,11 +149,6 @@ def server(monkeypatch):
     server = Server()
     yield server
     server.close()
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return EmbeddingCache(tmp_path / "cache")
 
 
 @pytest.fixture

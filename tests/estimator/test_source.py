@@ -9,18 +9,13 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from sklearn_llm2vec import EmbeddingCache, LLMEmbeddingTransformer
+from sklearn_llm2vec import LLMEmbeddingTransformer
 from sklearn_llm2vec._encode.block import Block
 from sklearn_llm2vec._encode.endpoint import ServedModel
 from sklearn_llm2vec._estimator import served, source
 from sklearn_llm2vec._estimator.source import Source, count_layers, open_source
 
 TEXTS = ["card payment", "the bank", "a small blue cat", "the bank", None, "refund"]
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return EmbeddingCache(tmp_path / "cache")
 
 
 def members(kind):

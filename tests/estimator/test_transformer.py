@@ -26,11 +26,6 @@ TEXTS = ["card payment", "the bank", "a small blue cat", "the bank", "refund"]
 
 
 @pytest.fixture
-def cache(tmp_path):
-    return EmbeddingCache(tmp_path / "cache")
-
-
-@pytest.fixture
 def make(bert, cache):
     def make(model=bert, **params):
         return LLMEmbeddingTransformer(model, **{"cache": cache, **params})

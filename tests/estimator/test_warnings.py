@@ -1,5 +1,6 @@
 """Warnings point to the user's line, so that Python shows each call's own."""
 
+import sqlite3
 import warnings
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.model_selection import cross_validate
 from sklearn.pipeline import make_pipeline
 
 from sklearn_llm2vec import EmbeddingCache, LLMEmbeddingTransformer
+from sklearn_llm2vec._cache.connections import FILE
 
 LONG = "card bank dog cat red blue"
 CUT = "texts are longer than 4 tokens"
@@ -78,6 +80,54 @@ def test_a_search_that_outgrows_its_cache_says_where(bert, tmp_path):
     with pytest.warns(UserWarning, match="size_limit") as caught:
         encoder.set_params(layer=1).transform(["card", "bank", *list("abcdefg")])
     assert caught[0].filename == __file__
+
+
+def refuse(*args, **kwargs):
+    raise sqlite3.OperationalError("unable to open database file")
+
+
+def damage(cache):
+    with sqlite3.connect(cache.path / FILE) as db:
+        db.execute("UPDATE cells SET data = zeroblob(length(data))")
+    db.close()
+
+
+@pytest.mark.parametrize(
+    ("names", "replacement", "message"),
+    [
+        (("connections", "connect"), refuse, "can't be written"),
+        (("database", "_write_ahead"), lambda db: "delete", "write-ahead log"),
+    ],
+)
+def test_a_place_that_cant_be_a_cache_says_where(
+    make, monkeypatch, names, replacement, message
+):
+    monkeypatch.setattr(".".join(("sklearn_llm2vec._cache", *names)), replacement)
+    with pytest.warns(UserWarning, match=message) as caught:
+        make().transform(texts(0))
+    assert {one.filename for one in caught} == {__file__}
+
+
+def test_damaged_rows_say_where(make):
+    encoder = make()
+    encoder.transform(texts(0))
+    damage(encoder.cache)
+    with pytest.warns(UserWarning, match="8 damaged rows") as caught:
+        encoder.transform(texts(0))
+    assert {one.filename for one in caught} == {__file__}
+
+
+def test_each_use_of_a_damaged_cache_is_warned_of(tmp_path):
+    cache, keys = EmbeddingCache(tmp_path), [b"0123456789abcdef"]
+    out = np.ones((1, 4), np.float32)
+    cache.put_many("s", keys, {(0, "mean"): out})
+    damage(cache)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")  # once for each line
+        cache.get_many("s", keys, 0, "mean", out)
+        cache.get_many("s", keys, 0, "mean", out)
+    assert [one.filename for one in caught] == [__file__] * 2
+    assert len({one.lineno for one in caught}) == 2
 
 
 # --- names of columns, as scikit-learn warns of them ---------------------------------

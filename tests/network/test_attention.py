@@ -123,8 +123,10 @@ def test_hybrids_can_be_cut_anywhere(name, tmp_path):
         made = LLMEmbeddingTransformer(
             folder, layer=layer, attention="bidirectional", pooling="last", cache=None
         )
-        with pytest.warns(UserWarning, match=f"of {max(layer, 2)} layers.*stay causal"):
+        stay = f"of {max(layer, 2)} layers.*stay causal"
+        with pytest.warns(UserWarning, match=stay) as caught:
             got = made.fit_transform(["a blue cat"])
+        assert {one.filename for one in caught} == {__file__}
         np.testing.assert_allclose(got[0], states[layer][0, -1], rtol=1e-4, atol=1e-5)
 
 
