@@ -432,7 +432,7 @@ def plain_passes(transformer, stage, texts, labels, steps):
     """Seconds of the same batches through the same network by a loop of four lines."""
     import torch
 
-    from sklearn_llm2vec._adapt import lora, losses, material, training
+    from sklearn_llm2vec._adapt import gradients, lora, material, memory, training
     from sklearn_llm2vec._adapt.texts import read_training_texts
     from sklearn_llm2vec._estimator.inputs import read_input
     from sklearn_llm2vec._estimator.parameters import plain_parameters
@@ -458,14 +458,15 @@ def plain_passes(transformer, stage, texts, labels, steps):
     if plan.gradient_checkpointing:
         lora.checkpoint_activations(wrapped)
     made_of = material.Material(plan, data, source, wrapped, tokenizer)
-    batches = material.batches_of(made_of)(plan.batch_size, steps)
-    loss_of = losses.make_loss(plan, n_layers, head)
+    batches = material.make_batches(made_of)
+    gradient_of = gradients.make_gradient(plan, n_layers, head)
+    tokens_a_pass = memory.tokens_that_fit(wrapped, batches)
     optimizer = torch.optim.AdamW(
         [p for p in wrapped.parameters() if p.requires_grad], lr=1e-5
     )
     started = time.perf_counter()
     for i in range(steps):
-        loss_of(wrapped, batches[i]).backward()
+        gradient_of(wrapped, batches[i], tokens_a_pass)
         optimizer.step()
         optimizer.zero_grad()
     return time.perf_counter() - started

@@ -12,7 +12,7 @@ from sklearn_llm2vec._common.checks import refused
 from sklearn_llm2vec._common.imports import loading
 
 # Raised when the same recipe gives another adapter than before.
-ADAPTATION_VERSION = 1
+ADAPTATION_VERSION = 2
 
 
 def adapt(data, recipe, source, *, pooling, seed, store, verbose):

@@ -36,6 +36,11 @@ class Batches(torch.utils.data.Dataset):
     def __len__(self):
         return self.n_batches
 
+    @property
+    def longest(self):
+        """The row with the most tokens that a batch may hold."""
+        return max(self.rows, key=lambda row: len(row.ids))
+
     def rng(self, *of):
         """Random numbers for one purpose: of a batch, of an epoch."""
         return np.random.default_rng([self.seed, *of])
@@ -239,6 +244,12 @@ class PairBatches(Batches):
         super().__init__(rows, **of)
         self.positives, self.negatives = positives, negatives
         self.negatives_of, self.texts = negatives_of, texts
+
+    @property
+    def longest(self):
+        """The row with the most tokens that a batch may hold."""
+        rows = [*self.rows, *self.positives, *self.negatives]
+        return max(rows, key=lambda row: len(row.ids))
 
     def __getitem__(self, i):
         chosen = self.chosen(i)

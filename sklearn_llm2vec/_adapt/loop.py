@@ -1,6 +1,6 @@
 """The training loop of one stage: transformers' Trainer, and what it leaves open.
 
-That is checkpoints to resume from, smaller batches when memory runs out, a stop when the
+That is checkpoints to resume from, smaller passes when memory runs out, a stop when the
 loss is no number, and random numbers that leave those of the user alone.
 """
 
@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import peft
 import torch
-from accelerate.utils.memory import should_reduce_batch_size
 from safetensors.torch import load_file, save, save_file
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -25,8 +24,9 @@ from sklearn_llm2vec._adapt.lora import (
     lora_config,
     lora_state,
 )
-from sklearn_llm2vec._common.checks import warn
+from sklearn_llm2vec._adapt.memory import tokens_that_fit
 from sklearn_llm2vec._common.people import progress_bar
+from sklearn_llm2vec._network.memory import is_out_of_memory
 
 # What an interruption can lose.
 CHECKPOINT_SECONDS = 60
@@ -36,27 +36,42 @@ WHOLE = "whole"
 
 
 class StageTrainer(Trainer):
-    """transformers' Trainer with a loss of ours, whole batches, and LoRA checkpoints."""
+    """transformers' Trainer with gradients of ours, whole batches, LoRA checkpoints."""
 
-    loss_is_scaled_for_ga = False  # a mean: the Trainer divides by the parts of a step
-
-    def __init__(self, loss_of, stage, **kwargs):
-        self.loss_of, self.stage = loss_of, stage
+    def __init__(self, gradient_of, stage, tokens_a_pass, **kwargs):
+        self.gradient_of, self.stage = gradient_of, stage
+        self.tokens_a_pass = tokens_a_pass
         super().__init__(**kwargs)
 
-    def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
-        """The stage's loss; a loss that is no number ends the training."""
-        loss = self.loss_of(model, inputs)
-        if not math.isfinite(loss.detach().item()):
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        """Add a batch's gradient; a loss that is no number ends the training."""
+        model.train()
+        loss = self._add_gradient(model, self._prepare_inputs(inputs))
+        if not math.isfinite(loss.item()):
             rates = [group["lr"] for group in self.optimizer.param_groups]
             raise FloatingPointError(
                 f"The loss of stage {self.stage.name!r} must stay a number. It became "
-                f"{loss.detach().item()} at step {self.state.global_step + 1} of "
+                f"{loss.item()} at step {self.state.global_step + 1} of "
                 f"{self.stage.steps} with the learning rate {max(rates):.2g}: lower "
                 f"'{self.stage.name}_learning_rate' in the LLM2VecRecipe, or choose "
                 "precision='float32'."
             )
-        return (loss, None) if return_outputs else loss
+        return loss
+
+    def _add_gradient(self, model, batch):
+        """The loss of a batch, in smaller passes once the memory has run out."""
+        while True:
+            try:
+                return self.gradient_of(model, batch, self.tokens_a_pass)
+            except RuntimeError as error:
+                longest = batch["input_ids"].shape[1]
+                if self.tokens_a_pass <= longest or not is_out_of_memory(error):
+                    raise
+            model.zero_grad(set_to_none=True)
+            everything = batch["input_ids"].numel()
+            self.tokens_a_pass = min(self.tokens_a_pass, everything) // 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
 
     def _get_train_sampler(self, *args):
         return SequentialSampler(self.train_dataset)
@@ -110,7 +125,7 @@ class Progress(TrainerCallback):
             self.bar.close()
 
 
-def train_stage(network, stage, loss_of, make_batches, folder, *, name, verbose):
+def train_stage(network, stage, gradient_of, batches, folder, *, name, verbose):
     """Train the adapters in a network.
 
     Parameters
@@ -118,10 +133,10 @@ def train_stage(network, stage, loss_of, make_batches, folder, *, name, verbose)
     network : peft model
         As `add_lora` makes it; changed in place.
     stage : Stage
-    loss_of : callable
-        Takes network and batch, returns the loss.
-    make_batches : callable
-        Takes the size of a batch and the number of batches, returns a data set of them.
+    gradient_of : callable
+        As `make_gradient` makes it.
+    batches : Batches
+        One for each step.
     folder : Path
         For checkpoints; if it holds one of this stage, the training goes on from there.
     name : str or None
@@ -136,8 +151,6 @@ def train_stage(network, stage, loss_of, make_batches, folder, *, name, verbose)
         Its weights, safetensors.
     history : list of dict
         ``step``, ``loss`` and ``learning_rate`` of each step.
-    n_parts : int
-        Into how many parts batches were cut, because the memory was too small for one.
 
     Raises
     ------
@@ -146,38 +159,27 @@ def train_stage(network, stage, loss_of, make_batches, folder, *, name, verbose)
     """
     if stage.gradient_checkpointing:
         checkpoint_activations(network)
-    batch_size, n_parts = stage.batch_size, 1
-    untrained = {name: value.clone() for name, value in lora_state(network).items()}
-    while True:
-        # Other sizes have other batches: none goes on from another's checkpoint.
-        place, progress = folder / f"batches-of-{batch_size}", Progress(stage, verbose)
-        batches = make_batches(batch_size, n_parts * stage.steps)
-        with own_randomness(stage.seed):
-            trainer = _trainer(
-                network, stage, loss_of, batches, place, n_parts, progress
-            )
-            try:
-                trainer.train(resume_from_checkpoint=_newest_checkpoint(place))
-                break
-            except RuntimeError as error:
-                if batch_size < 4 or not should_reduce_batch_size(error):
-                    raise
-            finally:
-                progress.close()
-        batch_size, n_parts = batch_size // 2, 2 * n_parts
-        warn(
-            f"The memory was too small for {stage.name!r}: its batches are now "
-            f"{batch_size} texts, and {n_parts} of them make a step. Contrasts are made "
-            "within such a part. Set the recipe's batch size, or "
-            "gradient_checkpointing=True, to choose for yourself."
+    tokens_a_pass = tokens_that_fit(network, batches)
+    progress = Progress(stage, verbose)
+    with own_randomness(stage.seed):
+        trainer = StageTrainer(
+            gradient_of,
+            stage,
+            tokens_a_pass,
+            model=network,
+            args=_arguments(stage, folder, on_cpu=network.device.type == "cpu"),
+            train_dataset=batches,
+            data_collator=lambda items: items[0],
+            callbacks=[progress],
         )
-        peft.set_peft_model_state_dict(network, untrained)
-        network.zero_grad(set_to_none=True)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        trainer.remove_callback(PrinterCallback)
+        try:
+            trainer.train(resume_from_checkpoint=_newest_checkpoint(folder))
+        finally:
+            progress.close()
     network.eval()
     config, weights = lora_config(network, name), save(lora_state(network))
-    return config, weights, _history_of(trainer), n_parts
+    return config, weights, _history_of(trainer)
 
 
 def _history_of(trainer):
@@ -204,13 +206,11 @@ def _newest_checkpoint(folder):
     return max(found, default=(0, None))[1]
 
 
-def _trainer(network, stage, loss_of, batches, folder, n_parts, progress):
-    on_cpu = network.device.type == "cpu"
+def _arguments(stage, folder, on_cpu):
     args = TrainingArguments(
         output_dir=str(folder),
         max_steps=stage.steps,
         per_device_train_batch_size=1,  # the items of the data set are batches
-        gradient_accumulation_steps=n_parts,
         learning_rate=stage.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=stage.warmup_steps,
@@ -229,17 +229,7 @@ def _trainer(network, stage, loss_of, batches, folder, n_parts, progress):
         dataloader_pin_memory=not on_cpu,
     )
     args._n_gpu = min(args.n_gpu, 1)  # a batch isn't split: its texts are contrasted
-    trainer = StageTrainer(
-        loss_of,
-        stage,
-        model=network,
-        args=args,
-        train_dataset=batches,
-        data_collator=lambda items: items[0],
-        callbacks=[progress],
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
+    return args
 
 
 @contextmanager

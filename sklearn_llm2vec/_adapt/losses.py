@@ -1,7 +1,7 @@
 """Losses: what the stages of an adaptation make small.
 
-Four pure functions of tensors, and before them what a stage gives these: the states that
-a network computes of a batch.
+Pure functions of tensors, and before them what a stage gives these: the vectors that a
+network computes of a batch.
 """
 
 import torch
@@ -10,47 +10,40 @@ from torch.nn import functional as F
 from sklearn_llm2vec._network.pooling import pool_all
 
 
-def make_loss(stage, n_layers, head=None):
-    """The loss of a stage: a function of network and batch.
+def contrast_views(vectors, batch, stage):
+    """SimCSE's loss of a batch that holds all texts, and then all of them again.
 
     Parameters
     ----------
+    vectors : tensor of shape (2 * n_texts, hidden)
+    batch : dict
+        As `ViewBatches` makes it.
     stage : Stage
-    n_layers : int
-    head : callable or None
-        The language model's, for "mntp".
+
+    Raises
+    ------
+    ValueError
+        When the two views are the same, for want of dropout.
     """
-    temperature = stage.temperature
+    first, second = vectors.chunk(2)
+    if torch.equal(first, second):
+        raise ValueError(
+            "The 'dropout' or the 'lora_dropout' parameter of LLM2VecRecipe must be "
+            "above 0 for 'simcse'. This model has no dropout of its own: with "
+            f"dropout={stage.dropout!r} and lora_dropout={stage.lora_dropout} its "
+            "two views of a text are the same."
+        )
+    return view_loss(first, second, stage.temperature)
 
-    def masked(network, batch):
-        states = network(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
-        ).last_hidden_state  # (batch, tokens, hidden)
-        states = states[batch["predict_row"], batch["predict_at"]]  # (masked, hidden)
-        if not len(states):  # a batch of texts without a token to hide
-            return 0 * states.sum()
-        return masked_token_loss(head(states), batch["targets"])
 
-    def views(network, batch):
-        first, second = pool_batch(network, batch, stage, n_layers).chunk(2)
-        if torch.equal(first, second):
-            raise ValueError(
-                "The 'dropout' or the 'lora_dropout' parameter of LLM2VecRecipe must be "
-                "above 0 for 'simcse'. This model has no dropout of its own: with "
-                f"dropout={stage.dropout!r} and lora_dropout={stage.lora_dropout} its "
-                "two views of a text are the same."
-            )
-        return view_loss(first, second, temperature)
-
-    def supervised(network, batch):
-        vectors = pool_batch(network, batch, stage, n_layers)
-        n = int(batch["n_anchors"])
-        if "classes" in batch:
-            return class_loss(vectors, batch["classes"], n, temperature)
-        own = torch.arange(n, device=vectors.device)
-        return pair_loss(vectors[:n], vectors[n:], own, batch["excluded"], temperature)
-
-    return {"mntp": masked, "simcse": views, "supervised": supervised}[stage.name]
+def contrast_classes_or_pairs(vectors, batch, stage):
+    """The supervised loss of a batch, of `ClassBatches` or `PairBatches`."""
+    n = int(batch["n_anchors"])
+    if "classes" in batch:
+        return class_loss(vectors, batch["classes"], n, stage.temperature)
+    own = torch.arange(n, device=vectors.device)
+    excluded = batch["excluded"]
+    return pair_loss(vectors[:n], vectors[n:], own, excluded, stage.temperature)
 
 
 def pool_batch(network, batch, stage, n_layers):

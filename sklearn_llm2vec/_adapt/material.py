@@ -67,22 +67,25 @@ class Material:
         return vectors
 
 
-def batches_of(material):
-    """A function from batch size and number to the data set of a stage's batches."""
-    if material.stage.name == "mntp":
+def make_batches(material):
+    """The data set of a stage's batches, one for each step."""
+    stage = material.stage
+    if stage.name == "mntp":
         kind, more = batches.MaskedBatches, _masked_material(material)
-    elif material.stage.name == "simcse":
+    elif stage.name == "simcse":
         kind, more = batches.ViewBatches, {}
     elif material.data.positives is None:
         kind, more = batches.ClassBatches, _class_material(material)
     else:
         kind, more = batches.PairBatches, _pair_material(material)
-    more |= {"pad_id": material.pad_id, "seed": material.stage.seed}
-
-    def make_batches(batch_size, n_batches):
-        return kind(material.rows, batch_size=batch_size, n_batches=n_batches, **more)
-
-    return make_batches
+    return kind(
+        material.rows,
+        pad_id=material.pad_id,
+        batch_size=stage.batch_size,
+        n_batches=stage.steps,
+        seed=stage.seed,
+        **more,
+    )
 
 
 def _masked_material(material):

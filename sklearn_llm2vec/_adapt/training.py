@@ -10,10 +10,11 @@ from pathlib import Path
 
 import torch
 
+from sklearn_llm2vec._adapt.gradients import make_gradient
 from sklearn_llm2vec._adapt.loop import own_randomness, train_stage
 from sklearn_llm2vec._adapt.lora import add_lora
-from sklearn_llm2vec._adapt.losses import make_loss
-from sklearn_llm2vec._adapt.material import Material, batches_of
+from sklearn_llm2vec._adapt.material import Material, make_batches
+from sklearn_llm2vec._adapt.memory import check_fits
 from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._model.adapters import TrainedAdapter, merge_adapters
 from sklearn_llm2vec._model.loading import load_network, load_with_head
@@ -51,6 +52,7 @@ def train_on_model(stage, data, source, adapters, folder, verbose):
 
 def _train(stage, data, source, adapters, folder, verbose):
     bidirectional = source.spec.attention == "bidirectional"
+    check_fits(stage, source)
     with loading:
         network, head, tokenizer = load_for_training(stage, source, adapters)
 
@@ -62,11 +64,11 @@ def _train(stage, data, source, adapters, folder, verbose):
     n_layers = getattr(network, "n_layers_loaded", source.model.n_layers)
     with loading, own_randomness(stage.seed):
         wrapped = add_lora(network, stage, n_layers)
-    config, weights, history, n_parts = train_stage(
+    config, weights, history = train_stage(
         wrapped,
         stage,
-        make_loss(stage, source.model.n_layers, head),
-        batches_of(Material(stage, data, source, wrapped, tokenizer)),
+        make_gradient(stage, source.model.n_layers, head),
+        make_batches(Material(stage, data, source, wrapped, tokenizer)),
         folder,
         name=_hub_id(source.model),
         verbose=verbose,
@@ -80,7 +82,7 @@ def _train(stage, data, source, adapters, folder, verbose):
         config=config,
         weights=weights,
         bidirectional=bidirectional and source.model.causal,
-        note=json.dumps(_note_of(stage, data, source, n_parts)),
+        note=json.dumps(_note_of(stage, data, source)),
     )
     return adapter, history
 
@@ -90,7 +92,7 @@ def _hub_id(model):
     return None if Path(model.name).expanduser().exists() else model.name
 
 
-def _note_of(stage, data, source, n_parts):
+def _note_of(stage, data, source):
     """How an adapter was made, for people who look into its folder."""
     return {
         "model": source.model.name,
@@ -99,7 +101,6 @@ def _note_of(stage, data, source, n_parts):
         "n_texts": len(data.of(stage.name)),
         "steps": stage.steps,
         "batch_size": stage.batch_size,
-        "parts_of_a_batch": n_parts,
         "learning_rate": stage.learning_rate,
     }
 
@@ -107,9 +108,7 @@ def _note_of(stage, data, source, n_parts):
 def load_for_training(stage, source, adapters):
     """The network that a stage trains, its head for MNTP, and the tokenizer."""
     model, spec = source.model, source.spec
-    dtype = spec.dtype if stage.precision == "auto" else stage.precision
-    # float16 has no room for gradients.
-    dtype = getattr(torch, "float32" if dtype == "float16" else dtype)
+    dtype = getattr(torch, _dtype_of(stage, spec))
     make_room(model.n_bytes, source.device)
     head = None
     if stage.name == "mntp":
@@ -124,6 +123,13 @@ def load_for_training(stage, source, adapters):
     if spec.attention == "bidirectional" and model.causal:
         make_bidirectional(network, model.name)
     return network, head, load_tokenizer(model)
+
+
+def _dtype_of(stage, spec):
+    """The name of the dtype that a stage computes in."""
+    dtype = spec.dtype if stage.precision == "auto" else stage.precision
+    # float16 has no room for gradients.
+    return "float32" if dtype == "float16" else dtype
 
 
 def _dropout_of(stage, model):

@@ -1,7 +1,6 @@
 """fit adapts the model, and something goes wrong: kills, full disks, memory, data."""
 
 import errno
-import json
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import pytest
 from small_trainings import N_TEXTS, few_labels, few_texts, make, recipe
 
 from sklearn_llm2vec import LLM2VecRecipe
-from sklearn_llm2vec._adapt import loop, losses, training
+from sklearn_llm2vec._adapt import gradients, loop, memory, training
 from sklearn_llm2vec._model.registry import forget_models
 
 
@@ -75,7 +74,7 @@ def test_a_killed_training_goes_on_where_it_was(llama_lm, texts, tmp_path):
 
     assert run("one", kill_at=4).returncode == -signal.SIGKILL
     (unfinished,) = (tmp_path / "one" / "adapters").glob("*.unfinished")
-    assert (unfinished / "batches-of-6" / "checkpoint-3" / "whole").is_file()
+    assert (unfinished / "checkpoint-3" / "whole").is_file()
     steps = []
     on_step_end = loop.Progress.on_step_end
     with pytest.MonkeyPatch.context() as patch:
@@ -118,7 +117,7 @@ def test_half_written_checkpoints_are_passed_over(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(loop.Progress, "on_save", stopping)
         make_estimator("cut").fit(texts)
-    (cut,) = (tmp_path / "cut").glob("adapters/*/batches-of-6/checkpoint-4")
+    (cut,) = (tmp_path / "cut").glob("adapters/*/checkpoint-4")
     (cut / "adapter_model.safetensors").write_bytes(b"half")
     assert make_estimator("cut").fit(texts).adapter_[0].digest == whole
 
@@ -133,24 +132,25 @@ def test_threads_take_turns(llama_lm, texts):
     make(llama_lm, recipe("mntp", seed=7)).fit(texts)  # still loads
 
 
-def wrapped_loss(monkeypatch, change):
-    make_loss = losses.make_loss
+def changed_gradient(monkeypatch, change):
+    """Let `change` stand between the training and the gradient of each step."""
+    make_gradient = gradients.make_gradient
 
     def changed(*args):
-        loss_of = make_loss(*args)
-        return lambda network, batch: change(loss_of, network, batch)
+        gradient_of = make_gradient(*args)
+        return lambda *args: change(gradient_of, *args)
 
-    monkeypatch.setattr(training, "make_loss", changed)
+    monkeypatch.setattr(training, "make_gradient", changed)
 
 
 def test_a_loss_that_is_no_number_stops(llama_lm, texts, monkeypatch, tmp_path):
     n_calls = []
 
-    def change(loss_of, network, batch):
+    def change(gradient_of, *args):
         n_calls.append(1)
-        return loss_of(network, batch) * (float("nan") if len(n_calls) == 3 else 1)
+        return gradient_of(*args) * (float("nan") if len(n_calls) == 3 else 1)
 
-    wrapped_loss(monkeypatch, change)
+    changed_gradient(monkeypatch, change)
     with pytest.raises(
         FloatingPointError,
         match=r"'simcse' must stay a number.*nan at step 3 of 3 with the learning rate "
@@ -161,35 +161,45 @@ def test_a_loss_that_is_no_number_stops(llama_lm, texts, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("stages", ["mntp", "simcse", "supervised"])
-def test_too_little_memory_makes_smaller_batches(
+def test_too_little_memory_makes_smaller_passes(
     stages, llama_lm, texts, y, monkeypatch
 ):
     sizes = []
 
-    def change(loss_of, network, batch):
-        sizes.append(len(batch["input_ids"]) // (2 if stages == "simcse" else 1))
-        if sizes[-1] > 4:
+    def change(gradient_of, network, batch, tokens_a_pass):
+        sizes.append((batch["input_ids"].numel(), tokens_a_pass))
+        if tokens_a_pass > batch["input_ids"].numel() // 2:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return loss_of(network, batch) * 0 + 1.0
+        return gradient_of(network, batch, tokens_a_pass)
 
-    wrapped_loss(monkeypatch, change)
+    changed_gradient(monkeypatch, change)
     eight = recipe(stages, **{f"{stages}_batch_size": 8})
-    message = "batches are now 4 texts, and 2 of them make"
-    with pytest.warns(UserWarning, match=message) as caught:
-        fitted = make(llama_lm, eight).fit(texts, y)
-    assert {one.filename for one in caught} == {__file__}
-    history = fitted.adaptation_history_
-    assert json.loads(fitted.adapter_[0].note)["parts_of_a_batch"] == 2
-    assert len(sizes) == 1 + 3 * 2
+    history = make(llama_lm, eight).fit(texts, y).adaptation_history_
     assert history["step"] == [1, 2, 3]
-    assert history["loss"] == pytest.approx([1.0] * 3)  # the mean of the parts
+    assert np.isfinite(history["loss"]).all()
+    whole, first = sizes[0]
+    assert first > whole  # all of it, until the memory runs out
+    assert sizes[1] == (whole, whole // 2)
+    # What was learned about the memory stays.
+    assert max(most for _, most in sizes[1:]) == whole // 2
+
+
+def test_a_model_that_cant_fit_is_refused_before_it_is_loaded(
+    llama_lm, texts, monkeypatch
+):
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 20_000)
+    monkeypatch.setattr(training, "load_for_training", None)
+    with pytest.raises(
+        MemoryError, match=r"at least \d+.* of memory: .*20.0 kB are free"
+    ):
+        make(llama_lm, recipe("simcse")).fit(texts)
 
 
 def test_other_errors_are_the_users(llama_lm, texts, monkeypatch):
-    def change(loss_of, network, batch):
+    def change(*args):
         raise RuntimeError("something else")
 
-    wrapped_loss(monkeypatch, change)
+    changed_gradient(monkeypatch, change)
     with pytest.raises(RuntimeError, match="something else"):
         make(llama_lm, recipe("simcse")).fit(texts)
 
