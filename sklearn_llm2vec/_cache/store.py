@@ -520,7 +520,5 @@ def _check_what_goes(max_bytes, older_than, space):
             "space. Got none of them; clear() removes everything."
         )
     if older_than is not None and not isinstance(older_than, timedelta):
-        raise TypeError(
-            "The 'older_than' parameter of EmbeddingCache.prune must be a "
-            f"datetime.timedelta or None. Got {older_than!r} instead."
-        )
+        expected, of = "a datetime.timedelta or None", "EmbeddingCache.prune"
+        raise refused("older_than", expected, older_than, of=of, error=TypeError)
