@@ -125,7 +125,7 @@ class CSV:
     endings = (".csv",)
     is_text = True
     separator = ","
-    writer = CSVFeatures
+    writer = CSVFeatures  # of commas: formats with another separator have their own
 
     def __init__(self, path, spelling):
         separator = spelling.separator
