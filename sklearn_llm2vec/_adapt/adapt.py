@@ -9,6 +9,7 @@ import json
 from dataclasses import replace
 
 from sklearn_llm2vec._common.checks import refused
+from sklearn_llm2vec._common.extras import not_installed
 from sklearn_llm2vec._common.imports import loading
 
 # Raised when the same recipe gives another adapter than before.
@@ -127,10 +128,8 @@ def _check_packages():
 
     absent = [name for name in ("peft", "accelerate") if find_spec(name) is None]
     if absent:
-        raise ImportError(
-            "The 'adapt' parameter of LLMEmbeddingTransformer needs "
-            f"{' and '.join(absent)}: pip install 'sklearn-llm2vec[adapt]'"
-        )
+        who = "The 'adapt' parameter of LLMEmbeddingTransformer"
+        raise not_installed(who, " and ".join(absent), "adapt")
 
 
 def _stage_key(stage, data, source, before):

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.exceptions import NotFittedError
 
 from sklearn_llm2vec._common.checks import refused
+from sklearn_llm2vec._common.extras import not_installed
 from sklearn_llm2vec._common.public import public_in
 
 
@@ -132,10 +133,8 @@ class AdaptationDisplay:
         try:
             import matplotlib.pyplot as plt
         except ImportError as error:
-            raise ImportError(
-                "AdaptationDisplay.plot needs matplotlib: "
-                "pip install 'sklearn-llm2vec[plot]'"
-            ) from error
+            who = "AdaptationDisplay.plot"
+            raise not_installed(who, "matplotlib", "plot") from error
 
         stages = list(dict.fromkeys(self.history["stage"]))
         if ax is None:

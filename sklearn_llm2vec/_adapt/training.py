@@ -75,7 +75,9 @@ def _train(stage, data, source, adapters, folder, verbose):
     )
     if bidirectional and seen() != before:
         raise RuntimeError(
-            f"{source.model.name!r} was causal again after {stage.name!r}."
+            f"The network of {source.model.name!r} must stay bidirectional while it is "
+            f"trained. It was causal again after the stage {stage.name!r}, so the "
+            "adapter isn't used."
         )
     adapter = TrainedAdapter(
         stage=stage.name,

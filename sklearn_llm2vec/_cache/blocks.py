@@ -32,6 +32,7 @@ def wanted(db, keys):
 
 
 def space_id_of(db, fingerprint):
+    """The id of a space, which is made where it isn't there yet."""
     now = time.time()
     db.execute(
         "INSERT INTO spaces (fingerprint, note, bytes, created, last_used)"
@@ -57,6 +58,18 @@ def count_up(db, **counts):
 
 
 def insert_block(db, space_id, keys, stored):
+    """Add a block with its rows and cells; return its id.
+
+    Parameters
+    ----------
+    db : sqlite3.Connection
+        In a transaction.
+    space_id : int
+    keys : sequence of bytes
+        Of the rows.
+    stored : list of tuple
+        The cells, as `as_stored` makes them.
+    """
     digest = hashlib.sha256(b"".join(keys) + repr([c[:4] for c in stored]).encode())
     block = db.execute(
         "INSERT INTO blocks (space_id, n_rows, digest, created) VALUES (?, ?, ?, ?)",

@@ -32,12 +32,14 @@ INSERT INTO counters VALUES ('hits', 0), ('misses', 0), ('texts_encoded', 0);
 
 
 def connect(place, **kwargs):
+    """A connection that waits for other processes; `kwargs` are those of sqlite3."""
     # No implicit transactions: they are opened by transaction, and nowhere else.
     return sqlite3.connect(place, timeout=BUSY_SECONDS, isolation_level=None, **kwargs)
 
 
 @contextmanager
 def transaction(db):
+    """A context whose changes are made as a whole, or not at all."""
     # IMMEDIATE: a reader that turned writer in the middle could not wait its turn.
     db.execute("BEGIN IMMEDIATE")
     try:
@@ -63,6 +65,15 @@ def _write_ahead(db):
 
 
 def check_format(db, file):
+    """Refuse, and close, a database that isn't one of ours; a new, empty one will do.
+
+    Raises
+    ------
+    ValueError
+        For another program's database, something else, or a newer format.
+    sqlite3.OperationalError
+        When it can't be read now.
+    """
     try:
         db.execute("BEGIN")  # both of one moment: another process may be making them
         (version,) = db.execute("PRAGMA user_version").fetchone()

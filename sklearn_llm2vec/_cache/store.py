@@ -63,10 +63,11 @@ class EmbeddingCache:
 
     Notes
     -----
-    Nothing is opened before the first use. A pickled cache is its path and settings;
-    where it arrives on another host, that host has a database of its own. A
-    damaged row counts as absent, with a warning, and is made again. When the disk is full
-    or read-only, vectors aren't stored, with one warning, and results are the same.
+    Nothing is opened, and no setting is checked, before the first use. A pickled cache is
+    its path and settings; where it arrives on another host, that host has a database of
+    its own. A damaged row counts as absent, with a warning, and is made again. When the
+    disk is full or read-only, vectors aren't stored, with one warning, and results are
+    the same.
 
     Examples
     --------
@@ -159,7 +160,8 @@ class EmbeddingCache:
         Raises
         ------
         ValueError
-            When the place can't be a cache: a file, a newer format, no database.
+            When the place can't be a cache: it is a file, or what should be the database
+            is something else or of a newer format; and for a setting out of range.
         """
         found = np.zeros(len(keys), bool)
         layer, n_damaged = int(layer), 0
@@ -205,6 +207,11 @@ class EmbeddingCache:
         Returns
         -------
         bool ndarray of shape (n_keys,)
+
+        Raises
+        ------
+        ValueError
+            As `get_many`.
         """
         there = np.zeros(len(keys), bool)
         db = self._connection()
@@ -248,6 +255,11 @@ class EmbeddingCache:
         -------
         int
             Bytes stored; 0 when the disk is full or read-only.
+
+        Raises
+        ------
+        ValueError
+            As `get_many`, and where there isn't one vector for each key.
         """
         db = self._connection(create=True)
         if db is None or not len(keys):
@@ -420,6 +432,13 @@ class EmbeddingCache:
         -------
         int
             Bytes of vectors removed.
+
+        Raises
+        ------
+        ValueError
+            When nothing says what goes.
+        TypeError
+            When `older_than` is no timedelta.
         """
         _check_what_goes(max_bytes, older_than, space)
         if older_than is not None and not space:
@@ -520,7 +539,5 @@ def _check_what_goes(max_bytes, older_than, space):
             "space. Got none of them; clear() removes everything."
         )
     if older_than is not None and not isinstance(older_than, timedelta):
-        raise TypeError(
-            "The 'older_than' parameter of EmbeddingCache.prune must be a "
-            f"datetime.timedelta or None. Got {older_than!r} instead."
-        )
+        expected, of = "a datetime.timedelta or None", "EmbeddingCache.prune"
+        raise refused("older_than", expected, older_than, of=of, error=TypeError)

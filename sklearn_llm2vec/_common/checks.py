@@ -1,4 +1,4 @@
-"""Checks of values, the sentence that refuses one, and warnings at the user's line."""
+"""Checks of values, sentences of errors, and warnings at the user's line."""
 
 import numbers
 import sys
@@ -43,7 +43,15 @@ def among(names):
     return "among {" + ", ".join(map(repr, names)) + "}"
 
 
-def refused(name, expected, got, advice="", *, of="LLMEmbeddingTransformer"):
+def refused(
+    name,
+    expected,
+    got,
+    advice="",
+    *,
+    of="LLMEmbeddingTransformer",
+    error=ValueError,
+):
     """The error for a parameter that can't have its value, in scikit-learn's words.
 
     Parameters
@@ -58,10 +66,12 @@ def refused(name, expected, got, advice="", *, of="LLMEmbeddingTransformer"):
         Whole sentences that say what to do.
     of : str, default="LLMEmbeddingTransformer"
         The class or function that has the parameter.
+    error : type, default=ValueError
+        The class of the error; TypeError for a value of the wrong type.
 
     Returns
     -------
-    ValueError
+    ValueError or TypeError
         For the caller to raise.
 
     Examples
@@ -74,7 +84,7 @@ Got 'avg' instead.
     sentence = (
         f"The {name!r} parameter of {of} must be {expected}. Got {got!r} instead."
     )
-    return ValueError(f"{sentence} {advice}".rstrip())
+    return error(f"{sentence} {advice}".rstrip())
 
 
 def warn(message, category=UserWarning):

@@ -1,4 +1,4 @@
-"""Sizes and progress as people read them."""
+"""Sizes, texts and progress as people read them."""
 
 
 def format_bytes(n_bytes):
@@ -17,6 +17,11 @@ def format_bytes(n_bytes):
     while size >= 999.95 and len(units) > 1:
         size, units = size / 1000, units[1:]
     return f"{size:.1f} {units[0]}"
+
+
+def beginning(text):
+    """The first characters of a text, or of the texts of a row, for messages."""
+    return (text if isinstance(text, str) else "; ".join(text))[:40]
 
 
 def progress_bar(total, unit, description, verbose, **options):

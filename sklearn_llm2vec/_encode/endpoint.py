@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 
+from sklearn_llm2vec._common.extras import not_installed
 from sklearn_llm2vec._common.facts import remember
 from sklearn_llm2vec._encode.answers import (
     another_model,
@@ -348,10 +349,8 @@ def _open_client(endpoint, key):
     try:
         import openai
     except ImportError as error:
-        raise ImportError(
-            "The 'endpoint' parameter of LLMEmbeddingTransformer needs the client "
-            'openai: pip install "sklearn-llm2vec[endpoint]"'
-        ) from error
+        who = "The 'endpoint' parameter of LLMEmbeddingTransformer"
+        raise not_installed(who, "the client openai", "endpoint") from error
     parts = urlsplit(endpoint)
     return openai.OpenAI(
         base_url=parts._replace(query="").geturl(),

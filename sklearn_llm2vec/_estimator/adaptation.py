@@ -49,7 +49,7 @@ def train_adapters(params, recipe, texts, source):
 
 def save_adapters(estimator, folder):
     """Write the trained adapters into a folder each; return the folders in order."""
-    check_adapted(estimator)
+    _check_adapted(estimator)
     paths = []
     for n, adapter in enumerate(estimator.adapter_, start=1):
         paths.append(Path(folder) / f"{n}-{adapter.stage}")
@@ -62,7 +62,7 @@ def merge_and_save(estimator, folder):
     with loading:
         from sklearn_llm2vec._model.loading import save_merged
 
-    check_adapted(estimator)
+    _check_adapted(estimator)
     source = open_source(estimator)
     save_merged(
         source.model,
@@ -73,7 +73,7 @@ def merge_and_save(estimator, folder):
     )
 
 
-def check_adapted(estimator):
+def _check_adapted(estimator):
     """Raise NotFittedError where nothing was trained."""
     check_fitted(estimator)
     if estimator.adapt is None:

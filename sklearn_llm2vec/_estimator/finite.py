@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from sklearn_llm2vec._common.people import beginning
+
 
 def refuse_not_finite(texts, cells, layers, pooling):
     """Raise when a vector that was asked for holds NaN or infinity.
@@ -22,12 +24,12 @@ def refuse_not_finite(texts, cells, layers, pooling):
         bad = ~np.isfinite(cells[layer, pooling]).all(1)  # (texts,)
         if bad.any():
             text = texts[int(np.argmax(bad))]
-            begin = (text if isinstance(text, str) else "; ".join(text))[:40]
             raise ValueError(
                 f"Vectors must be finite numbers. Got NaN or infinity in layer {layer} "
                 f"for {bad.sum()} of {len(texts)} texts, the first of which begins with "
-                f"{begin!r}. With dtype='float16' the model's numbers are too large: "
-                "choose 'bfloat16' or 'float32'. Otherwise its weights are damaged."
+                f"{beginning(text)!r}. With dtype='float16' the model's numbers are too "
+                "large: choose 'bfloat16' or 'float32'. Otherwise its weights are "
+                "damaged."
             )
 
 

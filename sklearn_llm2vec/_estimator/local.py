@@ -14,6 +14,7 @@ import numpy as np
 
 from sklearn_llm2vec._common.facts import remember
 from sklearn_llm2vec._common.imports import loading
+from sklearn_llm2vec._common.people import beginning
 from sklearn_llm2vec._estimator.resolve import (
     resolve_keep,
     resolve_layer,
@@ -308,10 +309,6 @@ def _refuse_long_texts(model, spec, texts):
         raise ValueError(
             f"With long_texts='error' every text must have at most {tokenizer.room} "
             f"tokens. Got {n_long} longer ones; the longest has {longest} and begins "
-            f"with {_begin(texts[example])!r}. Raise max_length, or choose "
+            f"with {beginning(texts[example])!r}. Raise max_length, or choose "
             "long_texts='truncate'."
         )
-
-
-def _begin(text):
-    return (text if isinstance(text, str) else "; ".join(text))[:40]

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sklearn_llm2vec._common.digests import file_digest
+from sklearn_llm2vec._common.extras import not_installed
 from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._model.files import listing, read_json
@@ -247,10 +248,8 @@ def _merge(network, adapter, n_layers):
     try:
         import peft
     except ImportError as error:
-        raise ImportError(
-            "Adapters of LLMEmbeddingTransformer need peft: "
-            "pip install 'sklearn-llm2vec[adapt]'"
-        ) from error
+        who = "The 'adapters' parameter of LLMEmbeddingTransformer"
+        raise not_installed(who, "peft", "adapt") from error
 
     depth = getattr(network, "n_layers_loaded", n_layers)
     weights = adapter.load_weights()

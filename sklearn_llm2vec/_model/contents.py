@@ -117,4 +117,5 @@ def _repositories(maps):
 
 
 def digest(content):
+    """SHA-256 of what JSON can hold, as hexadecimal digits."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Modules: what a sentence-transformers folder declares to come around its model.
+"""What a sentence-transformers folder declares to come around its model.
 
 Its ``modules.json`` names a pooling, dense layers and a prompt; with ``pooling="auto"``
 and the last layer they are followed. Neither torch nor sentence-transformers is imported.

@@ -4,8 +4,6 @@ transformers is imported only for a configuration that wasn't met before.
 """
 
 import functools
-import hashlib
-import json
 import math
 import os
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from sklearn_llm2vec._model.config import (
 )
 from sklearn_llm2vec._model.contents import (
     config_digest,
+    digest,
     digest_of_files,
     reading_of_config,
     tokenizer_digest,
@@ -146,7 +145,7 @@ class ModelFolder:
             said.append(
                 [file_digest(p, self.memo_directory) for p in paths if p.is_file()]
             )
-        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+        return digest(said)
 
 
 # What was read of a folder, and in which state its files were then.

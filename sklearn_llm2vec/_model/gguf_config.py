@@ -86,10 +86,12 @@ class Said:
         self.family = header.architecture
 
     def __call__(self, entry, default=None):
+        """An entry under the family's name, as Python's own value."""
         value = self.header.metadata.get(f"{self.family}.{entry}", default)
         return value.tolist() if isinstance(value, np.ndarray) else value
 
     def shape(self, tensor):
+        """The shape of the tensor with this name."""
         return self.header.tensors[tensor].shape
 
     def values(self, tensor):
@@ -102,11 +104,13 @@ class Said:
         return any(re.search(pattern, name) for name in self.header.tensors)
 
     def check_followed(self):
+        """Raise for an entry that would change hidden states and isn't followed."""
         for entry, neutral in UNFOLLOWED.items():
             if self(entry, neutral) != neutral:
                 raise self.unfollowed(entry)
 
     def unfollowed(self, entry):
+        """The error for an entry that can't be followed."""
         return ValueError(
             f"The GGUF file {self.header.paths[0]} must not ask for what transformers "
             f"can't follow for its architecture. Got {self.family}.{entry} = "

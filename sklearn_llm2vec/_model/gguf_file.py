@@ -175,9 +175,8 @@ def parts_of(path):
     paths = names_of_parts(path)
     missing = [part.name for part in paths if not part.is_file()]
     if missing:
-        raise damaged(
-            path, f"{len(missing)} of its {len(paths)} parts lack, {missing[0]} first"
-        )
+        n = f"{len(missing)} of its {len(paths)} parts"
+        raise damaged(path, f"{n} are missing, {missing[0]} first")
     return paths
 
 

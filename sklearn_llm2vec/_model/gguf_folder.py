@@ -10,6 +10,7 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from sklearn_llm2vec._common.extras import not_installed
 from sklearn_llm2vec._common.imports import loading, quiet
 from sklearn_llm2vec._common.whole_files import whole_folder
 from sklearn_llm2vec._model.contents import (
@@ -84,10 +85,7 @@ def _gguf_version():
     try:
         return version("gguf")
     except PackageNotFoundError as error:
-        raise ImportError(
-            "A model in a GGUF file needs the package gguf: "
-            "pip install 'sklearn-llm2vec[gguf]'."
-        ) from error
+        raise not_installed("A model in a GGUF file", "gguf", "gguf") from error
 
 
 def _tokenizer_beside(path):

@@ -79,6 +79,7 @@ class Vocabulary:
             raise self._short("token_type")
 
     def entry(self, name, default=None):
+        """What the file says under this name of the tokenizer."""
         return self.header.metadata.get(f"tokenizer.ggml.{name}", default)
 
     def ids(self):
@@ -90,12 +91,14 @@ class Vocabulary:
         }
 
     def scores(self):
+        """The score of each token, by id."""
         scores = self.entry("scores")
         if scores is None or len(scores) != len(self.tokens):
             raise self._short("scores")
         return np.asarray(scores).tolist()
 
     def merges(self):
+        """Pairs of tokens that become one, in the order in which they are tried."""
         # A token may begin with a space, which then is no gap between two.
         cuts = [(merge, merge.find(" ", 1)) for merge in self.entry("merges", [])]
         return [(merge[:cut], merge[cut + 1 :]) for merge, cut in cuts]
@@ -115,6 +118,7 @@ class Vocabulary:
         return first, last
 
     def unknown(self, entry, value, known):
+        """The error for an entry whose value isn't among those known here."""
         return ValueError(
             f"The tokenizer of the GGUF file {self.header.paths[0]} must be one that is "
             f"known here: {entry} must be among {sorted(known)}. Got {value!r} instead. "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from sklearn_llm2vec._common.checks import refused
 from sklearn_llm2vec._common.digests import file_digest
 from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._model.files import (
@@ -74,10 +75,8 @@ class ModelNotFoundError(ValueError):
 def find_model(model, revision, memo_directory):
     """The folder or the GGUF file that holds `model`; see `read_model` for the places."""
     if not isinstance(model, str | os.PathLike):
-        raise TypeError(
-            "The 'model' parameter of LLMEmbeddingTransformer must be a hub id or a "
-            f"local folder, as a str or a path. Got {model!r} instead."
-        )
+        expected = "a hub id or a local folder, as a str or a path"
+        raise refused("model", expected, model, error=TypeError)
     path = Path(model).expanduser()
     if path.is_dir():
         return _gguf_in(path) or path

@@ -85,6 +85,7 @@ def make_room(n_bytes, device="cpu"):
 
 
 def memory_bytes(device):
+    """Bytes of memory that a device has in all; 16 GiB where nobody says."""
     if device.type != "cpu" and (total := total_memory(device)) is not None:
         return total
     try:

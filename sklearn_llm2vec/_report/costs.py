@@ -16,6 +16,7 @@ from sklearn_llm2vec._report.wording import (
 
 
 def cost_section(facts):
+    """The section; empty where the layers of no model are known."""
     drawn = [
         _cost(facts, panel)
         for panel in facts.panels

@@ -81,7 +81,7 @@ def _cell_hint(panel, at):
 def _cell(panel, at, limits, with_value):
     score, is_best = panel.scores[at], at == panel.best
     hint = escape(_cell_hint(panel, at))
-    # One cell can be reached by the tabulator, the others from there by arrow keys.
+    # The Tab key reaches one cell, and from there the arrow keys reach the others.
     stop = 0 if at == (panel.best or (0, 0)) else -1
     kind, style = ["best"] if is_best else [], ""
     if math.isfinite(score):

@@ -1,7 +1,7 @@
 """The page of a report: facts of a search as one HTML file that needs nothing else.
 
-Style and script are put into it from the files beside this one; it loads nothing, from no
-place.
+Style and script are put into it from the files beside this one, so that a browser loads
+nothing else.
 """
 
 import base64

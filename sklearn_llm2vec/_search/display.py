@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from sklearn_llm2vec._common.checks import refused
+from sklearn_llm2vec._common.extras import not_installed
 from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._search.heat_map import (
     draw_scores,
@@ -314,7 +315,4 @@ def _check_matplotlib():
     try:
         import matplotlib  # noqa: F401
     except ImportError as e:
-        raise ImportError(
-            "LayerPoolingDisplay requires matplotlib. You can install it with "
-            '`pip install "sklearn-llm2vec[plot]"`.'
-        ) from e
+        raise not_installed("LayerPoolingDisplay.plot", "matplotlib", "plot") from e

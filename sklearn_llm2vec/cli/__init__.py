@@ -41,7 +41,7 @@ def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     args = make_parser(argv).parse_args(argv)
     try:
-        with plain_warnings():
+        with _plain_warnings():
             args.run(args)
             sys.stdout.flush()
         return OK
@@ -75,7 +75,7 @@ def _what_is_kept(args):
 
 
 @contextmanager
-def plain_warnings():
+def _plain_warnings():
     """Warnings as one line for users, without the line of code that gave them."""
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_args, **_kwargs: _say(

@@ -177,7 +177,7 @@ class Layout:
         """Names of equally wide blocks of features, one for each text column."""
         from sklearn_llm2vec.distributed._tables import check_task
 
-        return check_task(self._transformer, self._texts, None)[1]
+        return check_task(self._transformer, self._texts, None, "embed")[1]
 
 
 def _check_names(args, names):

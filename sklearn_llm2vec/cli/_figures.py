@@ -1,5 +1,6 @@
 """Pictures of the command line: figures in files, and no window."""
 
+from sklearn_llm2vec._common.extras import not_installed
 from sklearn_llm2vec._common.whole_files import whole_file
 
 
@@ -8,9 +9,7 @@ def find_pyplot():
     try:
         import matplotlib
     except ImportError as error:
-        raise ImportError(
-            "The option --png needs matplotlib: pip install 'sklearn-llm2vec[plot]'"
-        ) from error
+        raise not_installed("The option --png", "matplotlib", "plot") from error
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

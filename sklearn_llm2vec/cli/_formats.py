@@ -18,6 +18,7 @@ names of blocks of them that are equally wide, one for each text column.
 
 from pathlib import Path
 
+from sklearn_llm2vec._common.extras import not_installed
 from sklearn_llm2vec.cli._kinds import kind_of_type
 from sklearn_llm2vec.cli._lines import OPENERS
 from sklearn_llm2vec.cli._tables import Survey, check_columns
@@ -225,7 +226,4 @@ def _check_pyarrow():
     try:
         import pyarrow  # noqa: F401
     except ImportError as error:
-        raise ImportError(
-            "The command line reads tables with pyarrow: "
-            "pip install 'sklearn-llm2vec[cli]'"
-        ) from error
+        raise not_installed("The command line", "pyarrow", "cli") from error

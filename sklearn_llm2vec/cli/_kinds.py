@@ -110,7 +110,7 @@ def kind_of_number(number):
     return "whole" if number.is_integer() else "fraction"
 
 
-def is_number(field):
+def looks_like_number(field):
     """Whether people see a number in a field of a .csv file; None for NaN."""
     if NAN.fullmatch(field):
         return None

@@ -9,7 +9,7 @@ from sklearn_llm2vec.cli._console import format_table
 TRANSFORMER = "features__texts"  # its name in the pipeline
 
 
-def cell_of(params):
+def _cell_of(params):
     """Layer and pooling of a candidate."""
     return params[f"{TRANSFORMER}__layer"], params[f"{TRANSFORMER}__pooling"]
 
@@ -21,11 +21,11 @@ def scores_table(search):
     for params, score in zip(
         results["params"], results["mean_test_score"], strict=True
     ):
-        layer, pooling = cell_of(params)
+        layer, pooling = _cell_of(params)
         cells.setdefault(layer, {})[pooling] = score
         poolings = list(dict.fromkeys([*poolings, pooling]))
     best = search.best_index_
-    layer, pooling = cell_of(results["params"][best])
+    layer, pooling = _cell_of(results["params"][best])
     rows = [
         [
             _layer_name(k),
@@ -61,7 +61,7 @@ def write_results(search, path):
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["layer", "pooling", "mean", "std", *names])
     for i, params in enumerate(results["params"]):
-        layer, pooling = cell_of(params)
+        layer, pooling = _cell_of(params)
         scores = [
             results[key][i] for key in ("mean_test_score", "std_test_score", *folds)
         ]

@@ -7,6 +7,8 @@ chunks have the same types. Only a chunk is in memory.
 
 from typing import NamedTuple
 
+from sklearn_llm2vec._common.extras import not_installed
+
 WORDS = {
     "int": "whole numbers",
     "float": "numbers",
@@ -109,10 +111,7 @@ def read_frame(table, survey, *, texts=(), numbers=()):
         # Or whole numbers beside a missing one would become floats, and be rounded.
         frame = rows.to_pandas(integer_object_nulls=True)
     except ImportError as error:
-        raise ImportError(
-            "The command line makes frames with pandas: "
-            "pip install 'sklearn-llm2vec[cli]'"
-        ) from error
+        raise not_installed("The command line", "pandas", "cli") from error
     for name in numbers:
         if frame[name].dtype.kind not in "iufb":
             frame[name] = as_floats(frame[name])

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from sklearn_llm2vec.cli._kinds import (
     Column,
     arrow_type,
-    is_number,
     kind_of_field,
     kind_of_number,
+    looks_like_number,
 )
 from sklearn_llm2vec.cli._lines import Lines
 from sklearn_llm2vec.cli._tables import Survey, check_columns
@@ -125,7 +125,7 @@ class CSV:
     endings = (".csv",)
     is_text = True
     separator = ","
-    writer = CSVFeatures
+    writer = CSVFeatures  # of commas: formats with another separator have their own
 
     def __init__(self, path, spelling):
         separator = spelling.separator
@@ -206,7 +206,7 @@ class CSV:
                 field = row[place]
                 if field and not column.settled:
                     kind = kind_of_field(field)
-                    number = kind != "text" or is_number(field)
+                    number = kind != "text" or looks_like_number(field)
                     column.add(kind, line, field, number)
         return Survey.of(n_rows, found, as_written)
 

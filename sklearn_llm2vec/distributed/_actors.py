@@ -1,6 +1,7 @@
 """Ray, and the actors that it is asked for: how many, with which share of a host."""
 
-from sklearn_llm2vec._common.checks import is_integer, is_number
+from sklearn_llm2vec._common.checks import is_integer, is_number, refused
+from sklearn_llm2vec._common.extras import not_installed
 
 
 def import_ray():
@@ -9,48 +10,36 @@ def import_ray():
         import pyarrow.parquet  # noqa: F401
         import ray.data
     except ImportError as error:
-        raise ImportError(
-            "sklearn_llm2vec.distributed needs Ray Data and pyarrow: "
-            "pip install 'sklearn-llm2vec[ray]'"
-        ) from error
+        who = "sklearn_llm2vec.distributed"
+        raise not_installed(who, "Ray Data and pyarrow", "ray") from error
     return ray
 
 
-def check_batch_size(batch_size):
+def check_batch_size(batch_size, caller):
     """Raise unless so many rows can be a batch."""
-    _check("batch_size", batch_size, is_integer(batch_size, least=1), least=1)
+    if not is_integer(batch_size, least=1):
+        raise refused("batch_size", "an int of at least 1", batch_size, of=caller)
 
 
-def check_share(num_cpus, num_gpus):
+def check_share(num_cpus, num_gpus, caller):
     """The share of a host that each actor gets, as Ray takes it."""
     for name, value in (("num_cpus", num_cpus), ("num_gpus", num_gpus)):
-        if value is not None:
-            _check(name, value, is_number(value) and value >= 0, least=0)
+        if value is not None and not (is_number(value) and value >= 0):
+            raise refused(name, "a number of at least 0 or None", value, of=caller)
     if num_cpus is None and not num_gpus:
         num_cpus = 1
     return {"num_cpus": num_cpus, "num_gpus": num_gpus}
 
 
-def pool_size(concurrency):
+def pool_size(concurrency, caller):
     """How many actors there are, as ``ActorPoolStrategy`` takes it."""
     if concurrency is None:
         return {}
     sizes = concurrency if isinstance(concurrency, tuple) else (concurrency,)
-    for size in sizes:
-        _check("concurrency", size, is_integer(size, least=1), least=1)
+    counts = all(is_integer(size, least=1) for size in sizes)
+    if not counts or len(sizes) not in (1, 2) or sizes[0] > sizes[-1]:
+        expected = "a number of actors, a tuple of the fewest and the most, or None"
+        raise refused("concurrency", expected, concurrency, of=caller)
     if len(sizes) == 1:
         return {"size": sizes[0]}
-    if len(sizes) != 2 or sizes[0] > sizes[1]:
-        raise ValueError(
-            "The 'concurrency' parameter must be a number of actors, or the fewest and "
-            f"the most of them. Got {concurrency!r} instead."
-        )
     return {"min_size": sizes[0], "max_size": sizes[1]}
-
-
-def _check(name, value, holds, least):
-    if not holds:
-        raise ValueError(
-            f"The {name!r} parameter must be a number of at least {least}. Got {value!r} "
-            "instead."
-        )

@@ -100,18 +100,19 @@ def embed_dataset(
             f"{type(dataset).__name__} instead: make one with ray.data.from_pandas, "
             "from_items or read_parquet."
         )
-    columns, outputs = check_task(transformer, columns, output_columns)
-    check_batch_size(batch_size)
+    caller = "embed_dataset"
+    columns, outputs = check_task(transformer, columns, output_columns, caller)
+    check_batch_size(batch_size, caller)
     schema = dataset.schema(fetch_if_missing=False)
     if schema is not None:
         check_names(schema.names, columns, outputs)
-    share = check_share(num_cpus, num_gpus)
+    share = check_share(num_cpus, num_gpus, caller)
     return dataset.map_batches(
         TableEmbedder,
         fn_constructor_args=(transformer, columns, outputs, share["num_cpus"]),
         batch_format="pyarrow",
         batch_size=batch_size,
-        compute=ray.data.ActorPoolStrategy(**pool_size(concurrency)),
+        compute=ray.data.ActorPoolStrategy(**pool_size(concurrency, caller)),
         udf_modifying_row_count=False,
         **share,
     )

@@ -127,9 +127,11 @@ def embed_parquet(
     ParquetReport(files=2, finished=2, written=0, rows=0)
     """
     ray = import_ray()
-    columns, outputs = check_task(transformer, columns, output_columns)
-    check_batch_size(batch_size)
-    share, size = check_share(num_cpus, num_gpus), pool_size(concurrency)
+    caller = "embed_parquet"
+    columns, outputs = check_task(transformer, columns, output_columns, caller)
+    check_batch_size(batch_size, caller)
+    share = check_share(num_cpus, num_gpus, caller)
+    size = pool_size(concurrency, caller)
     task = (transformer, columns, outputs)
     places = absolute(source), absolute(destination)
     # By a worker like those that will encode: here may be neither the model nor a GPU,

@@ -32,6 +32,7 @@ class File(NamedTuple):
     path: str
 
     def join(self, name):
+        """The file of this name in this folder."""
         return self._replace(path=f"{self.path.rstrip('/')}/{name}")
 
 

@@ -9,6 +9,7 @@ import json
 
 import numpy as np
 
+from sklearn_llm2vec._common.checks import refused
 from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._estimator.features import features_per_block
 from sklearn_llm2vec._estimator.fitted import check_columns, check_fitted
@@ -119,16 +120,17 @@ def difference(there, here):
 # --- columns -------------------------------------------------------------------------
 
 
-def check_task(transformer, columns, outputs):
+def check_task(transformer, columns, outputs, caller):
     """The text columns and the new ones, as lists; raise for what can't be done."""
     if not isinstance(transformer, LLMEmbeddingTransformer):
         raise TypeError(
-            "The 'transformer' parameter must be an LLMEmbeddingTransformer. Got "
-            f"{type(transformer).__name__} instead; of a pipeline, give that step."
+            f"The 'transformer' parameter of {caller} must be an "
+            f"LLMEmbeddingTransformer. Got {type(transformer).__name__} instead; of a "
+            "pipeline, give that step."
         )
     params = check_parameters(transformer)
     check_fitted(transformer)
-    columns = _list_columns(transformer, columns)
+    columns = _list_columns(transformer, columns, caller)
     read = read_input(params, _sample(columns))
     check_columns(transformer, read)
     if outputs is None:
@@ -138,14 +140,12 @@ def check_task(transformer, columns, outputs):
     outputs = [outputs] if isinstance(outputs, str) else list(outputs)
     n_blocks = read.inverse.shape[1]
     if len(outputs) != n_blocks or len({*outputs, *columns}) != n_blocks + len(columns):
-        raise ValueError(
-            f"The 'output_columns' parameter must be {n_blocks} distinct names, other "
-            f"than {columns}. Got {outputs!r} instead."
-        )
+        expected = f"{n_blocks} distinct names, other than {columns}"
+        raise refused("output_columns", expected, outputs, of=caller)
     return columns, outputs
 
 
-def _list_columns(transformer, columns):
+def _list_columns(transformer, columns, caller):
     if isinstance(columns, str):
         return [columns]
     if columns is None:
@@ -154,8 +154,9 @@ def _list_columns(transformer, columns):
         columns = template_columns(transformer.template)
     if columns is None or not len(columns):
         raise ValueError(
-            "The 'columns' parameter must name the text columns, unless the transformer "
-            f"was fitted on a frame or its template names them. Got {columns!r} instead."
+            f"The 'columns' parameter of {caller} must name the text columns, unless the "
+            "transformer was fitted on a frame or its template names them. Got "
+            f"{columns!r} instead."
         )
     return [str(name) for name in columns]
 

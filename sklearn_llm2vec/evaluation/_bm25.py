@@ -8,6 +8,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_llm2vec._common.checks import refused
+from sklearn_llm2vec._common.extras import not_installed
 from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._text.values import is_missing
 from sklearn_llm2vec.evaluation._features import as_list
@@ -161,21 +163,17 @@ class BM25(BaseEstimator):
         try:
             import Stemmer
         except ImportError as error:
-            raise ImportError(_INSTALL.format("a stemmer needs PyStemmer")) from error
+            who = "The 'stemmer' parameter of BM25"
+            raise not_installed(who, "PyStemmer", "evaluation") from error
         if self.stemmer not in Stemmer.algorithms():
-            raise ValueError(
-                "The 'stemmer' parameter of BM25 must be None or one of "
-                f"{Stemmer.algorithms()}. Got {self.stemmer!r} instead."
-            )
+            expected = f"None or one of {Stemmer.algorithms()}"
+            raise refused("stemmer", expected, self.stemmer, of="BM25")
         return Stemmer.Stemmer(self.stemmer)
-
-
-_INSTALL = "BM25: {}: pip install 'sklearn-llm2vec[evaluation]'"
 
 
 def _import_bm25s():
     try:
         import bm25s
     except ImportError as error:
-        raise ImportError(_INSTALL.format("it needs bm25s")) from error
+        raise not_installed("BM25", "bm25s", "evaluation") from error
     return bm25s

@@ -3,6 +3,7 @@
 import numpy as np
 
 from sklearn_llm2vec._common.checks import is_integer, refused
+from sklearn_llm2vec._common.extras import not_installed
 
 
 def import_pandas(caller):
@@ -10,10 +11,7 @@ def import_pandas(caller):
     try:
         import pandas
     except ImportError as error:
-        raise ImportError(
-            f"{caller} returns a frame of pandas: "
-            "pip install 'sklearn-llm2vec[evaluation]'"
-        ) from error
+        raise not_installed(caller, "pandas", "evaluation") from error
     return pandas
 
 
@@ -30,10 +28,8 @@ def check_classes(y, n_rows, part, caller):
     """
     name, X_name = f"y{part}", f"X{part}"
     if y is None or isinstance(y, (str, bytes)):
-        raise TypeError(
-            f"The {name!r} parameter of {caller} must be an array-like of classes. "
-            f"Got {y!r} instead."
-        )
+        expected = "an array-like of classes"
+        raise refused(name, expected, y, of=caller, error=TypeError)
     # As objects: among strings numpy would make NaN the word "nan".
     missing = import_pandas(caller).isna(np.asarray(y, dtype=object)).ravel()
     y = np.asarray(y)

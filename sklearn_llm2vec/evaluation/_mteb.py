@@ -10,6 +10,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_llm2vec._common.extras import not_installed
 from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec.evaluation._features import (
     check_transformer,
@@ -189,6 +190,4 @@ def _import_mteb():
     try:
         from mteb.models import EncoderProtocol  # noqa: F401, mteb 2 has it
     except ImportError as error:
-        raise ImportError(
-            "as_mteb_encoder needs mteb 2: pip install 'sklearn-llm2vec[mteb]'"
-        ) from error
+        raise not_installed("as_mteb_encoder", "mteb 2", "mteb") from error

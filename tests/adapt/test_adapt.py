@@ -136,7 +136,7 @@ def test_a_network_that_turned_causal_is_noticed(llama_lm, texts, monkeypatch):
         return done
 
     monkeypatch.setattr(training, "train_stage", turned)
-    with pytest.raises(RuntimeError, match="causal again after 'mntp'"):
+    with pytest.raises(RuntimeError, match="causal again after the stage 'mntp'"):
         make(llama_lm, recipe("mntp")).fit(texts)
 
 

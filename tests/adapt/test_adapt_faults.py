@@ -10,6 +10,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+import torch
 from small_trainings import N_TEXTS, few_labels, few_texts, make, recipe
 
 from sklearn_llm2vec import LLM2VecRecipe
@@ -37,11 +38,13 @@ def y():
 KILLED = """
 import os, signal, sys
 import numpy as np
+import torch
 from sklearn_llm2vec import LLM2VecRecipe, LLMEmbeddingTransformer
 from sklearn_llm2vec._adapt import loop
 sys.path.insert(0, {tests!r})
 from conftest import WORDS, bert_config, llama_config, save_model
 
+torch.set_num_threads(1)
 loop.CHECKPOINT_SECONDS = 0
 on_step_end = loop.Progress.on_step_end
 
@@ -60,7 +63,17 @@ print(fitted.adapter_[0].digest, fitted.adaptation_history_["step"])
 """
 
 
-def test_a_killed_training_goes_on_where_it_was(llama_lm, texts, tmp_path):
+@pytest.fixture
+def one_thread():
+    """The matrix products of torch may take fewer threads on a busy machine, and the
+    number of threads decides the last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_killed_training_goes_on_where_it_was(llama_lm, texts, tmp_path, one_thread):
     def run(cache, kill_at=0):
         code = KILLED.format(
             tests=str(Path(__file__).parents[1]),

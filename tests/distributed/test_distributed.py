@@ -102,13 +102,13 @@ def test_the_extra_is_named(monkeypatch, absent):
     "change, error, sentence",
     [
         ({"transformer": make_pipeline("passthrough")}, TypeError, "Got Pipeline"),
-        ({"columns": None}, ValueError, "'columns' parameter must name"),
+        ({"columns": None}, ValueError, "'columns' parameter of .* must name"),
         ({"output_columns": ["a", "b"]}, ValueError, "must be 1 distinct names"),
         ({"output_columns": "title"}, ValueError, "must be 1 distinct names"),
-        ({"concurrency": 0}, ValueError, "'concurrency' parameter must be"),
+        ({"concurrency": 0}, ValueError, "'concurrency' parameter of .* must be"),
         ({"concurrency": (3, 2)}, ValueError, "the fewest and the most"),
-        ({"num_cpus": "2"}, ValueError, "'num_cpus' parameter must be"),
-        ({"batch_size": True}, ValueError, "'batch_size' parameter must be"),
+        ({"num_cpus": "2"}, ValueError, "'num_cpus' parameter of .* must be"),
+        ({"batch_size": True}, ValueError, "'batch_size' parameter of .* must be"),
     ],
 )
 def test_wrong_arguments(llama, tmp_path, change, error, sentence):

@@ -236,7 +236,7 @@ def test_a_fitted_transformer_in_another_process(llama):
         cache=False,
     )
     encoder.fit(table.select(["title", "review"]).to_pandas())
-    columns, outputs = check_task(encoder, None, None)
+    columns, outputs = check_task(encoder, None, None, "embed_parquet")
     assert (columns, outputs) == (["title", "review"], ["embedding"])
     arrived = pickle.loads(pickle.dumps(encoder))
     got = TableEmbedder(arrived, columns, outputs, 1)(table)

@@ -26,6 +26,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from sklearn_llm2vec import LLMEmbeddingTransformer, layer_pooling_grid
+from sklearn_llm2vec._common import facts
 from sklearn_llm2vec._encode import endpoint as endpoint_module
 from sklearn_llm2vec._encode.endpoint import PROBE
 from sklearn_llm2vec._estimator.served import DECIDED_BY_A_SERVER
@@ -146,6 +147,8 @@ def server(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setattr(endpoint_module, "FIRST_WAIT", 0.01)
     monkeypatch.setattr(endpoint_module, "LONGEST_WAIT", 0.05)
+    # A server may get the port of an earlier one, whose first answer is remembered.
+    monkeypatch.setattr(facts, "_known", {})
     server = Server()
     yield server
     server.close()
@@ -725,7 +728,7 @@ def test_there_are_no_layers_to_search(make):
 
 def test_without_the_client_the_extra_is_named(make, monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(ImportError, match=r'pip install "sklearn-llm2vec\[endpoint\]"'):
+    with pytest.raises(ImportError, match=r"pip install 'sklearn-llm2vec\[endpoint\]'"):
         make().fit(["a"])
 
 
