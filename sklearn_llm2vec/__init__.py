@@ -1,8 +1,8 @@
 """Hidden states of large language models as features for scikit-learn.
 
-``LLMEmbeddingTransformer`` turns text columns into features; every text goes through the
-model once, ever. Names are imported when they are first used: neither torch nor
-transformers is imported by ``import sklearn_llm2vec``.
+``LLMEmbeddingTransformer`` turns text columns into features and keeps the vectors, so that
+each text goes through the model once. Names are imported when they are first used:
+``import sklearn_llm2vec`` imports neither torch nor transformers.
 """
 
 from importlib import import_module
