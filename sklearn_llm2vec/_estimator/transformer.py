@@ -57,8 +57,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         i / sum(i). "auto" is what the model's folder declares, else "weighted_mean" with
         causal attention and "mean" otherwise (LLM2Vec, arXiv 2404.05961, table 5); with
         the presets of `template` it is what they were made for ("last"; "mean" for
-        "echo"). Dense layers that a sentence-transformers folder declares are applied
-        with "auto" and the last layer only.
+        "echo" and "llm2vec"). Dense layers that a sentence-transformers folder declares
+        are applied with "auto" and the last layer only.
     special_tokens : "auto" or bool, default="auto"
         Whether BOS, CLS and SEP count in "mean", "weighted_mean" and "max". "auto": yes
         for encoders and in folders of sentence-transformers, no for other decoders.
@@ -72,7 +72,9 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         them; or "row", which writes every column of the row, numbers, dates and
         categories too, as ``name: value``. For causal decoders there are the presets
         "prompt_eol" (arXiv 2307.16645), "cot" and "ke" (arXiv 2404.03921) and "echo"
-        (arXiv 2402.15449), and "chat" is the chat template that the model brings; where
+        (arXiv 2402.15449); for checkpoints of LLM2Vec there is "llm2vec", or
+        ``"llm2vec: Given a question, find passages that answer it:"`` with an instruction
+        (arXiv 2404.05961); and "chat" is the chat template that the model brings; where
         it prints the date, that is always 26 July 2024, so that vectors don't change by
         day. A prompt that a sentence-transformers folder declares is asked for by its
         name, such as "query". None is the default prompt of such a folder, else the bare

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sklearn_llm2vec._text.chat import chat_template
+from sklearn_llm2vec._text.llm2vec import most_tokens, shortened
 from sklearn_llm2vec._text.templates import parse_template
 from sklearn_llm2vec._text.windows import check_room, fitting_length, split_fields
 
@@ -91,12 +92,14 @@ class TextTokenizer:
         Most tokens of a row.
     template : str or None
         "chat" is the tokenizer's own.
-    counts : {"text", "prompt", "rest"}
+    counts : {"text", "prompt", "rest", "alone"}
         What counts in mean, weighted_mean and max. "text": the tokens that hold any of
         the texts. "prompt": all tokens, as in sentence-transformers. "rest": all but as
         many as the words before the first text have alone, as in sentence-transformers
         with ``include_prompt=False``; that is not always where the text begins, for a
-        tokenizer may join its first letters to what stands before them.
+        tokenizer may join its first letters to what stands before them. "alone": as many
+        from the end as the text, with the words behind it, has alone, as in LLM2Vec's own
+        code, which cuts long texts as well in a way of its own.
     chunk_overlap : int or None
         Tokens that two windows of a long text share; None cuts long texts.
     n_added : int
@@ -122,6 +125,9 @@ class TextTokenizer:
         self.template = self._template(template)
         self._plain = template is None
         self._counts = counts
+        self._most_alone = most_tokens(max_length)
+        # LLM2Vec's code cuts the whole prompt, as a tokenizer does.
+        self._cuts_prompts = counts == "alone" and chunk_overlap is None
         self._head, self._tail = self._special_tokens_around()
         self._n_left_out = self._tokens_of_prompt() if counts == "rest" else 0
         self.measured = self._measure()
@@ -149,17 +155,32 @@ class TextTokenizer:
             Texts of which something was cut off.
         """
         made, n_cut = [], 0
-        for ids, spans in self._tokenized(texts):
-            cut = len(ids) > self.room
-            windows = self._windows(ids, spans) if cut else [spans]
-            if self.chunk_overlap is None:
-                n_cut += cut
-            made.append([self._row(ids, spans, parts) for parts in windows])
+        prepared, shorter, n_alone = self._prepared(texts)
+        for (ids, spans), cut, n in zip(
+            self._tokenized(prepared), shorter, n_alone, strict=True
+        ):
+            windows = [spans]
+            if len(ids) > self.room:
+                cut = self.chunk_overlap is None
+                if self._cuts_prompts:
+                    ids, windows[0] = self._cut(ids, spans)
+                    spans = windows[0]
+                else:
+                    windows = self._windows(ids, spans)
+            n_cut += cut
+            n = n if len(windows) == 1 else None
+            made.append([self._row(ids, spans, parts, n) for parts in windows])
         return made, n_cut
 
     def count(self, texts):
         """Tokens of each text in its prompt, before any cut."""
-        return [len(ids) for ids, _ in self._tokenized(texts)]
+        counts = [len(ids) for ids, _ in self._tokenized(texts)]
+        if self._counts == "alone":
+            # What a text itself can't have is left for the prompt, used or not.
+            left = self.room - self._most_alone
+            alone = map(self._n_alone, texts)
+            counts = [max(n, m + left) for n, m in zip(counts, alone, strict=True)]
+        return counts
 
     def prefix(self):
         """Ids that all prompts begin with, whatever the text; () if too few to matter.
@@ -183,6 +204,23 @@ class TextTokenizer:
             verbose=False,
             **options,
         )
+
+    def _prepared(self, texts):
+        """Texts, whether each lost something, and for "alone" how many tokens count."""
+        if self._counts != "alone":
+            return texts, [False] * len(texts), [None] * len(texts)
+        given, behind = texts, self.template.literals[-1]
+        if self.chunk_overlap is None:
+            texts = [shortened(t, self._n_alone, self._most_alone) for t in given]
+        shorter = [t != before for t, before in zip(texts, given, strict=True)]
+        if behind:
+            texts = [text.rstrip() for text in texts]
+        return texts, shorter, [self._n_alone(text + behind) for text in texts]
+
+    def _n_alone(self, text):
+        """Tokens of a text without special ones, at most those of a row."""
+        ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return min(len(ids), self.max_length)
 
     def _tokenized(self, texts):
         """Yield (ids, spans): all tokens of a prompt, and where each field's are."""
@@ -280,7 +318,18 @@ class TextTokenizer:
             )
         return split_fields(spans, self.template.counted, limit, self.chunk_overlap)
 
-    def _row(self, ids, spans, parts):
+    def _cut(self, ids, spans):
+        """A whole prompt without what is too much, as its tokenizer cuts it."""
+        n = len(ids) - self.room
+        first = len(ids) - self._tail - n
+
+        def moved(place):
+            return max(min(place, first), place - n)
+
+        spans = [(moved(start), moved(stop)) for start, stop in spans]
+        return ids[:first] + ids[first + n :], spans
+
+    def _row(self, ids, spans, parts, n_alone):
         """The row with `parts` of its fields in place of all that `spans` cover."""
         made, places, at = [], [], 0
         for (start, stop), (a, b) in zip(spans, parts, strict=True):
@@ -289,10 +338,16 @@ class TextTokenizer:
             made += ids[a:b]
             at = stop
         made += ids[at:]
-        return Row(made, self._counted(len(made), places), places[0][0])
+        return Row(made, self._counted(len(made), places, n_alone), places[0][0])
 
-    def _counted(self, n_tokens, places):
+    def _counted(self, n_tokens, places, n_alone):
         head, stop = self._head, n_tokens - self._tail
+        if self._counts == "alone":
+            # Without a token of its own a text is all that there is.
+            start = (
+                places[0][0] if n_alone is None else n_tokens - (n_alone or n_tokens)
+            )
+            return [(max(0, start), n_tokens)]
         if self._counts == "rest":
             # What is left out begins with the special tokens in front. Where it would
             # be everything (a short word that has joined the prompt's last space), the
