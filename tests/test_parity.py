@@ -29,7 +29,6 @@ OPEN = {
     "opt-350m": "?",
     "prompt-left-out-xlm-r": "?",
     "t5gemma": "?",
-    "truncation-side-left": "?",
 }
 # Weights that only transformers 4 makes, and ids that nothing refuses yet.
 NOT_HERE = ("bert-relative-positions", "ids-beyond-matrix")

@@ -117,10 +117,11 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         Tokens of a text, special tokens included. None is the model's own limit, at most
         512.
     long_texts : {"truncate", "chunk", "error"}, default="truncate"
-        What happens to longer texts: they are cut, with one warning that counts them; or
-        windows of `max_length` tokens, each in the whole prompt, are pooled together as
-        if they were one text; or a ValueError is raised before anything is encoded, for
-        which all texts are tokenised, also those that the cache holds.
+        What happens to longer texts: they are cut, with one warning that counts them, at
+        their end or where the tokenizer's ``truncation_side`` says; or windows of
+        `max_length` tokens, each in the whole prompt, are pooled together as if they were
+        one text; or a ValueError is raised before anything is encoded, for which all
+        texts are tokenised, also those that the cache holds.
     chunk_overlap : int, default=0
         Tokens that two windows of a text share, with ``long_texts="chunk"``.
     cache : bool, path-like, EmbeddingCache or None, default=True

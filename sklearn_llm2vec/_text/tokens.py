@@ -89,7 +89,8 @@ class TextTokenizer:
     special_tokens : bool
         Whether the tokens that the tokenizer adds count.
     max_length : int
-        Most tokens of a row.
+        Most tokens of a row. Of longer texts the tokenizer's ``truncation_side`` is cut
+        off, which is the right one unless its files say otherwise.
     template : str or None
         "chat" is the tokenizer's own.
     counts : {"text", "prompt", "rest", "alone"}
@@ -126,8 +127,13 @@ class TextTokenizer:
         self._plain = template is None
         self._counts = counts
         self._most_alone = most_tokens(max_length)
-        # LLM2Vec's code cuts the whole prompt, as a tokenizer does.
-        self._cuts_prompts = counts == "alone" and chunk_overlap is None
+        self._cuts_at_start = getattr(tokenizer, "truncation_side", "") == "left"
+        # As tokenizers do. Words behind the text would be lost that way, which presets
+        # need there, or the words before it where the beginning is cut off.
+        cuts_prompts = self._cuts_at_start and not self.template.literals[-1]
+        self._cuts_prompts = chunk_overlap is None and (
+            counts == "alone" or (cuts_prompts and len(self.template.fields) == 1)
+        )
         self._head, self._tail = self._special_tokens_around()
         self._n_left_out = self._tokens_of_prompt() if counts == "rest" else 0
         self.measured = self._measure()
@@ -316,12 +322,14 @@ class TextTokenizer:
                 f"for each text. Got {self.max_length}, but beside one of them stand "
                 f"{around} tokens."
             )
+        if self._cuts_at_start and self.chunk_overlap is None:
+            return [[(max(start, stop - limit), stop) for start, stop in spans]]
         return split_fields(spans, self.template.counted, limit, self.chunk_overlap)
 
     def _cut(self, ids, spans):
         """A whole prompt without what is too much, as its tokenizer cuts it."""
         n = len(ids) - self.room
-        first = len(ids) - self._tail - n
+        first = self._head if self._cuts_at_start else len(ids) - self._tail - n
 
         def moved(place):
             return max(min(place, first), place - n)
