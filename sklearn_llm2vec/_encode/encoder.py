@@ -311,6 +311,8 @@ def _text_tokenizer(model, **settings):
     made = _text_tokenizers.setdefault(model, {})
     key = tuple(sorted(settings.items()))
     if key not in made:
+        matrix = model.states.network.get_input_embeddings().weight
+        settings["n_known"] = matrix.shape[0]
         made[key] = TextTokenizer(model.tokenizer, **settings)
     return made[key]
 

@@ -14,6 +14,7 @@ import numpy as np
 from sklearn_llm2vec._text.chat import chat_template
 from sklearn_llm2vec._text.llm2vec import most_tokens, shortened
 from sklearn_llm2vec._text.templates import parse_template
+from sklearn_llm2vec._text.vocabulary import check_known
 from sklearn_llm2vec._text.windows import check_room, fitting_length, split_fields
 
 PLAIN = parse_template("{text}")
@@ -105,6 +106,9 @@ class TextTokenizer:
         Tokens that two windows of a long text share; None cuts long texts.
     n_added : int
         Tokens that are put into each row afterwards, and need room.
+    n_known : int or None
+        Rows of the model's embedding matrix: a token with a greater id is an error. None
+        where no model is there.
     """
 
     def __init__(
@@ -117,8 +121,10 @@ class TextTokenizer:
         counts="text",
         chunk_overlap=None,
         n_added=0,
+        n_known=None,
     ):
         self.tokenizer = tokenizer
+        self._n_known = n_known
         self.special_tokens = special_tokens
         self.max_length = max_length
         self.chunk_overlap = chunk_overlap
@@ -162,8 +168,8 @@ class TextTokenizer:
         """
         made, n_cut = [], 0
         prepared, shorter, n_alone = self._prepared(texts)
-        for (ids, spans), cut, n in zip(
-            self._tokenized(prepared), shorter, n_alone, strict=True
+        for text, (ids, spans), cut, n in zip(
+            prepared, self._tokenized(prepared), shorter, n_alone, strict=True
         ):
             windows = [spans]
             if len(ids) > self.room:
@@ -175,7 +181,10 @@ class TextTokenizer:
                     windows = self._windows(ids, spans)
             n_cut += cut
             n = n if len(windows) == 1 else None
-            made.append([self._row(ids, spans, parts, n) for parts in windows])
+            rows = [self._row(ids, spans, parts, n) for parts in windows]
+            for row in rows:
+                check_known(row.ids, self._n_known, self.tokenizer, text)
+            made.append(rows)
         return made, n_cut
 
     def count(self, texts):
@@ -197,6 +206,7 @@ class TextTokenizer:
         head = self.template.literals[0]
         ids = self._encode([head])["input_ids"][0]
         ids = ids[: len(ids) - self._tail][:-1]
+        check_known(ids, self._n_known, self.tokenizer, head)
         return tuple(ids) if len(ids) >= MIN_PREFIX else ()
 
     # --- texts to ids ----------------------------------------------------------------
