@@ -304,6 +304,7 @@ def write(path, **entries):
         ({}, {"similarity_fn_name": "MaxSim"}, "late-interaction"),
         ({}, {"model_type": "SparseEncoder"}, "sparse encoder"),
         ({}, {"model_type": "CrossEncoder"}, "cross-encoder"),
+        ({"model_type": "model2vec"}, {}, "static model, whose .*model2vec.*Use the"),
         (
             {
                 "architectures": ["XLMRobertaForSequenceClassification"],
@@ -333,6 +334,13 @@ def test_other_kinds_of_models_are_refused(bert, tmp_path, config, settings, wha
             make(folder, **params).fit(["a"])
 
 
+def test_a_static_model_needs_no_config_to_be_refused_with_the_reason(tmp_path):
+    modules = [{"idx": 0, "path": "0_StaticEmbedding", "type": "x.StaticEmbedding"}]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ValueError, match="Got a static model.*FunctionTransformer"):
+        make(tmp_path).fit(["a"])
+
+
 def test_a_classifier_of_texts_is_an_encoder(bert, tmp_path):
     folder = shutil.copytree(bert, tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
@@ -348,8 +356,9 @@ def test_a_classifier_of_texts_is_an_encoder(bert, tmp_path):
         (["x.Transformer", "pylate.models.Dense.Dense"], "a late-interaction model"),
         (
             ["x.models.WordEmbeddings", "x.Pooling"],
-            "'x.models.WordEmbeddings' in the pl",
+            "a static model, whose tokens have the same vectors in any text (WordEmb",
         ),
+        (["x.Asym", "x.Pooling"], "'x.Asym' in the place of the transformer"),
         (["x.Transformer", "x.Normalize"], "modules.json without a module that pools"),
     ],
 )
