@@ -59,7 +59,7 @@ def rows_as_arrays(rows, length, *, padding=None, start=0):
         The id that stands behind a row. None is the row's own last one: a tokenizer's
         padding token may be one that the model doesn't have.
     start : int, default=0
-        Tokens left out at the beginning of each row, none of which counts.
+        Tokens left out at the beginning of each row.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def rows_as_arrays(rows, length, *, padding=None, start=0):
         its_ids[:n_tokens] = row.ids[start:]
         its_ids[n_tokens:] = row.ids[-1] if padding is None else padding
         for first, stop in row.counted:
-            its_counted[first - start : stop - start] = True
+            its_counted[max(0, first - start) : max(0, stop - start)] = True
     return ids, counted, lengths
 
 
@@ -208,6 +208,22 @@ class TextTokenizer:
         ids = ids[: len(ids) - self._tail][:-1]
         check_known(ids, self._n_known, self.tokenizer, head)
         return tuple(ids) if len(ids) >= MIN_PREFIX else ()
+
+    def counted_in_prefix(self, n_tokens):
+        """Which of the first tokens of a prompt count, if no text begins in them.
+
+        Parameters
+        ----------
+        n_tokens : int
+
+        Returns
+        -------
+        tuple of (int, int)
+            Starts and stops.
+        """
+        text = (n_tokens, n_tokens + 1)
+        places = [text] * len(self.template.fields)
+        return before(self._counted(text[1] + self._tail, places, 1), n_tokens)
 
     # --- texts to ids ----------------------------------------------------------------
 
@@ -385,6 +401,18 @@ class TextTokenizer:
         if self.special_tokens:
             inside = [(0, head), *inside, (stop, n_tokens)]
         return [(first, last) for first, last in inside if first < last]
+
+
+def before(counted, n_tokens):
+    """Which of the first tokens count.
+
+    Examples
+    --------
+    >>> from sklearn_llm2vec._text.tokens import before
+    >>> before([(0, 1), (4, 9), (11, 12)], 6)
+    ((0, 1), (4, 6))
+    """
+    return tuple((a, min(b, n_tokens)) for a, b in counted if a < n_tokens)
 
 
 def measure_prompt(tokenizer, template, counts):
