@@ -243,7 +243,7 @@ def _behind(params, model, layer):
             f"'pooling' among {set(POOLINGS)} to take the hidden states."
         )
     if params.truncate_dim is not None:
-        declared = dataclasses.replace(declared, truncate_dim=None)
+        declared = dataclasses.replace(declared, truncate_dim=params.truncate_dim)
     return _load_behind(declared, model.modules_digest)
 
 

@@ -125,6 +125,22 @@ def test_a_declared_truncation(tmp_path, texts, modules):
     assert make(folder, pooling="mean").fit_transform(texts).shape[1] == 32
 
 
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize(
+    "modules", [[], ["unit"], [(32, 16), "unit"], ["unit", (32, 16)]]
+)
+def test_an_asked_truncation_comes_after_all_modules(
+    tmp_path, texts, modules, normalize
+):
+    """Unit length at the end, too, which then isn't that of what is left."""
+    folder, reference = save(tmp_path, modules=modules)
+    reference.truncate_dim = 6
+    ours = make(folder, truncate_dim=6, normalize=normalize).fit_transform(texts)
+    close(ours, reference.encode(texts, normalize_embeddings=normalize))
+    for vectors in (make(folder, truncate_dim=16), make(folder)):
+        assert vectors.fit_transform(texts).shape[1] >= 16
+
+
 def test_a_module_that_changed_is_noticed(tmp_path, texts):
     folder, _ = save(tmp_path, dense=[(32, 8, {})])
     estimator = make(folder)
