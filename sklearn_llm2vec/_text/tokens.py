@@ -193,7 +193,7 @@ class TextTokenizer:
         if self._counts == "alone":
             # What a text itself can't have is left for the prompt, used or not.
             left = self.room - self._most_alone
-            alone = map(self._n_alone, texts)
+            alone = self._n_alone(texts)
             counts = [max(n, m + left) for n, m in zip(counts, alone, strict=True)]
         return counts
 
@@ -241,18 +241,25 @@ class TextTokenizer:
         """Texts, whether each lost something, and for "alone" how many tokens count."""
         if self._counts != "alone":
             return texts, [False] * len(texts), [None] * len(texts)
-        given, behind = texts, self.template.literals[-1]
+        made, shorter = list(texts), [False] * len(texts)
         if self.chunk_overlap is None:
-            texts = [shortened(t, self._n_alone, self._most_alone) for t in given]
-        shorter = [t != before for t, before in zip(texts, given, strict=True)]
+            for i, n in enumerate(self._n_alone(texts)):
+                if n > self._most_alone:
+                    made[i] = shortened(
+                        texts[i],
+                        lambda text: self._n_alone([text])[0],
+                        self._most_alone,
+                    )
+                    shorter[i] = True
+        behind = self.template.literals[-1]
         if behind:
-            texts = [text.rstrip() for text in texts]
-        return texts, shorter, [self._n_alone(text + behind) for text in texts]
+            made = [text.rstrip() for text in made]
+        return made, shorter, self._n_alone([text + behind for text in made])
 
-    def _n_alone(self, text):
-        """Tokens of a text without special ones, at most those of a row."""
-        ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        return min(len(ids), self.max_length)
+    def _n_alone(self, texts):
+        """Tokens of each text without special ones, at most those of a row."""
+        encoded = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)
+        return [min(len(ids), self.max_length) for ids in encoded["input_ids"]]
 
     def _tokenized(self, texts):
         """Yield (ids, spans): all tokens of a prompt, and where each field's are."""
