@@ -134,11 +134,12 @@ class TextTokenizer:
         self._counts = counts
         self._most_alone = most_tokens(max_length)
         self._cuts_at_start = getattr(tokenizer, "truncation_side", "") == "left"
-        # As tokenizers do. Words behind the text would be lost that way, which presets
-        # need there, or the words before it where the beginning is cut off.
-        cuts_prompts = self._cuts_at_start and not self.template.literals[-1]
+        # A tokenizer cuts the whole prompt. So does LLM2Vec's code, and so it is done
+        # where the beginning goes and no words stand behind the text. Otherwise the texts
+        # are cut, and the words around them stay.
+        loses_words = self._cuts_at_start and not self.template.literals[-1]
         self._cuts_prompts = chunk_overlap is None and (
-            counts == "alone" or (cuts_prompts and len(self.template.fields) == 1)
+            counts == "alone" or (loses_words and len(self.template.fields) == 1)
         )
         self._head, self._tail = self._special_tokens_around()
         self._n_left_out = self._tokens_of_prompt() if counts == "rest" else 0

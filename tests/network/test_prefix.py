@@ -103,8 +103,7 @@ def test_the_prefix_is_computed_once_for_a_model(llama, texts, monkeypatch):
     assert len(made) == 1
 
 
-# "text" with special tokens counts the first one alone; for "rest" the head but its last
-# token, which may be the text's, is in the prefix.
+# Parameters, and which of the prefix's 12 tokens count; "rest" leaves out the whole head.
 COUNTED = [
     ({"special_tokens": True}, ((0, 1),)),
     ({"counts": "prompt"}, ((1, 12),)),
