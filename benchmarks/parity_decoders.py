@@ -889,7 +889,8 @@ def gpt2_families():
             "facebook/opt-350m (post-norm, with projections)",
             configs.opt(do_layer_norm_before=False, word_embed_proj_dim=16),
             opt_tokenizer,
-            parameters=MEAN,
+            by={},
+            refused="last hidden state has 16 features, the others 32",
         ),
         Family(
             "bloom",
@@ -1534,6 +1535,9 @@ def t5gemma_config():
         del part[entry]
     part |= {
         "model_type": "t5_gemma_module",
+        # Wider than any text, as published: versions differ in one token at its edge.
+        "sliding_window": 4096,
+        "sliding_window_size": 4096,
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
         "vocab_size": None,
     }

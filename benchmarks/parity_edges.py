@@ -490,7 +490,7 @@ def folder_settings():
             "a Llama 3 with a PEFT adapter in the same folder",
             configs.llama3(),
             lambda: llama3(LLAMA3),
-            lambda: beside(adapter("", "LlamaModel")),
+            lambda: beside(adapter("", "LlamaModel", "")),
             parameters=MEAN,
             refused="adapter",
         ),

@@ -3,6 +3,7 @@
 import parity_configs as configs
 from parity_configs import Id
 from parity_family import Family
+from parity_folders import random_weight
 from parity_tokenizers import (
     around,
     bert,
@@ -525,8 +526,16 @@ def other_families():
             lambda: clip(CLIP),
             by={"pooling": "last"},
             parameters={"pooling": "last"},
+            weights=named_as_published,
         ),
     ]
+
+
+def named_as_published(weights):
+    """CLIP's weights, whose names begin otherwise where transformers 5 writes them."""
+    start = "text_model."
+    names = {start + name.removeprefix(start): w.shape for name, w in weights.items()}
+    return {name: random_weight(name, shape, "clip") for name, shape in names.items()}
 
 
 CLIP = {

@@ -37,7 +37,7 @@ TESTED = (
     "llama-2 llama-with-eos llama-without-bos yi codellama-class-bytes mistral-v0.3 "
     "mixtral phi-3 llama-3 llama-3-with-eos qwen2 qwen2-other-cut-fast "
     "qwen2-digits-fast qwen3 deepseek-llm deepseek-v3-cut mistral-nemo gpt2 dialogpt "
-    "pythia opt-350m bloom falcon phi-2 starcoder2 smollm2-instruct olmo2 hyperclovax "
+    "pythia bloom falcon phi-2 starcoder2 smollm2-instruct olmo2 hyperclovax "
     "exaone-4 command-r gemma-2 gemma-3 gemma-fast-class t5gemma half-weights "
     "added-token-beside llama-saved-by-5 "
     # adapters

@@ -23,7 +23,7 @@ INSTRUCTION = (
 )
 
 
-def adapter(folder, base_class, *, kv=2, layers=3, width=32, wide=64, name="mntp"):
+def adapter(folder, base_class, base, *, kv=2, layers=3, width=32, wide=64):
     """A LoRA adapter as LLM2Vec publishes it: of the model without its head."""
     config = {
         "alpha_pattern": {},
@@ -31,7 +31,7 @@ def adapter(folder, base_class, *, kv=2, layers=3, width=32, wide=64, name="mntp
             "base_model_class": base_class,
             "parent_library": "llm2vec.models.bidirectional_" + base_class.lower()[:-7],
         },
-        "base_model_name_or_path": "",
+        "base_model_name_or_path": base,
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,
@@ -64,14 +64,16 @@ def adapter(folder, base_class, *, kv=2, layers=3, width=32, wide=64, name="mntp
             stem = f"base_model.model.layers.{layer}.{part}.{target}"
             for letter, shape in (("A", (4, into)), ("B", (out, 4))):
                 key = f"{stem}.lora_{letter}.weight"
-                weights[key] = normal(name + key, shape, 0.15)
+                weights[key] = normal(folder + key, shape, 0.15)
     return {
         f"{folder}/adapter_config.json": config,
         f"{folder}/adapter_model.safetensors": weights,
     }
 
 
-def checkpoint(name, like, config, tokenizer, base_class, *, stages=("mntp",), **told):
+def checkpoint(
+    name, like, base, config, tokenizer, base_class, *, stages=("mntp",), **told
+):
     """A family: base and adapters, with an instruction or without."""
     instruction = told.pop("instruction", None)
     kv = config["num_key_value_heads"]
@@ -87,7 +89,7 @@ def checkpoint(name, like, config, tokenizer, base_class, *, stages=("mntp",), *
         lambda: {
             path: content
             for stage in stages
-            for path, content in adapter(stage, base_class, kv=kv, name=stage).items()
+            for path, content in adapter(stage, base_class, base, kv=kv).items()
         },
         {"llm2vec": True, "stages": stages, "instruction": instruction, **told},
         parameters,
@@ -104,6 +106,9 @@ def llama3_instruct():
     return llama3({**LLAMA3, "eos_token": "<|eot_id|>", "chat_template": LLAMA3_CHAT})
 
 
+MISTRAL_BASE = "mistralai/Mistral-7B-Instruct-v0.2"
+LLAMA3_BASE = "meta-llama/Meta-Llama-3-8B-Instruct"
+SHEARED_BASE = "princeton-nlp/Sheared-LLaMA-1.3B"
 MISTRAL_WRAP = "[INST] ", " [/INST]"
 LLAMA3_WRAP = "<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"
 
@@ -116,6 +121,7 @@ def families():
         checkpoint(
             "llm2vec-mistral",
             "McGill-NLP/LLM2Vec-Mistral-7B-Instruct-v2-mntp-supervised",
+            MISTRAL_BASE,
             mistral,
             mistral_instruct,
             "MistralEncoderModel",
@@ -125,6 +131,7 @@ def families():
         checkpoint(
             "llm2vec-mistral-instruction",
             "McGill-NLP/LLM2Vec-Mistral-7B-Instruct-v2-mntp-supervised, queries",
+            MISTRAL_BASE,
             mistral,
             mistral_instruct,
             "MistralEncoderModel",
@@ -135,6 +142,7 @@ def families():
         checkpoint(
             "llm2vec-llama-3",
             "McGill-NLP/LLM2Vec-Meta-Llama-3-8B-Instruct-mntp-supervised",
+            LLAMA3_BASE,
             instruct,
             llama3_instruct,
             "LlamaEncoderModel",
@@ -144,6 +152,7 @@ def families():
         checkpoint(
             "llm2vec-llama-3-instruction",
             "McGill-NLP/LLM2Vec-Meta-Llama-3-8B-Instruct-mntp-supervised, queries",
+            LLAMA3_BASE,
             instruct,
             llama3_instruct,
             "LlamaEncoderModel",
@@ -154,6 +163,7 @@ def families():
         checkpoint(
             "llm2vec-sheared-llama",
             "McGill-NLP/LLM2Vec-Sheared-LLaMA-mntp-unsup-simcse",
+            SHEARED_BASE,
             configs.llama(pad_token_id=0),
             llama2,
             "LlamaEncoderModel",
@@ -162,6 +172,7 @@ def families():
         checkpoint(
             "llm2vec-sheared-llama-instruction",
             "McGill-NLP/LLM2Vec-Sheared-LLaMA-mntp-supervised, queries",
+            SHEARED_BASE,
             configs.llama(pad_token_id=0),
             llama2,
             "LlamaEncoderModel",
@@ -171,6 +182,7 @@ def families():
         checkpoint(
             "llm2vec-llama-2-chat",
             "McGill-NLP/LLM2Vec-Llama-2-7b-chat-hf-mntp-supervised",
+            "meta-llama/Llama-2-7b-chat-hf",
             configs.llama(),
             llama2,
             "LlamaEncoderModel",
@@ -180,7 +192,8 @@ def families():
         checkpoint(
             "llm2vec-gemma",
             "an LLM2Vec Gemma",
-            configs.gemma(),
+            "google/gemma-2b",
+            configs.gemma(hidden_act="gelu_pytorch_tanh"),
             lambda: gemma(GEMMA),
             "GemmaEncoderModel",
         ),

@@ -307,7 +307,7 @@ def static_words():
             "1_Pooling/config.json": pooling_config("mean", width=8),
         },
         by={},
-        refused="WordEmbeddings",
+        refused="static model, whose tokens have the same vectors in any text (WordEmb",
         random=False,
     )
 
@@ -341,7 +341,7 @@ def static_embedding():
         lambda: {"": {}},
         made,
         by={},
-        refused="StaticEmbedding",
+        refused="static model, whose tokens have the same vectors in any text (StaticE",
         random=False,
     )
 
@@ -384,7 +384,7 @@ def model2vec():
             ]
         },
         by={},
-        refused="StaticEmbedding",
+        refused="static model, whose tokens have the same vectors in any text (model2",
         random=False,
         weights=lambda _: {"embeddings": normal("model2vec", (1700, 16), 1)},
     )

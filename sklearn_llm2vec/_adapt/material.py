@@ -30,16 +30,17 @@ class Material:
     def __init__(self, stage, data, source, network, tokenizer):
         self.stage, self.data, self.source = stage, data, source
         self.network, self.tokenizer = network, tokenizer
+        self.n_tokens = network.get_input_embeddings().weight.shape[0]
         self._make_rows = TextTokenizer(
             tokenizer,
             special_tokens=source.spec.special_tokens,
             max_length=min(stage.max_length, source.spec.max_length),
             template=source.spec.template,
             counts=source.spec.counts,
+            n_known=self.n_tokens,
         )
         self.rows = self.rows_of(data.of(stage.name))
         # Behind the mask any token will do, if the model has it.
-        self.n_tokens = network.get_input_embeddings().weight.shape[0]
         known = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
         self.pad_id = next(
             one for one in known if one is not None and one < self.n_tokens

@@ -21,7 +21,7 @@ from sklearn_llm2vec._network.pooling import join_windows, poolings_of_windows
 from sklearn_llm2vec._network.prepending import PLACEHOLDER
 from sklearn_llm2vec._network.threads import in_parallel
 from sklearn_llm2vec._network.varlen import MOST_TOKENS
-from sklearn_llm2vec._text.tokens import Row, TextTokenizer
+from sklearn_llm2vec._text.tokens import Row, TextTokenizer, before
 
 # Texts tokenised at a time: enough to find many of each length, few enough to hold.
 TEXTS_AT_A_TIME = {"cpu": 4096, "accelerator": 32768}
@@ -132,13 +132,16 @@ class Encoder:
         )
         self._has_placeholder = token_prepending is not None
         shares_prefix = causal and template is not None
+        prefix = self._tokenizer.prefix() if shares_prefix else ()
+        self._prefix_counted = self._tokenizer.counted_in_prefix(len(prefix))
         self.passes = Passes(
             models,
             max_length=max_length,
             batch_tokens=batch_tokens,
             causal=causal,
             token_prepending=token_prepending,
-            prefix_ids=self._tokenizer.prefix() if shares_prefix else (),
+            prefix_ids=prefix,
+            prefix_counted=self._prefix_counted,
         )
 
     def encode(self, texts, layers, poolings):
@@ -253,14 +256,21 @@ class Encoder:
         return Row(ids, [(a, b) for a, b in counted if a < b], at)
 
     def _is_behind_prefix(self, row):
-        """Whether the row begins with the prefix, and nothing that counts is in it."""
+        """Whether the row begins with the prefix, of which those tokens count that do.
+
+        And something behind it counts, too. The text itself mustn't begin in it: Token
+        Prepending replaces what stands before a text.
+        """
         prefix = self.passes.prefix_ids
         if not prefix:
             return False
         n = len(prefix)
-        # The text itself, too: Token Prepending replaces what stands before it.
-        first = min(row.text_at, *(start for start, _ in row.counted))
-        return first >= n and len(row.ids) > n and tuple(row.ids[:n]) == prefix
+        return (
+            row.text_at >= n
+            and tuple(row.ids[:n]) == prefix
+            and before(row.counted, n) == self._prefix_counted
+            and row.counted[-1][1] > n
+        )
 
 
 class LongTexts:
@@ -311,6 +321,8 @@ def _text_tokenizer(model, **settings):
     made = _text_tokenizers.setdefault(model, {})
     key = tuple(sorted(settings.items()))
     if key not in made:
+        matrix = model.states.network.get_input_embeddings().weight
+        settings["n_known"] = matrix.shape[0]
         made[key] = TextTokenizer(model.tokenizer, **settings)
     return made[key]
 

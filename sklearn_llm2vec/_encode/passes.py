@@ -23,7 +23,11 @@ from sklearn_llm2vec._network.memory import (
     most_tokens,
 )
 from sklearn_llm2vec._network.padding import hides_padding
-from sklearn_llm2vec._network.pooling import POOLINGS, pool_all
+from sklearn_llm2vec._network.pooling import (
+    join_windows,
+    pool_all,
+    poolings_of_windows,
+)
 from sklearn_llm2vec._network.prefix import prefix_of
 from sklearn_llm2vec._network.prepending import TokenPrepending
 from sklearn_llm2vec._network.threads import in_parallel
@@ -61,6 +65,8 @@ class Passes:
     token_prepending : tuple of (int, int) or None
     prefix_ids : tuple of int
         What rows that are "behind the prefix" begin with; empty for none.
+    prefix_counted : tuple of (int, int)
+        Start and stop of the tokens in it that count in all these rows.
 
     Attributes
     ----------
@@ -81,6 +87,7 @@ class Passes:
         causal,
         token_prepending=None,
         prefix_ids=(),
+        prefix_counted=(),
     ):
         first = models[0]
         self.on_cpu = first.device.type == "cpu"
@@ -115,6 +122,7 @@ class Passes:
             )
         usable = all(one.prefix is not None for one in replicas)
         self.prefix_ids = tuple(prefix_ids) if usable else ()
+        self._prefix_counted = tuple(prefix_counted)
         # A pass takes whichever device is free. All threads of a CPU share one copy.
         self._replicas = queue.SimpleQueue()
         n_rounds = -(-self.n_at_once // len(replicas))
@@ -269,12 +277,18 @@ class Passes:
             n_tokens = sum(n * len(some) for n, some in of_a_length)
             last += [last[-1]] * (fill_rows(n_tokens, length) + self._tail_rows)
         run = self._run_one_length if len(of_a_length) == 1 else self._run_varlen
+        joins = behind and bool(self._prefix_counted)
         with torch.inference_mode():
             arrays = [
                 self._arrays(some, behind, length) for length, some in of_a_length
             ]
-            pooled = run(replica, arrays, behind, layers, poolings)
-            return _on_host(pooled, len(rows))
+            wanted = poolings_of_windows(poolings) if joins else poolings
+            pooled = run(replica, arrays, behind, layers, wanted)
+            cells = _on_host(pooled, len(rows))
+            if not behind:
+                return cells
+            n_counted = arrays[0][1].sum(1)[: len(rows)]
+            return self._with_prefix(replica.prefix, cells, n_counted, layers, poolings)
 
     def _run_one_length(self, replica, arrays, behind, layers, poolings):
         device = replica.model.device
@@ -290,19 +304,34 @@ class Passes:
             places = torch.arange(ids.shape[1], device=device)
             more["mask"] = places < lengths[:, None]  # (batch, tokens)
         ends = lengths - 1 if self.pads else None
-        pooled = replica.model.states(
+        return replica.model.states(
             ids,
             layers,
             lambda states: pool_all(states, counted, poolings, ends),
             **more,
         )
-        # The first token of these rows stands in the prefix.
-        of_first = [name for name in poolings if POOLINGS[name].takes_first]
-        if behind and of_first:
-            for layer, by_pooling in pooled.items():
-                first = replica.prefix.first[layer]
-                by_pooling |= dict.fromkeys(of_first, first.expand(len(ids), -1))
-        return pooled
+
+    def _with_prefix(self, prefix, cells, n_counted, layers, poolings):
+        """Cells of whole rows, of those of what stands behind the prefix.
+
+        Prefix and rest are joined as two windows of one text are.
+        """
+        counted = self._prefix_counted
+        n_before = np.full_like(n_counted, sum(stop - start for start, stop in counted))
+        before = prefix.pooled(counted)
+        made = {}
+        for layer in layers:
+            both = {
+                name: np.stack(np.broadcast_arrays(before[layer][name], vectors))
+                for (its_layer, name), vectors in cells.items()
+                if its_layer == layer and name in before[layer]
+            }  # (2, rows, hidden) by pooling
+            for name in poolings:
+                made[layer, name] = cells[layer, name]
+                if name in both:
+                    counts = n_before, n_counted
+                    made[layer, name] = join_windows(both, counts, name)
+        return made
 
     def _run_varlen(self, replica, arrays, behind, layers, poolings):
         ids, counted = (

@@ -29,7 +29,7 @@ from sklearn_llm2vec._model.folders import ModelFolder, read_model
 from sklearn_llm2vec._model.spec import EncoderSpec
 from sklearn_llm2vec._model.tokenizer import last_tokenizer
 from sklearn_llm2vec._network.pooling import POOLINGS
-from sklearn_llm2vec._text.templates import PRESETS
+from sklearn_llm2vec._text.templates import preset_of
 from sklearn_llm2vec._text.tokens import TextTokenizer, measure_prompt
 from sklearn_llm2vec._text.windows import check_room
 
@@ -234,7 +234,7 @@ class LocalSource:
 def _behind(params, model, layer):
     """What the folder declares behind its pooling, where that is asked for."""
     declared = model.declared
-    as_declared = params.pooling == "auto" and params.template not in PRESETS
+    as_declared = params.pooling == "auto" and preset_of(params.template)[0] is None
     if not as_declared or layer != model.n_layers:
         return None
     if declared.unknown:
@@ -244,7 +244,7 @@ def _behind(params, model, layer):
             f"'pooling' among {set(POOLINGS)} to take the hidden states."
         )
     if params.truncate_dim is not None:
-        declared = dataclasses.replace(declared, truncate_dim=None)
+        declared = dataclasses.replace(declared, truncate_dim=params.truncate_dim)
     return _load_behind(declared, model.modules_digest)
 
 

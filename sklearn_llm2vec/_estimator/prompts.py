@@ -1,16 +1,22 @@
 """The prompt that parameters mean for one model, and which of its tokens count."""
 
+import os
+
 from sklearn_llm2vec._common.checks import refused, warn
+from sklearn_llm2vec._model.files import read_json
+from sklearn_llm2vec._model.places import looks_like_path
+from sklearn_llm2vec._text.llm2vec import llm2vec_template
 from sklearn_llm2vec._text.templates import (
     PRESETS,
     escaped,
     is_name,
     no_template,
     parse_template,
+    preset_of,
 )
 
 
-def resolve_prompt(params, model, attention):
+def resolve_prompt(params, model, attention, adapters):
     """The prompt around each text.
 
     Parameters
@@ -19,12 +25,13 @@ def resolve_prompt(params, model, attention):
         As `check_parameters` gives it.
     model : ModelFolder
     attention : {"causal", "bidirectional"}
+    adapters : tuple of AdapterFolder or TrainedAdapter
 
     Returns
     -------
     template : str or None
         As `EncoderSpec` has it.
-    counts : {"text", "prompt", "rest"}
+    counts : {"text", "prompt", "rest", "alone"}
         Which of its tokens count in mean-like poolings; see `TextTokenizer`.
 
     Raises
@@ -32,12 +39,13 @@ def resolve_prompt(params, model, attention):
     ValueError
         For a prompt that this model doesn't have, or isn't made for.
     """
-    template = _resolve_template(params, model, attention)
+    template = _resolve_template(params, model, attention, adapters)
     return template, _resolve_counts(params, model, template)
 
 
-def _resolve_template(params, model, attention):
+def _resolve_template(params, model, attention, adapters):
     asked, declared = params.template, model.declared
+    preset, instruction = preset_of(asked)
     _refuse_two_meanings(asked, model)
     if asked is None or asked == "row":
         return _before_text(declared.prompt)
@@ -49,9 +57,11 @@ def _resolve_template(params, model, attention):
                 "none. Write the prompt as a string with '{text}' in it."
             )
         return "chat"
-    if asked in PRESETS:
-        _check_preset(asked, model, attention)
-        return PRESETS[asked].prompt
+    if preset is not None:
+        _check_preset(asked, preset, model, attention)
+        if preset.counts == "alone":
+            return llm2vec_template(instruction, _base_names(model, adapters))
+        return preset.prompt
     if is_name(asked):
         return _named_prompt(asked, model)
     return asked
@@ -85,9 +95,37 @@ def _refuse_two_meanings(asked, model):
         )
 
 
-def _check_preset(name, model, attention):
+def _base_names(model, adapters):
+    """Names on the hub by which the base model may be known, with a warning for none.
+
+    A copy in a folder of any name has it in ``config.json``, or an adapter of it has.
+    """
+    said = read_json(model.folder / "config.json").get("_name_or_path")
+    bases = [getattr(adapter, "base", None) for adapter in adapters]
+    names = [
+        name
+        for name in (model.name, said, *bases)
+        if name and not looks_like_path(name) and not os.path.isdir(name)
+    ]
+    if not names and model.chats:
+        warn(
+            f"template='llm2vec' puts no words of a chat around the texts: neither the "
+            f"files of {model.name!r} nor its adapters say which model on the hub it is, "
+            "by which LLM2Vec's code knows them."
+        )
+    return names
+
+
+def _check_preset(name, preset, model, attention):
     """Refuse a preset for an encoder, and warn where the attention is another."""
-    why = PRESETS[name].needs_causal
+    why = preset.needs_causal
+    if preset.counts == "alone" and not model.decoder:
+        raise refused(
+            "template",
+            f"None or a prompt of your own for the encoder {model.name!r}",
+            name,
+            "LLM2Vec's prompt is made for decoders.",
+        )
     if why is None:
         return
     if not model.causal:
@@ -106,6 +144,9 @@ def _check_preset(name, model, attention):
 def _resolve_counts(params, model, template):
     if template is None:
         return "text"
+    preset, _ = preset_of(params.template)
+    if preset is not None and preset.counts != "text":
+        return "prompt" if params.prompt_counts is True else preset.counts
     words, one_text = ("chat",), True
     if template != "chat":
         parsed = parse_template(template)
@@ -114,7 +155,7 @@ def _resolve_counts(params, model, template):
         return "text"  # the bare text, which is all that there is
     declared = model.declared
     # What a preset is pooled over belongs to it, as its pooling does.
-    as_declared = declared.pooling is not None and params.template not in PRESETS
+    as_declared = declared.pooling is not None and preset is None
     all_count = params.prompt_counts
     if all_count == "auto":
         all_count = as_declared and declared.includes_prompt

@@ -12,7 +12,7 @@ from sklearn_llm2vec._model.devices import resolve_dtype
 from sklearn_llm2vec._model.places import looks_like_path
 from sklearn_llm2vec._model.spec import EncoderSpec
 from sklearn_llm2vec._network.pooling import POOLINGS
-from sklearn_llm2vec._text.templates import PRESETS, parse_template
+from sklearn_llm2vec._text.templates import parse_template, preset_of
 
 
 def resolve_layer(layer, n_layers):
@@ -120,7 +120,7 @@ def resolve_space(params, model, adapters, device):
     """
     attention = _resolve_attention(params, model, adapters)
     _warn_of_other_bases(model, adapters)
-    template, counts = resolve_prompt(params, model, attention)
+    template, counts = resolve_prompt(params, model, attention, adapters)
     chunk = params.long_texts == "chunk"
     special = params.special_tokens
     if special == "auto":
@@ -148,8 +148,9 @@ def resolve_pooling(params, model, attention):
     """The pooling that the parameters mean."""
     if params.pooling != "auto":
         return params.pooling
-    if params.template in PRESETS:
-        return PRESETS[params.template].pooling
+    preset, _ = preset_of(params.template)
+    if preset is not None:
+        return preset.pooling
     causal = attention == "causal"
     return model.declared.pooling or ("weighted_mean" if causal else "mean")
 

@@ -14,7 +14,7 @@ from sklearn_llm2vec._encode.endpoint import (
     read_served_model,
 )
 from sklearn_llm2vec._estimator.resolve import resolve_width
-from sklearn_llm2vec._text.templates import PRESETS, parse_template
+from sklearn_llm2vec._text.templates import parse_template, preset_of
 
 # What can't be chosen with an endpoint, and the defaults that it is left at.
 DECIDED_BY_A_SERVER = {
@@ -135,7 +135,7 @@ def _check_parameters(params):
     if not isinstance(params.model, str):
         expected = "the served name, a str, with 'endpoint'"
         raise refused("model", expected, params.model)
-    if params.template == "chat" or params.template in PRESETS:
+    if params.template == "chat" or preset_of(params.template)[0] is not None:
         raise ValueError(
             "With 'endpoint' the 'template' parameter of LLMEmbeddingTransformer must be "
             "None, 'row' or a string with '{text}' or names of columns in it: presets "

@@ -57,8 +57,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         i / sum(i). "auto" is what the model's folder declares, else "weighted_mean" with
         causal attention and "mean" otherwise (LLM2Vec, arXiv 2404.05961, table 5); with
         the presets of `template` it is what they were made for ("last"; "mean" for
-        "echo"). Dense layers that a sentence-transformers folder declares are applied
-        with "auto" and the last layer only.
+        "echo" and "llm2vec"). Dense layers that a sentence-transformers folder declares
+        are applied with "auto" and the last layer only.
     special_tokens : "auto" or bool, default="auto"
         Whether BOS, CLS and SEP count in "mean", "weighted_mean" and "max". "auto": yes
         for encoders and in folders of sentence-transformers, no for other decoders.
@@ -72,7 +72,9 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         them; or "row", which writes every column of the row, numbers, dates and
         categories too, as ``name: value``. For causal decoders there are the presets
         "prompt_eol" (arXiv 2307.16645), "cot" and "ke" (arXiv 2404.03921) and "echo"
-        (arXiv 2402.15449), and "chat" is the chat template that the model brings; where
+        (arXiv 2402.15449); for checkpoints of LLM2Vec there is "llm2vec", or
+        ``"llm2vec: Given a question, find passages that answer it:"`` with an instruction
+        (arXiv 2404.05961); and "chat" is the chat template that the model brings; where
         it prints the date, that is always 26 July 2024, so that vectors don't change by
         day. A prompt that a sentence-transformers folder declares is asked for by its
         name, such as "query". None is the default prompt of such a folder, else the bare
@@ -115,10 +117,11 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         Tokens of a text, special tokens included. None is the model's own limit, at most
         512.
     long_texts : {"truncate", "chunk", "error"}, default="truncate"
-        What happens to longer texts: they are cut, with one warning that counts them; or
-        windows of `max_length` tokens, each in the whole prompt, are pooled together as
-        if they were one text; or a ValueError is raised before anything is encoded, for
-        which all texts are tokenised, also those that the cache holds.
+        What happens to longer texts: they are cut, with one warning that counts them, at
+        their end or where the tokenizer's ``truncation_side`` says; or windows of
+        `max_length` tokens, each in the whole prompt, are pooled together as if they were
+        one text; or a ValueError is raised before anything is encoded, for which all
+        texts are tokenised, also those that the cache holds.
     chunk_overlap : int, default=0
         Tokens that two windows of a text share, with ``long_texts="chunk"``.
     cache : bool, path-like, EmbeddingCache or None, default=True

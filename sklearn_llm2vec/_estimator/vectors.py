@@ -135,7 +135,7 @@ class _Work:
         if self.n_cut:
             warn(
                 f"{self.n_cut} of {len(missing)} texts are longer than "
-                f"{self.source.max_length} tokens; what comes after was cut off. "
+                f"{self.source.max_length} tokens; the rest was cut off. "
                 "Raise max_length, or choose long_texts='error' to be stopped."
             )
         if self.ran_out is not None:

@@ -76,7 +76,7 @@ def tokenizer_digest(model):
     code = _code_that_runs(model.folder, model.trust_remote_code, memo)
     about = digest([files, code, model.declared.lowercase])
     readers = f"{transformers_version()}:{_tokenizers_version()}"
-    ids = remember(f"tokens:1:{readers}:{about}", lambda: _probe_of(model), memo)
+    ids = remember(f"tokens:2:{readers}:{about}", lambda: _probe_of(model), memo)
     return digest([about, ids])
 
 

@@ -41,8 +41,7 @@ class Declared:
         In our names.
     behind : tuple of (Path or None)
         What follows the pooling, in order: the folder of a dense layer, or None for
-        unit length. Unit length at the very end is left out: it is the user's
-        `normalize`.
+        unit length.
     truncate_dim : int or None
         How many features are kept of what then comes out.
     prompt : str or None
@@ -88,13 +87,16 @@ def read_declared(folder):
     texts = read_json(folder / "config_sentence_transformers.json")
     settings = transformer_settings(folder / transformer)
     prompts = texts.get("prompts") or {}
-    truncate_dim = texts.get("truncate_dim")
     config = read_json(folder / by_kind.get("Pooling", "1_Pooling") / "config.json")
     return Declared(
         transformer=transformer,
         pooling=pooling,
-        behind=_read_behind(folder, kinds, truncate_dim),
-        truncate_dim=truncate_dim,
+        behind=tuple(
+            folder / path if kind == "Dense" else None
+            for kind, path in kinds
+            if kind in ("Dense", "Normalize")
+        ),
+        truncate_dim=texts.get("truncate_dim"),
         prompt=prompts.get(texts.get("default_prompt_name")) or None,
         includes_prompt=config.get("include_prompt") is not False,
         prompts=tuple((name, prompt or "") for name, prompt in prompts.items()),
@@ -159,19 +161,6 @@ def _unknown_module(kinds):
     if "Dense" in kinds[:pooled]:
         return "a module of type 'Dense' before the pooling"
     return None
-
-
-def _read_behind(folder, kinds, truncate_dim):
-    """The dense layers and unit lengths in order; see `Declared.behind`."""
-    steps = [
-        folder / path if kind == "Dense" else None
-        for kind, path in kinds
-        if kind in ("Dense", "Normalize")
-    ]
-    # Of a cut vector the length before the cut matters.
-    while truncate_dim is None and steps and steps[-1] is None:
-        steps.pop()
-    return tuple(steps)
 
 
 def _read_pooling(folder):

@@ -12,6 +12,9 @@ DENSE_FILES = ("config.json", "model.safetensors")
 class Behind:
     """All that a folder declares behind its pooling, in its order.
 
+    But unit length at the very end, which is the user's `normalize`, unless the vector is
+    cut then: of a cut vector the length before the cut matters.
+
     Parameters
     ----------
     declared : Declared
@@ -23,11 +26,13 @@ class Behind:
     """
 
     def __init__(self, declared):
-        self._steps = [
-            unit_length if folder is None else Dense(folder)
-            for folder in declared.behind
-        ]
+        steps = list(declared.behind)
         self._stop = declared.truncate_dim
+        while self._stop is None and steps and steps[-1] is None:
+            steps.pop()
+        self._steps = [
+            unit_length if folder is None else Dense(folder) for folder in steps
+        ]
 
     def width(self, hidden_size):
         """Features that come out."""

@@ -197,9 +197,10 @@ def read_model(model, *, revision=None, trust_remote_code=False, memo_directory=
         declared = read_declared(folder)
         inner = folder / declared.transformer
         if gguf is None:
-            check_files(inner, model)
             config = read_json(inner / "config.json")
+            # First: a model of another kind may lack files that are asked for.
             check_kind(folder, module_kinds(folder), config, model)
+            check_files(inner, model)
         described = _describe_folder(
             inner, str(model), declared, memo, trust_remote_code, gguf
         )

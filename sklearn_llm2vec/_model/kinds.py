@@ -8,6 +8,9 @@ OTHER_TYPES = {
     "SparseEncoder": "a sparse encoder (SPLADE), whose features are words",
 }
 CROSS_ENCODER = OTHER_TYPES["CrossEncoder"]
+# Of these there are no layers and no hidden states.
+STATIC_MODULES = ("StaticEmbedding", "WordEmbeddings", "BoW")
+STATIC = "a static model, whose tokens have the same vectors in any text"
 # Late interaction keeps a vector a token, and compares them all.
 LATE = "a late-interaction model (ColBERT), which has a vector for each token"
 
@@ -32,6 +35,13 @@ def check_kind(folder, kinds, config, name):
     """
     what = _other_kind(read_json(folder / "config_sentence_transformers.json"), config)
     what = what or _other_modules(kinds)
+    if what is not None and what.startswith(STATIC):
+        raise ValueError(
+            f"The model {str(name)!r} must be a text encoder or decoder. Got {what}: it "
+            "has no layers that could be run. Use the package that it was made with, in "
+            "FunctionTransformer(SentenceTransformer(name).encode) for example, or "
+            "choose an embedding model with a transformer."
+        )
     if what is not None:
         raise ValueError(
             f"The model {str(name)!r} must be a text encoder or decoder. Got {what}: its "
@@ -46,6 +56,8 @@ def _other_kind(settings, config):
     said = settings.get("model_type")
     if said in OTHER_TYPES:
         return OTHER_TYPES[said]
+    if config.get("model_type") == "model2vec":
+        return f"{STATIC} (model2vec)"
     architectures = [str(one) for one in config.get("architectures") or ()]
     if any("colbert" in one.lower() for one in architectures):
         return LATE
@@ -72,6 +84,8 @@ def _other_modules(kinds):
         return OTHER_TYPES["SparseEncoder"]
     if any("pylate" in kind.lower() or "colbert" in kind.lower() for kind in kinds):
         return LATE
+    if names[0] in STATIC_MODULES:
+        return f"{STATIC} ({names[0]})"
     if names[0] != "Transformer":
         return f"a module of type {kinds[0]!r} in the place of the transformer"
     if "Pooling" not in names:

@@ -105,7 +105,9 @@ def _published_backend(folder, settings, kind, made):
         has_pieces = sentencepiece_file(folder, made) is not None
         apply_settings(backend, settings, kind, has_pieces=has_pieces)
         # A tokenizer.json may bring a truncation and a padding of its own (MiniLM's cuts
-        # at 128 tokens): lengths are this library's business.
+        # at 128 tokens): lengths are this library's business, but the side isn't.
+        if backend.truncation is not None:
+            settings.setdefault("truncation_side", backend.truncation["direction"])
         backend.no_truncation()
         backend.no_padding()
     return backend
@@ -117,7 +119,7 @@ def _wrapped(backend, settings, made):
     from transformers import PreTrainedTokenizerFast
 
     settings = {name: value for name, value in settings.items() if name not in INSIDE}
-    for name in ("padding_side", "model_input_names"):
+    for name in ("padding_side", "truncation_side", "model_input_names"):
         if hasattr(made, name):
             settings.setdefault(name, getattr(made, name))
     # The class copies the backend that it is given, and changes it.

@@ -67,4 +67,7 @@ def tokenizer_probe(tokenizer):
     words = [(token, token.lower()) for token, _ in added[:MOST_ADDED]]
     texts = [*PROBES, *(f"a {token} b{token}c {lower}" for token, lower in words)]
     ids = [tokenizer(text, verbose=False)["input_ids"] for text in texts]
+    side = getattr(tokenizer, "truncation_side", "right")
+    if side != "right":  # the usual one leaves no trace
+        ids.append(side)
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()

@@ -55,8 +55,13 @@ def apply_settings(backend, settings, kind, *, has_pieces):
         _make_prefix(backend, settings, kind)
     if kind not in GENERIC:
         _set_bert_normalizer(backend, settings)
-    if kind in ADDS_FIRST:
-        _set_around(backend, settings, settings.get("add_bos_token", ADDS_FIRST[kind]))
+    adds_first = settings.get("add_bos_token", ADDS_FIRST.get(kind, False))
+    # A class of the folder's own that isn't run, such as gte-Qwen2's: its flags say what
+    # it adds, which the class that it is derived from may not know.
+    own = settings.get("auto_map") or ()
+    is_own = "AutoTokenizer" in own if isinstance(own, dict) else bool(own)
+    if kind in ADDS_FIRST or (is_own and (adds_first or settings.get("add_eos_token"))):
+        _set_around(backend, settings, adds_first)
     if settings.get("fix_mistral_regex"):
         _set_pattern(backend, MISTRAL_PATTERN)
 

@@ -58,13 +58,12 @@ class Pooling(NamedTuple):
         Takes the vectors of a text's windows, a float32 array of shape (windows, hidden),
         and how many tokens count in each window, a float64 array of shape (windows, 1).
         Returns what `pool` would make of the states of all windows together, an array of
-        shape (hidden,).
+        shape (hidden,). Or of several texts, with their number behind that of windows.
     also : tuple of str
         Other poolings of the windows that `join` takes behind these two.
     takes_first : bool
-        Whether `pool` takes the first token of the whole row. That one isn't among the
-        states of a pass that begins behind a shared prefix; any other pooling takes
-        tokens that count, or the last one, and those are.
+        Whether `pool` takes the first token of the whole row, whatever counts. That one
+        isn't among the states of a pass that begins behind a shared prefix.
     """
 
     pool: Callable
@@ -81,7 +80,7 @@ def mean(tokens):
 def join_means(windows, n_counted):
     """The mean of all windows: that of their means, weighted by their tokens."""
     # In float64: few numbers, and the order of the sum then doesn't show.
-    return (n_counted * windows).sum(0) / n_counted.sum()
+    return (n_counted * windows).sum(0) / n_counted.sum(0)
 
 
 def weighted_mean(tokens):
@@ -99,7 +98,7 @@ def join_weighted_means(windows, n_counted, means):
     before = n_counted.cumsum(0) - n_counted
     own = n_counted * (n_counted + 1) / 2 * windows
     moved = before * n_counted * means
-    total = n_counted.sum()
+    total = n_counted.sum(0)
     return (own + moved).sum(0) / (total * (total + 1) / 2)
 
 
@@ -169,19 +168,19 @@ def poolings_of_windows(poolings):
 
 
 def join_windows(pooled, n_counted, pooling):
-    """The vector of a text from those of its windows.
+    """The vector of a text from those of its windows, or those of several texts.
 
     Parameters
     ----------
-    pooled : dict of str to float32 ndarray of shape (windows, hidden)
+    pooled : dict of str to float32 ndarray of shape (windows, [texts,] hidden)
         Vectors of the windows in order, for each of `poolings_of_windows`.
-    n_counted : sequence of int, length windows
+    n_counted : array-like of int, shape (windows, [texts])
         Tokens that count in each window.
     pooling : str
 
     Returns
     -------
-    float32 ndarray of shape (hidden,)
+    float32 ndarray of shape ([texts,] hidden)
 
     Examples
     --------
@@ -195,5 +194,5 @@ def join_windows(pooled, n_counted, pooling):
 
     chosen = POOLINGS[pooling]
     others = [pooled[name] for name in chosen.also]
-    counts = np.array(n_counted, np.float64)[:, None]  # (windows, 1)
+    counts = np.array(n_counted, np.float64)[..., None]  # (windows, [texts,] 1)
     return chosen.join(pooled[pooling], counts, *others).astype(np.float32)

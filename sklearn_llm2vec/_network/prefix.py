@@ -13,6 +13,7 @@ from transformers import DynamicCache
 from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._network.layers import agree, some_ids
 from sklearn_llm2vec._network.memory import is_out_of_memory
+from sklearn_llm2vec._network.pooling import POOLINGS, pool_all
 
 # By the states of a network, for the ids of a prompt's head; None where they can't be
 # used.
@@ -50,8 +51,8 @@ class Prefix:
 
     Attributes
     ----------
-    first : list of tensor of shape (hidden,), float32
-        The states of the first token after 0, 1, ... layers: the same in all rows.
+    states : list of tensor of shape (1, prefix, hidden)
+        The states of these tokens after 0, 1, ... layers: the same in all rows.
     """
 
     def __init__(self, states, ids):
@@ -64,10 +65,11 @@ class Prefix:
             kept = states(
                 row,
                 range(states.depth + 1),
-                lambda hidden: hidden[0, 0].float(),
+                lambda hidden: hidden.clone(),
                 past=self._cache,
             )
-        self.first = [kept[k] for k in range(states.depth + 1)]
+        self.states = [kept[k] for k in range(states.depth + 1)]
+        self._pooled = {}  # by the tokens that count
 
     @classmethod
     def of(cls, states, ids):
@@ -91,6 +93,34 @@ class Prefix:
         cache = copy.deepcopy(self._cache)
         cache.batch_repeat_interleave(n_rows)
         return cache
+
+    def pooled(self, counted):
+        """The vectors of the prefix alone, to be joined with those of what follows.
+
+        Parameters
+        ----------
+        counted : tuple of (int, int)
+            Start and stop of its tokens that count. Without any only the poolings are
+            there that take the first token all the same.
+
+        Returns
+        -------
+        list of dict of str to float32 ndarray of shape (hidden,)
+            By pooling, for each hidden state.
+        """
+        if counted not in self._pooled:
+            mask = torch.zeros(1, len(self.ids), dtype=torch.bool)
+            for start, stop in counted:
+                mask[:, start:stop] = True
+            names = [n for n, one in POOLINGS.items() if counted or one.takes_first]
+            self._pooled[counted] = [
+                {
+                    name: vector[0].cpu().numpy()
+                    for name, vector in pool_all(s, mask.to(s.device), names).items()
+                }
+                for s in self.states
+            ]
+        return self._pooled[counted]
 
     @torch.inference_mode()
     def _proved(self, states):

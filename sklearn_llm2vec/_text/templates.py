@@ -22,12 +22,18 @@ class Preset:
     needs_causal : str or None
         Why it is made for causal attention: what is so without it, as a warning says it.
         None if any attention serves.
+    counts : {"text", "alone"}
+        Which tokens count in mean-like poolings, as `TextTokenizer` takes it.
+    takes_instruction : bool
+        Whether an instruction may follow its name, behind a colon.
     """
 
     prompt: str
     pooling: str
     source: str
     needs_causal: str | None = None
+    counts: str = "text"
+    takes_instruction: bool = False
 
 
 PRESETS = {
@@ -64,6 +70,15 @@ PRESETS = {
         source='Springer et al., "Repetition Improves Language Model Embeddings", '
         "arXiv 2402.15449",
         needs_causal="the first copy of the text sees the second one anyway",
+    ),
+    # The words of a chat come around it where the model is made for one.
+    "llm2vec": Preset(
+        prompt="{text}",
+        pooling="mean",
+        source='BehnamGhader et al., "LLM2Vec: Large Language Models Are Secretly '
+        'Powerful Text Encoders", arXiv 2404.05961, and its package llm2vec 0.2.3',
+        counts="alone",
+        takes_instruction=True,
     ),
 }
 
@@ -181,6 +196,27 @@ def parse_template(template, **options):
     if not fields:
         raise no_template(template, "no field")
     return Template(tuple(literals), tuple(fields), **options)
+
+
+def preset_of(template):
+    """The preset that a `template` parameter names, and the instruction behind its name.
+
+    Returns
+    -------
+    preset : Preset or None
+    instruction : str
+
+    Examples
+    --------
+    >>> from sklearn_llm2vec._text.templates import preset_of
+    >>> preset_of("llm2vec: Find duplicates.")[1], preset_of("echo: {text}")
+    ('Find duplicates.', (None, ''))
+    """
+    name, colon, instruction = (template or "").partition(":")
+    preset = PRESETS.get(name)
+    if preset is None or (colon and not preset.takes_instruction):
+        return None, ""
+    return preset, instruction.strip()
 
 
 def is_name(template):

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sklearn_llm2vec._text.chat import chat_template
+from sklearn_llm2vec._text.llm2vec import most_tokens, shortened
 from sklearn_llm2vec._text.templates import parse_template
+from sklearn_llm2vec._text.vocabulary import check_known
 from sklearn_llm2vec._text.windows import check_room, fitting_length, split_fields
 
 PLAIN = parse_template("{text}")
@@ -57,7 +59,7 @@ def rows_as_arrays(rows, length, *, padding=None, start=0):
         The id that stands behind a row. None is the row's own last one: a tokenizer's
         padding token may be one that the model doesn't have.
     start : int, default=0
-        Tokens left out at the beginning of each row, none of which counts.
+        Tokens left out at the beginning of each row.
 
     Returns
     -------
@@ -75,7 +77,7 @@ def rows_as_arrays(rows, length, *, padding=None, start=0):
         its_ids[:n_tokens] = row.ids[start:]
         its_ids[n_tokens:] = row.ids[-1] if padding is None else padding
         for first, stop in row.counted:
-            its_counted[first - start : stop - start] = True
+            its_counted[max(0, first - start) : max(0, stop - start)] = True
     return ids, counted, lengths
 
 
@@ -88,19 +90,25 @@ class TextTokenizer:
     special_tokens : bool
         Whether the tokens that the tokenizer adds count.
     max_length : int
-        Most tokens of a row.
+        Most tokens of a row. Of longer texts the tokenizer's ``truncation_side`` is cut
+        off, which is the right one unless its files say otherwise.
     template : str or None
         "chat" is the tokenizer's own.
-    counts : {"text", "prompt", "rest"}
+    counts : {"text", "prompt", "rest", "alone"}
         What counts in mean, weighted_mean and max. "text": the tokens that hold any of
         the texts. "prompt": all tokens, as in sentence-transformers. "rest": all but as
         many as the words before the first text have alone, as in sentence-transformers
         with ``include_prompt=False``; that is not always where the text begins, for a
-        tokenizer may join its first letters to what stands before them.
+        tokenizer may join its first letters to what stands before them. "alone": as many
+        from the end as the text, with the words behind it, has alone, as in LLM2Vec's own
+        code, which cuts long texts as well in a way of its own.
     chunk_overlap : int or None
         Tokens that two windows of a long text share; None cuts long texts.
     n_added : int
         Tokens that are put into each row afterwards, and need room.
+    n_known : int or None
+        Rows of the model's embedding matrix: a token with a greater id is an error. None
+        where no model is there.
     """
 
     def __init__(
@@ -113,8 +121,10 @@ class TextTokenizer:
         counts="text",
         chunk_overlap=None,
         n_added=0,
+        n_known=None,
     ):
         self.tokenizer = tokenizer
+        self._n_known = n_known
         self.special_tokens = special_tokens
         self.max_length = max_length
         self.chunk_overlap = chunk_overlap
@@ -122,6 +132,15 @@ class TextTokenizer:
         self.template = self._template(template)
         self._plain = template is None
         self._counts = counts
+        self._most_alone = most_tokens(max_length)
+        self._cuts_at_start = getattr(tokenizer, "truncation_side", "") == "left"
+        # A tokenizer cuts the whole prompt. So does LLM2Vec's code, and so it is done
+        # where the beginning goes and no words stand behind the text. Otherwise the texts
+        # are cut, and the words around them stay.
+        loses_words = self._cuts_at_start and not self.template.literals[-1]
+        self._cuts_prompts = chunk_overlap is None and (
+            counts == "alone" or (loses_words and len(self.template.fields) == 1)
+        )
         self._head, self._tail = self._special_tokens_around()
         self._n_left_out = self._tokens_of_prompt() if counts == "rest" else 0
         self.measured = self._measure()
@@ -149,17 +168,35 @@ class TextTokenizer:
             Texts of which something was cut off.
         """
         made, n_cut = [], 0
-        for ids, spans in self._tokenized(texts):
-            cut = len(ids) > self.room
-            windows = self._windows(ids, spans) if cut else [spans]
-            if self.chunk_overlap is None:
-                n_cut += cut
-            made.append([self._row(ids, spans, parts) for parts in windows])
+        prepared, shorter, n_alone = self._prepared(texts)
+        for text, (ids, spans), cut, n in zip(
+            prepared, self._tokenized(prepared), shorter, n_alone, strict=True
+        ):
+            windows = [spans]
+            if len(ids) > self.room:
+                cut = self.chunk_overlap is None
+                if self._cuts_prompts:
+                    ids, windows[0] = self._cut(ids, spans)
+                    spans = windows[0]
+                else:
+                    windows = self._windows(ids, spans)
+            n_cut += cut
+            n = n if len(windows) == 1 else None
+            rows = [self._row(ids, spans, parts, n) for parts in windows]
+            for row in rows:
+                check_known(row.ids, self._n_known, self.tokenizer, text)
+            made.append(rows)
         return made, n_cut
 
     def count(self, texts):
         """Tokens of each text in its prompt, before any cut."""
-        return [len(ids) for ids, _ in self._tokenized(texts)]
+        counts = [len(ids) for ids, _ in self._tokenized(texts)]
+        if self._counts == "alone":
+            # What a text itself can't have is left for the prompt, used or not.
+            left = self.room - self._most_alone
+            alone = self._n_alone(texts)
+            counts = [max(n, m + left) for n, m in zip(counts, alone, strict=True)]
+        return counts
 
     def prefix(self):
         """Ids that all prompts begin with, whatever the text; () if too few to matter.
@@ -170,7 +207,24 @@ class TextTokenizer:
         head = self.template.literals[0]
         ids = self._encode([head])["input_ids"][0]
         ids = ids[: len(ids) - self._tail][:-1]
+        check_known(ids, self._n_known, self.tokenizer, head)
         return tuple(ids) if len(ids) >= MIN_PREFIX else ()
+
+    def counted_in_prefix(self, n_tokens):
+        """Which of the first tokens of a prompt count, if no text begins in them.
+
+        Parameters
+        ----------
+        n_tokens : int
+
+        Returns
+        -------
+        tuple of (int, int)
+            Starts and stops.
+        """
+        text = (n_tokens, n_tokens + 1)
+        places = [text] * len(self.template.fields)
+        return before(self._counted(text[1] + self._tail, places, 1), n_tokens)
 
     # --- texts to ids ----------------------------------------------------------------
 
@@ -183,6 +237,30 @@ class TextTokenizer:
             verbose=False,
             **options,
         )
+
+    def _prepared(self, texts):
+        """Texts, whether each lost something, and for "alone" how many tokens count."""
+        if self._counts != "alone":
+            return texts, [False] * len(texts), [None] * len(texts)
+        made, shorter = list(texts), [False] * len(texts)
+        if self.chunk_overlap is None:
+            for i, n in enumerate(self._n_alone(texts)):
+                if n > self._most_alone:
+                    made[i] = shortened(
+                        texts[i],
+                        lambda text: self._n_alone([text])[0],
+                        self._most_alone,
+                    )
+                    shorter[i] = True
+        behind = self.template.literals[-1]
+        if behind:
+            made = [text.rstrip() for text in made]
+        return made, shorter, self._n_alone([text + behind for text in made])
+
+    def _n_alone(self, texts):
+        """Tokens of each text without special ones, at most those of a row."""
+        encoded = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)
+        return [min(len(ids), self.max_length) for ids in encoded["input_ids"]]
 
     def _tokenized(self, texts):
         """Yield (ids, spans): all tokens of a prompt, and where each field's are."""
@@ -278,9 +356,22 @@ class TextTokenizer:
                 f"for each text. Got {self.max_length}, but beside one of them stand "
                 f"{around} tokens."
             )
+        if self._cuts_at_start and self.chunk_overlap is None:
+            return [[(max(start, stop - limit), stop) for start, stop in spans]]
         return split_fields(spans, self.template.counted, limit, self.chunk_overlap)
 
-    def _row(self, ids, spans, parts):
+    def _cut(self, ids, spans):
+        """A whole prompt without what is too much, as its tokenizer cuts it."""
+        n = len(ids) - self.room
+        first = self._head if self._cuts_at_start else len(ids) - self._tail - n
+
+        def moved(place):
+            return max(min(place, first), place - n)
+
+        spans = [(moved(start), moved(stop)) for start, stop in spans]
+        return ids[:first] + ids[first + n :], spans
+
+    def _row(self, ids, spans, parts, n_alone):
         """The row with `parts` of its fields in place of all that `spans` cover."""
         made, places, at = [], [], 0
         for (start, stop), (a, b) in zip(spans, parts, strict=True):
@@ -289,10 +380,16 @@ class TextTokenizer:
             made += ids[a:b]
             at = stop
         made += ids[at:]
-        return Row(made, self._counted(len(made), places), places[0][0])
+        return Row(made, self._counted(len(made), places, n_alone), places[0][0])
 
-    def _counted(self, n_tokens, places):
+    def _counted(self, n_tokens, places, n_alone):
         head, stop = self._head, n_tokens - self._tail
+        if self._counts == "alone":
+            # Without a token of its own a text is all that there is.
+            start = (
+                places[0][0] if n_alone is None else n_tokens - (n_alone or n_tokens)
+            )
+            return [(max(0, start), n_tokens)]
         if self._counts == "rest":
             # What is left out begins with the special tokens in front. Where it would
             # be everything (a short word that has joined the prompt's last space), the
@@ -312,6 +409,18 @@ class TextTokenizer:
         if self.special_tokens:
             inside = [(0, head), *inside, (stop, n_tokens)]
         return [(first, last) for first, last in inside if first < last]
+
+
+def before(counted, n_tokens):
+    """Which of the first tokens count.
+
+    Examples
+    --------
+    >>> from sklearn_llm2vec._text.tokens import before
+    >>> before([(0, 1), (4, 9), (11, 12)], 6)
+    ((0, 1), (4, 6))
+    """
+    return tuple((a, min(b, n_tokens)) for a, b in counted if a < n_tokens)
 
 
 def measure_prompt(tokenizer, template, counts):

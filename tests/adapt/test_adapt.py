@@ -480,7 +480,8 @@ def test_gradient_checkpointing_computes_again(llama_lm, texts, monkeypatch):
     monkeypatch.setattr(t.models.llama.modeling_llama.LlamaMLP, "forward", counting)
     for key in (False, True):
         make(llama_lm, recipe("simcse", gradient_checkpointing=key)).fit(texts)
-    assert n_calls[True] >= 1.9 * n_calls[False]
+    # Each of 3 steps goes through the 2 layers once more.
+    assert n_calls[True] - n_calls[False] == 3 * 2
 
 
 def test_gradient_checkpointing_gives_the_same(llama_lm, texts):

@@ -1,13 +1,17 @@
 """Texts to blocks: values against transformers, the same bits in any batch."""
 
 import random
+import re
+import shutil
 from itertools import product
 
 import numpy as np
 import pytest
 import torch
 from conftest import WORDS, llama_config, save_model
+from transformers import AutoConfig, AutoTokenizer
 
+from sklearn_llm2vec import LLMEmbeddingTransformer
 from sklearn_llm2vec._encode.encoder import Encoder
 from sklearn_llm2vec._model.folders import read_model
 from sklearn_llm2vec._model.registry import forget_models, load_model
@@ -222,3 +226,43 @@ def test_memory_of_a_pass_doesnt_grow_with_the_layers(llama):
     held = {id(v.base): v.base.nbytes for v in cells.values() if v.base is not None}
     # One row more than was asked for may be held; no state of a token.
     assert sum(held.values()) <= 2 * sum(v.nbytes for v in cells.values())
+
+
+# --- tokens without an embedding -----------------------------------------------------
+
+
+@pytest.fixture
+def with_tokens(llama, tmp_path):
+    """A copy of a folder whose tokenizer has tokens that its matrix lacks."""
+    folder = shutil.copytree(llama, tmp_path / "more tokens")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    n_known = AutoConfig.from_pretrained(folder).vocab_size
+    fill = n_known - max(tokenizer.get_vocab().values()) - 1
+    tokenizer.add_tokens([f"fill{n}" for n in range(fill)] + ["zebra"])
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|late|>"]})
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("token", ["zebra", "<|late|>"])
+def test_a_token_without_an_embedding_is_named(with_tokens, token):
+    encoder = LLMEmbeddingTransformer(str(with_tokens), cache=None)
+    encoder.fit_transform(["a small card", "the bank"])
+    its = re.escape(token)
+    said = (
+        f"the token '{its}' with the id 12[89], token 3 of the text that begins with "
+        f"'a small {its} card', but the embedding matrix has 128 rows"
+    )
+    with pytest.raises(ValueError, match=said):
+        encoder.transform(["the bank", f"a small {token} card"])
+    # What is cut off doesn't matter.
+    with pytest.warns(UserWarning, match="longer than 3 tokens"):
+        encoder.set_params(max_length=3).transform([f"a small {token} card"])
+
+
+def test_a_token_of_the_prompt_without_an_embedding_is_named(with_tokens):
+    encoder = LLMEmbeddingTransformer(
+        str(with_tokens), template="the red cat <|late|> reads a {text}", cache=None
+    )
+    with pytest.raises(ValueError, match=r"the token '<\|late\|>' with the id 12[89]"):
+        encoder.fit_transform(["card"])

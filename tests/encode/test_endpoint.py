@@ -704,7 +704,9 @@ def test_what_a_server_decides_is_left_to_it(server, make, name):
     assert not server.requests
 
 
-@pytest.mark.parametrize("template", ["chat", "prompt_eol", "echo"])
+@pytest.mark.parametrize(
+    "template", ["chat", "prompt_eol", "echo", "llm2vec", "llm2vec: a b"]
+)
 def test_prompts_that_need_the_model_are_refused(make, template):
     with pytest.raises(ValueError, match=f"'template' parameter.*Got '{template}'"):
         make(template=template).fit(["a"])

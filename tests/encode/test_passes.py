@@ -103,10 +103,12 @@ def test_padded_rows_of_an_encoder(bert, texts, special_tokens):
     assert_padding_changes_nothing([load(bert)], texts, special_tokens=special_tokens)
 
 
-def test_padded_rows_behind_a_prefix(llama, texts):
+@pytest.mark.parametrize("counts", ["text", "prompt"])
+def test_padded_rows_behind_a_prefix(llama, texts, counts):
     from sklearn_llm2vec._text.templates import PRESETS
 
-    params = {"template": PRESETS["ke"].prompt, "causal": True, "max_length": 128}
+    template = PRESETS["ke"].prompt
+    params = {"template": template, "causal": True, "max_length": 128, "counts": counts}
     assert encoder_of(load(llama), **params).passes.prefix_ids
     assert_padding_changes_nothing([load(llama)], texts, **params)
 

@@ -125,6 +125,22 @@ def test_a_declared_truncation(tmp_path, texts, modules):
     assert make(folder, pooling="mean").fit_transform(texts).shape[1] == 32
 
 
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize(
+    "modules", [[], ["unit"], [(32, 16), "unit"], ["unit", (32, 16)]]
+)
+def test_an_asked_truncation_comes_after_all_modules(
+    tmp_path, texts, modules, normalize
+):
+    """Unit length at the end, too, which then isn't that of what is left."""
+    folder, reference = save(tmp_path, modules=modules)
+    reference.truncate_dim = 6
+    ours = make(folder, truncate_dim=6, normalize=normalize).fit_transform(texts)
+    close(ours, reference.encode(texts, normalize_embeddings=normalize))
+    for vectors in (make(folder, truncate_dim=16), make(folder)):
+        assert vectors.fit_transform(texts).shape[1] >= 16
+
+
 def test_a_module_that_changed_is_noticed(tmp_path, texts):
     folder, _ = save(tmp_path, dense=[(32, 8, {})])
     estimator = make(folder)
@@ -304,6 +320,7 @@ def write(path, **entries):
         ({}, {"similarity_fn_name": "MaxSim"}, "late-interaction"),
         ({}, {"model_type": "SparseEncoder"}, "sparse encoder"),
         ({}, {"model_type": "CrossEncoder"}, "cross-encoder"),
+        ({"model_type": "model2vec"}, {}, "static model, whose .*model2vec.*Use the"),
         (
             {
                 "architectures": ["XLMRobertaForSequenceClassification"],
@@ -333,6 +350,13 @@ def test_other_kinds_of_models_are_refused(bert, tmp_path, config, settings, wha
             make(folder, **params).fit(["a"])
 
 
+def test_a_static_model_needs_no_config_to_be_refused_with_the_reason(tmp_path):
+    modules = [{"idx": 0, "path": "0_StaticEmbedding", "type": "x.StaticEmbedding"}]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ValueError, match="Got a static model.*FunctionTransformer"):
+        make(tmp_path).fit(["a"])
+
+
 def test_a_classifier_of_texts_is_an_encoder(bert, tmp_path):
     folder = shutil.copytree(bert, tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
@@ -348,8 +372,9 @@ def test_a_classifier_of_texts_is_an_encoder(bert, tmp_path):
         (["x.Transformer", "pylate.models.Dense.Dense"], "a late-interaction model"),
         (
             ["x.models.WordEmbeddings", "x.Pooling"],
-            "'x.models.WordEmbeddings' in the pl",
+            "a static model, whose tokens have the same vectors in any text (WordEmb",
         ),
+        (["x.Asym", "x.Pooling"], "'x.Asym' in the place of the transformer"),
         (["x.Transformer", "x.Normalize"], "modules.json without a module that pools"),
     ],
 )

@@ -193,12 +193,17 @@ def own_modules(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(place)
 
 
-def test_a_class_of_the_folder_gets_its_flags(tmp_path, own_modules):
+@pytest.mark.parametrize("runs", [False, True])
+def test_a_class_of_the_folder_gets_its_flags(tmp_path, own_modules, runs):
+    """Also where it isn't run: the class that it is derived from doesn't know them."""
     with_code(tmp_path / "model")
-    plain = ids(load(tmp_path / "model"), ["cat"])[0]
-    assert ids(load(tmp_path / "model", trust_remote_code=True), ["cat"]) == [
-        [*plain, 0]
-    ]
+    [made] = ids(load(tmp_path / "model", trust_remote_code=runs), ["cat"])
+    assert len(made) > 1 and made[-1] == 0
+    config = tmp_path / "model" / "tokenizer_config.json"
+    said = json.loads(config.read_text())
+    del said["auto_map"]
+    config.write_text(json.dumps(said))
+    assert ids(load(tmp_path / "model"), ["cat"]) == [made[:-1]]
 
 
 @pytest.mark.parametrize(

@@ -103,12 +103,48 @@ def test_the_prefix_is_computed_once_for_a_model(llama, texts, monkeypatch):
     assert len(made) == 1
 
 
-def test_what_counts_inside_the_prefix_keeps_it_from_being_used(llama, texts):
-    shared, whole = encoders(llama, special_tokens=True)
+# Parameters, and which of the prefix's 12 tokens count; "rest" leaves out the whole head.
+COUNTED = [
+    ({"special_tokens": True}, ((0, 1),)),
+    ({"counts": "prompt"}, ((1, 12),)),
+    ({"counts": "prompt", "special_tokens": True}, ((0, 1), (1, 12))),
+    ({"counts": "rest"}, ()),
+    ({"counts": "prompt", "token_prepending": (1, 3)}, ((1, 12),)),
+    ({"counts": "prompt", "chunk_overlap": 2, "max_length": 24}, ((1, 12),)),
+]
+
+
+@pytest.mark.parametrize(("params", "counted"), COUNTED)
+def test_what_counts_inside_the_prefix(llama, texts, params, counted):
+    shared, whole = encoders(llama, **params)
+    n = len(shared.passes.prefix_ids)
+    assert shared._tokenizer.counted_in_prefix(n) == counted
     (one, n_one), (two, n_two) = (encode(e, texts, 4) for e in (shared, whole))
-    assert n_one == n_two
-    for cell in two:
-        np.testing.assert_array_equal(one[cell], two[cell])
+    assert n_two - n_one >= n * len(texts)
+    close(one, two)
+
+
+@pytest.mark.parametrize(("params", "counted"), COUNTED)
+def test_the_bits_are_those_alone_where_the_prefix_counts(
+    llama, texts, params, counted
+):
+    many, _ = encode(encoders(llama, **params)[0], texts, 4)
+    encoder, _ = encoders(llama, batch_tokens=16, **params)
+    for i in (0, 7, 23, 40):
+        alone, _ = encode(encoder, [texts[i]], 4)
+        for cell in many:
+            np.testing.assert_array_equal(alone[cell][0], many[cell][i])
+    # Whatever else is asked for.
+    for cell in many:
+        [block] = encoder.encode([texts[7]], [cell[0]], [cell[1]])
+        np.testing.assert_array_equal(block.cells[cell][0], many[cell][7])
+
+
+def test_a_text_without_tokens_is_run_whole(llama, texts):
+    """It is all that stands around it, the prompt too, where otherwise none of it is."""
+    shared, whole = encoders(llama)
+    (one, _), (two, _) = (encode(e, ["", *texts[:3]], 4) for e in (shared, whole))
+    close(one, two)
 
 
 def test_a_short_head_isnt_worth_it(llama):
