@@ -13,15 +13,15 @@ from sklearn_llm2vec._common.public import public_in
 
 @public_in("sklearn_llm2vec")
 class AdaptationDisplay:
-    """Loss of `adapt` by step, one panel for each stage.
+    """Loss of `adapt` by step, with one panel for each stage.
 
-    Create one with `from_estimator` or `from_history`.
+    Create a display with `from_estimator` or `from_history`.
 
     Parameters
     ----------
     history : dict of str to list
-        ``stage``, ``step``, ``loss`` and ``learning_rate``, one entry for each step: an
-        ``adaptation_history_``.
+        An ``adaptation_history_``: ``stage``, ``step``, ``loss`` and ``learning_rate``,
+        with one entry for each step.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class AdaptationDisplay:
         One for each stage.
     figure_ : Figure
     lines_ : list of (Line2D, Line2D)
-        For each stage the loss of the steps, and its running mean.
+        For each stage, the loss of the steps and its running mean.
 
     Examples
     --------
@@ -51,7 +51,7 @@ class AdaptationDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None, **kwargs):
-        """Draw what a fitted transformer has been through.
+        """Draw the adaptation of a fitted transformer.
 
         Parameters
         ----------
@@ -99,7 +99,7 @@ class AdaptationDisplay:
         Raises
         ------
         ValueError
-            When entries are absent or there is no step.
+            If entries are missing or there is no step.
         """
         absent = [name for name in ("stage", "step", "loss") if name not in history]
         if absent or not len(history["step"]):

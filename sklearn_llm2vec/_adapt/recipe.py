@@ -25,7 +25,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 class LLM2VecRecipe(BaseEstimator):
     """How `LLMEmbeddingTransformer.fit` adapts a model: the parameters of LLM2Vec.
 
-    Give it as `adapt`. Its parameters are the transformer's too: a grid may search
+    A recipe is given as `adapt`, and a grid can search its parameters, for instance
     ``adapt__mntp_steps``. Each stage trains LoRA adapters on the result of the stage
     before.
 
@@ -36,66 +36,69 @@ class LLM2VecRecipe(BaseEstimator):
         learning), "supervised" (contrastive learning from `y` or from pairs), or MNTP
         and one of the others, "mntp+simcse" or "mntp+supervised".
     mntp_steps, simcse_steps, supervised_steps : int or "auto", default="auto"
-        Optimiser steps. "auto" is LLM2Vec's 1,000, but at most 10 passes over the texts
-        for MNTP, 5 for SimCSE and 10 with labels.
+        Number of optimiser steps. "auto" is LLM2Vec's 1,000, but at most 10 passes over
+        the texts for MNTP, 5 for SimCSE and 10 with labels.
     mntp_batch_size, simcse_batch_size, supervised_batch_size : int or "auto", \
 default="auto"
-        Texts in a step. "auto" is LLM2Vec's 32, 128 and 512, but at most 128 and a
-        quarter of the texts, as a power of two.
+        Number of texts in a step. "auto" is LLM2Vec's 32, 128 and 512, but at most 128
+        and at most a quarter of the texts, as a power of two. Memory doesn't depend on
+        it: a batch goes through the model in passes that fit.
     mntp_learning_rate, simcse_learning_rate, supervised_learning_rate : float or \
 "auto", default="auto"
-        Highest learning rate; it falls linearly to 0. "auto" is LLM2Vec's 5e-5, 3e-5
-        and 2e-4 for models 4,096 features wide, and for others in inverse proportion, up
-        to 1e-3.
+        Highest learning rate, from which it falls linearly to 0. "auto" is LLM2Vec's
+        5e-5, 3e-5 and 2e-4 for models with 4,096 features, and inversely proportional to
+        the number of features for others, up to 1e-3.
     mntp_warmup, simcse_warmup, supervised_warmup : int, float or "auto", default="auto"
-        Steps, or share of the steps, in which the learning rate rises. "auto" is
-        LLM2Vec's: none, none and 0.3.
+        Number of steps, or share of the steps, during which the learning rate rises.
+        "auto" is LLM2Vec's: none, none and 0.3.
     mask_probability : float, default=0.2
-        Share of the tokens that MNTP hides.
+        Share of the tokens that MNTP selects for prediction.
     mask_strategy : {"bert", "all"}, default="bert"
-        "bert" hides 80 % of these behind the mask token, puts another token in the
-        place of 10 % and leaves 10 %; "all" hides all.
+        "bert" replaces 80 % of these by the mask token and 10 % by another token, and
+        leaves 10 % unchanged; "all" replaces all by the mask token.
     mask_token : str, default="auto"
-        "auto" is the tokenizer's own, else "_".
+        "auto" is the tokenizer's own, otherwise "_".
     temperature : float, default=0.05
-        Cosines are divided by it in both contrastive losses.
+        Both contrastive losses divide cosines by this number.
     dropout : float or "auto", default="auto"
-        Of the attention while SimCSE makes its two views. "auto" is 0.3 for causal
-        decoders and what the model was trained with for encoders.
+        Dropout of the attention while SimCSE makes its two views. "auto" is 0.3 for
+        causal decoders, and what the model was trained with for encoders.
     lora_rank : int, default=16
-        Columns of the two matrices whose product is added to a layer's weights.
+        Inner dimension of the two matrices whose product is added to a layer's weights.
     lora_alpha : int, default=32
-        That product is scaled by ``lora_alpha / lora_rank``.
+        The product is scaled by ``lora_alpha / lora_rank``.
     lora_dropout : float, default=0.05
-        Share of an adapter's inputs that are hidden in training.
+        Dropout of an adapter's inputs in training.
     lora_targets : sequence of str or "auto", default="auto"
-        Names of the linear layers that get an adapter; "auto" is all in the layers.
+        Names of the linear layers that get an adapter. "auto" is all linear layers inside
+        the transformer's layers.
     layer : int, default=-1
         Hidden state that the contrastive stages train, as transformers numbers them. The
-        last, so that one training serves a search over layers; give the layer that you
-        will use to train that one.
+        default, the last one, trains all layers, so that one training can be followed by
+        a search over layers. Give another layer to train for that one.
     max_length : int, default=128
-        Tokens of a text in training; what comes after is cut.
+        Number of tokens after which texts are cut in training.
     hard_negatives : int, default=0
-        For each text of a "supervised" batch so many texts of other classes that are
-        nearest to it before training; with pairs, positives of others. A column
-        "negative" is used in any case.
+        Number of texts that are added to a "supervised" batch for each of its texts:
+        those of other classes that are nearest to it before training or, with pairs, the
+        nearest positives of other texts. A column "negative" is always used.
     gradient_checkpointing : bool, default=False
-        Less memory for about a third more time.
+        Whether to save memory at the cost of about a third more time.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of the arithmetic in training; "auto" is the transformer's `dtype`.
+        Dtype of the arithmetic in training. "auto" is the transformer's `dtype`.
     seed : int or None, default=None
-        None takes the transformer's `random_state` where that is an int, else 0.
+        None is the transformer's `random_state` if that is an int, otherwise 0.
 
     Notes
     -----
-    Masked token i is predicted from the state at i - 1 (LLM2Vec, section 2.1), of an
-    encoder with its masked-language-model head from the state at i. Both contrastive
-    losses are cross-entropies over a batch: SimCSE's positive is the same text under
-    another dropout (arXiv 2104.08821), a class's positives are all its other members in
-    the batch (supervised contrastive learning, arXiv 2004.11362, eq. 2).
+    The masked token i is predicted from the state at i - 1 (LLM2Vec, section 2.1), but in
+    an encoder with a masked-language-model head from the state at i. Both contrastive
+    losses are cross-entropies over a batch. In SimCSE the positive of a text is the same
+    text under another dropout (arXiv 2104.08821). With classes the positives of a text
+    are all other members of its class in the batch (supervised contrastive learning,
+    arXiv 2004.11362, eq. 2).
 
-    The scaling of "auto" with the number of texts and with the width is ours.
+    The scaling of "auto" with the number of texts and of features isn't LLM2Vec's.
 
     The same recipe, texts and seed give the same adapter on the same machine with the
     same number of threads.
@@ -176,7 +179,7 @@ default="auto"
         self.seed = seed
 
     def names(self):
-        """The stages in order, after a check of all parameters.
+        """Check all parameters and return the stages in order.
 
         Returns
         -------
@@ -185,7 +188,7 @@ default="auto"
         Raises
         ------
         ValueError
-            For a parameter that it can't have.
+            For an invalid parameter.
         """
         for name, (accepts, expected) in _constraints().items():
             value = getattr(self, name)
@@ -201,22 +204,22 @@ default="auto"
         return names
 
     def stage(self, name, *, n_texts, n_layers, width, pooling, seed):
-        """What one stage does with so many texts.
+        """Settings of one stage for a given number of texts.
 
         Parameters
         ----------
         name : {"mntp", "simcse", "supervised"}
             Which of the stages.
         n_texts : int
-            That this stage is trained on.
+            Number of texts that this stage is trained on.
         n_layers : int
-            Of the model.
+            Number of layers of the model.
         width : int
-            Features of the model's hidden states.
+            Number of features of the model's hidden states.
         pooling : str
-            Of the contrastive stages.
+            Pooling of the contrastive stages.
         seed : int
-            Where the recipe has none.
+            Used if the recipe has none.
 
         Returns
         -------

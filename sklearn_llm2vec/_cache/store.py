@@ -46,28 +46,30 @@ class EmbeddingCache:
     Parameters
     ----------
     path : path-like or None, default=None
-        A folder; it is made when the first vector is stored. None is
-        ``$SKLEARN_LLM2VEC_CACHE``, else the platform's folder for caches.
+        A folder, which is made when the first vector is stored. None is
+        ``$SKLEARN_LLM2VEC_CACHE``, otherwise the platform's folder for caches.
     size_limit : int, default=20_000_000_000
-        Bytes of vectors. When a put exceeds it, the blocks of the space used longest ago
-        go first, with a warning.
+        Largest number of bytes of vectors. If it is exceeded, the vectors of the spaces
+        used longest ago are removed, with a warning.
     storage : {"float32", "float16"}, default="float32"
-        How vectors that are put from now on are stored. A block that would overflow
-        float16 is stored as float32.
+        How new vectors are stored. A block that would overflow float16 is stored as
+        float32.
 
     Attributes
     ----------
     path : Path
-        Where this host keeps it: the folder, or on a network file system the folder
-        ``hosts/{name of the host}`` in it.
+        The folder that this host uses: the given one or, on a network file system, the
+        folder ``hosts/{name of the host}`` in it.
 
     Notes
     -----
-    Nothing is opened, and no setting is checked, before the first use. A pickled cache is
-    its path and settings; where it arrives on another host, that host has a database of
-    its own. A damaged row counts as absent, with a warning, and is made again. When the
-    disk is full or read-only, vectors aren't stored, with one warning, and results are
-    the same.
+    A *space* contains the vectors of one model with one combination of settings, and a
+    *cell* is a combination of layer and pooling in a space.
+
+    Nothing is opened and no setting is checked before the first use. A pickled cache
+    consists of its path and settings; on another host it uses a database of that host. A
+    damaged row counts as missing, with a warning, and is made again. If the disk is full
+    or read-only, vectors aren't stored, with one warning, and results are the same.
 
     Examples
     --------
@@ -141,7 +143,7 @@ class EmbeddingCache:
         Parameters
         ----------
         space : str
-            Fingerprint of all that changes a vector but layer and pooling.
+            Fingerprint of everything that changes a vector except layer and pooling.
         keys : sequence of bytes, shape (n_keys,)
             16 bytes each.
         layer : int
@@ -149,9 +151,9 @@ class EmbeddingCache:
         pooling : str
             Name of the pooling.
         out : float32 ndarray of shape (n_keys, dim)
-            Rows of keys that are there are filled, others are left as they are.
+            Rows of keys that were found are filled; others are left as they are.
         count : bool, default=True
-            Whether this adds to the lifetime counters ``hits`` and ``misses``.
+            Whether to update the lifetime counters ``hits`` and ``misses``.
 
         Returns
         -------
@@ -160,8 +162,8 @@ class EmbeddingCache:
         Raises
         ------
         ValueError
-            When the place can't be a cache: it is a file, or what should be the database
-            is something else or of a newer format; and for a setting out of range.
+            If the path can't be a cache, because it is a file or the database is
+            something else or of a newer format, and for a setting out of range.
         """
         found = np.zeros(len(keys), bool)
         layer, n_damaged = int(layer), 0
@@ -195,7 +197,7 @@ class EmbeddingCache:
         return found
 
     def has_any(self, space, keys):
-        """Which keys have a vector of any cell.
+        """Find the keys that have a vector in any cell.
 
         Parameters
         ----------
@@ -240,7 +242,7 @@ class EmbeddingCache:
     # --- writing ---------------------------------------------------------------------
 
     def put_many(self, space, keys, cells):
-        """Store the vectors of a pass as one block; all of it or nothing.
+        """Store the vectors of a pass as one block, entirely or not at all.
 
         Parameters
         ----------
@@ -254,12 +256,12 @@ class EmbeddingCache:
         Returns
         -------
         int
-            Bytes stored; 0 when the disk is full or read-only.
+            Number of bytes stored; 0 if the disk is full or read-only.
 
         Raises
         ------
         ValueError
-            As `get_many`, and where there isn't one vector for each key.
+            As `get_many`, and if there isn't one vector for each key.
         """
         db = self._connection(create=True)
         if db is None or not len(keys):
@@ -290,12 +292,12 @@ class EmbeddingCache:
         return n_bytes
 
     def room(self):
-        """Bytes that can still be stored within `size_limit`.
+        """Number of bytes that can still be stored within `size_limit`.
 
         Returns
         -------
         int
-            0 when it is full; then the oldest blocks make room.
+            0 if it is full; the oldest blocks are then removed as needed.
         """
         db = self._connection()
         if db is None:
@@ -303,14 +305,14 @@ class EmbeddingCache:
         return max(0, self.size_limit - upkeep.n_bytes(db))
 
     def describe(self, space, note):
-        """Attach facts to a space, for people who look at `info`.
+        """Attach a note to a space, which `info` shows.
 
         Parameters
         ----------
         space : str
             Fingerprint, as in `get_many`.
         note : dict
-            What JSON can hold; merged into what is there.
+            Values that JSON can represent; merged into the existing note.
         """
         db = self._connection(create=True)
         if db is None:
@@ -323,14 +325,14 @@ class EmbeddingCache:
 
     @property
     def adapters_path(self):
-        """Where trained adapters lie, beside the vectors."""
+        """Folder of the trained adapters, beside the vectors."""
         return self.path / ADAPTERS
 
     def encode_lock(self, space, device):
-        """A context in which no other process encodes for this space and device.
+        """Context in which no other process encodes for this space and device.
 
-        With ``takes_turns = False`` it is one that holds nobody up, for processes that
-        have texts and a share of the host of their own.
+        With ``takes_turns = False`` it doesn't wait, for processes that have texts and a
+        share of the host of their own.
 
         Parameters
         ----------
@@ -356,7 +358,7 @@ class EmbeddingCache:
     # --- looking after it ------------------------------------------------------------
 
     def info(self):
-        """What the cache holds.
+        """Describe the contents of the cache.
 
         Returns
         -------
@@ -393,20 +395,21 @@ class EmbeddingCache:
         return sum(file.stat().st_size for file in self.path.glob(f"{FILE}*"))
 
     def verify(self, sample=None, *, random_state=0):
-        """Check stored rows against their checksums; nothing is changed.
+        """Compare stored rows with their checksums, without changing anything.
 
         Parameters
         ----------
         sample : int or None, default=None
-            How many (cell, block) pairs to check, drawn at random; None checks all.
+            Number of (cell, block) pairs to check, drawn at random. None checks all.
         random_state : int, default=0
             Seed of the draw.
 
         Returns
         -------
         dict
-            ``checked`` and ``damaged`` rows, and ``ok``: no damage, and SQLite's own
-            ``quick_check`` passed. Damaged rows are made again when they are needed.
+            The numbers of ``checked`` and ``damaged`` rows, and ``ok``, which is True if
+            there is no damage and SQLite's own ``quick_check`` passed. Damaged rows are
+            made again when they are needed.
         """
         db = self._connection()
         if db is None:
@@ -419,26 +422,26 @@ class EmbeddingCache:
         Parameters
         ----------
         max_bytes : int or None, default=None
-            Remove the blocks of the spaces used longest ago until no more bytes of
-            vectors are left.
+            Remove the blocks of the spaces used longest ago until at most this many bytes
+            of vectors are left.
         older_than : timedelta or None, default=None
-            Remove blocks written longer ago than this; without `space` also trained
-            adapters, and what interrupted trainings left.
+            Remove blocks written longer ago than this and, without `space`, also trained
+            adapters and checkpoints of interrupted trainings.
         space : str or None, default=None
-            Only in this space; alone, the whole space goes. The first digits of its
-            fingerprint will do.
+            Remove from this space only; without another parameter, remove all of it. The
+            first digits of the fingerprint are enough.
 
         Returns
         -------
         int
-            Bytes of vectors removed.
+            Number of bytes of vectors that were removed.
 
         Raises
         ------
         ValueError
-            When nothing says what goes.
+            If no parameter is given.
         TypeError
-            When `older_than` is no timedelta.
+            If `older_than` isn't a timedelta.
         """
         _check_what_goes(max_bytes, older_than, space)
         if older_than is not None and not space:
@@ -464,7 +467,7 @@ class EmbeddingCache:
             upkeep.empty(db)
 
     def export(self, path):
-        """Write a consistent copy as one file, which `import_` reads.
+        """Write a consistent copy into a file, which `import_` reads.
 
         Parameters
         ----------
@@ -474,9 +477,9 @@ class EmbeddingCache:
         Raises
         ------
         FileExistsError
-            When it exists.
+            If it exists.
         OSError
-            When the cache can't be opened.
+            If the cache can't be opened.
         """
         path = Path(path)
         if path.exists():
@@ -487,7 +490,7 @@ class EmbeddingCache:
         db.execute("VACUUM INTO ?", (str(path),))
 
     def import_(self, path):
-        """Take over the vectors of a file that `export` wrote.
+        """Add the vectors of a file that `export` wrote.
 
         Parameters
         ----------
@@ -497,16 +500,16 @@ class EmbeddingCache:
         Returns
         -------
         int
-            Rows taken over; what is here already isn't taken again.
+            Number of rows that were added; rows that the cache has aren't added again.
 
         Raises
         ------
         FileNotFoundError
-            When there is no such file.
+            If there is no such file.
         ValueError
-            When it is no cache, or one of a newer format.
+            If it isn't a cache, or is one of a newer format.
         OSError
-            When the cache can't be written.
+            If the cache can't be written.
         """
         path = Path(path)
         if not path.is_file():

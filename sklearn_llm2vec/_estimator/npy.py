@@ -23,8 +23,8 @@ from sklearn_llm2vec._text.columns import read_native
 def transform_to_npy(transformer, X, path, *, block_rows=10_000, verbose="auto"):
     """Write the features of `X` into a ``.npy`` file, a block of rows at a time.
 
-    Memory doesn't grow with the number of rows: besides `X` a block or two are held.
-    The file appears under its name when it is complete; a file that was there stays
+    Memory doesn't grow with the number of rows: apart from `X`, only one or two blocks
+    are held. The file appears under its name when it is complete; an existing file stays
     until then.
 
     Parameters
@@ -32,45 +32,46 @@ def transform_to_npy(transformer, X, path, *, block_rows=10_000, verbose="auto")
     transformer : estimator with `transform`
         A fitted transformer or pipeline whose features are dense.
     X : list, array, Series or frame of shape (n_rows,) or (n_rows, n_columns)
-        What `transform` takes, of any library that narwhals reads.
+        Input of `transform`, from any library that narwhals supports.
     path : path-like
-        The file, in a folder that is there.
+        The file, in an existing folder.
     block_rows : int, default=10_000
-        Rows of one call of `transform`.
+        Number of rows in one call of `transform`.
     verbose : "auto" or bool, default="auto"
-        Progress bar over all rows; "auto" shows it when this lasts longer than 3 seconds.
+        Whether to show a progress bar; "auto" shows it if this takes longer than 3
+        seconds.
 
     Returns
     -------
     features : memmap of shape (n_rows, n_features)
-        The file, read-only. The first block decides the dtype.
+        The file, read-only. The first block determines the dtype.
 
     Raises
     ------
     TypeError
-        For input without rows that can be counted, a transformer without `transform`,
-        and sparse features.
+        For input whose rows can't be counted, a transformer without `transform`, and
+        sparse features.
     ValueError
-        For a block that has another number of rows, or features of another number or
-        dtype, than it should; also for parameters out of range.
+        If a block has an unexpected number of rows, number of features or dtype, and for
+        parameters out of range.
     OSError
-        When the file can't be written. Whatever is raised, also by `transform`, the
+        If the file can't be written. After any error, also one of `transform`, the
         unfinished file is removed.
 
     See Also
     --------
-    sklearn_llm2vec.distributed.embed_parquet : Parquet files, on many machines.
+    sklearn_llm2vec.distributed.embed_parquet : Embed Parquet files on many machines.
 
     Notes
     -----
-    Rows are those of ``transformer.transform(X)``; with `LLMEmbeddingTransformer` on a
-    CPU in float32 they have the same bits. Its `last_report_` is that of the last block,
-    and a warning such as that of texts that were cut is about one block. Texts that come
-    again in another block are found in the cache, and so is what a stopped call had
-    encoded; with ``cache=False`` they are encoded again.
+    The rows are those of ``transformer.transform(X)``. With `LLMEmbeddingTransformer` on
+    a CPU in float32 they have the same bits. Its `last_report_` is that of the last
+    block, and warnings, for instance about texts that were cut, are about one block.
+    Texts that are repeated in another block are found in the cache, and so are those that
+    an interrupted call encoded; with ``cache=False`` they are encoded again.
 
-    A process that is killed may leave ``.{name}.xxxxxxxx.part`` behind, which nobody
-    reads.
+    A process that is killed may leave ``.{name}.xxxxxxxx.part`` behind, which is never
+    read.
 
     Examples
     --------

@@ -39,21 +39,21 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     """Turn text columns into features: hidden states of a language model.
 
     Each text becomes the pooled hidden state of one layer of a Hugging Face decoder or
-    encoder. Every text goes through the model once, ever: vectors are kept in a cache on
-    disk that all folds, candidates, processes and later sessions share.
+    encoder. Vectors are kept in a cache on disk that all folds, candidates, processes and
+    later sessions share, so that each text goes through the model once.
 
     Parameters
     ----------
     model : str or path-like, default="sentence-transformers/all-MiniLM-L6-v2"
-        Hub id or local folder. Weights must be in safetensors format. With `endpoint` the
-        name under which the server has it.
+        Hub id, local folder or GGUF file. Weights must be in safetensors or GGUF format.
+        With `endpoint` the name of the model on the server.
     layer : int, float or tuple, default=-1
-        Which hidden state, as transformers numbers them: 0 the embeddings, L (the number
-        of layers) the last, after the final norm. Negative from the end. A float in
-        [0, 1] is the relative depth, rounded to a layer. A tuple of these is the mean
-        of those layers' pooled vectors.
+        Which hidden state, as transformers numbers them: 0 is the embeddings, and L (the
+        number of layers) is the last one, after the final norm. Negative numbers count
+        from the end. A float in [0, 1] is the relative depth, rounded to a layer. A tuple
+        of these is the mean of the pooled vectors of these layers.
     pooling : {"auto", "mean", "weighted_mean", "last", "first", "max"}, default="auto"
-        How a text's tokens become one vector. "weighted_mean" weighs token i by
+        How the tokens of a text become one vector. "weighted_mean" weighs token i by
         i / sum(i). "auto" is what the model's folder declares, else "weighted_mean" with
         causal attention and "mean" otherwise (LLM2Vec, arXiv 2404.05961, table 5); with
         the presets of `template` it is what they were made for ("last"; "mean" for
@@ -64,50 +64,56 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         for encoders and in folders of sentence-transformers, no for other decoders.
     attention : {"auto", "causal", "bidirectional"}, default="auto"
         "auto" is what the model was made for. "bidirectional" lets every token of a
-        causal decoder see all others (LLM2Vec, section 2.1); it is proved when the model
-        is loaded. Without training it helps some models and hurts others: search it.
+        causal decoder see all others (LLM2Vec, section 2.1), which is checked when the
+        model is loaded. Without training it helps some models and hurts others.
     template : str or None, default=None
-        The prompt around each text. A string with ``{text}`` in it; or with names of
-        columns, ``"Title: {title}. {review}"``, which makes one vector a row of all of
-        them; or "row", which writes every column of the row, numbers, dates and
-        categories too, as ``name: value``. For causal decoders there are the presets
-        "prompt_eol" (arXiv 2307.16645), "cot" and "ke" (arXiv 2404.03921) and "echo"
-        (arXiv 2402.15449); for checkpoints of LLM2Vec there is "llm2vec", or
-        ``"llm2vec: Given a question, find passages that answer it:"`` with an instruction
-        (arXiv 2404.05961); and "chat" is the chat template that the model brings; where
-        it prints the date, that is always 26 July 2024, so that vectors don't change by
-        day. A prompt that a sentence-transformers folder declares is asked for by its
-        name, such as "query". None is the default prompt of such a folder, else the bare
-        text, which ``"{text}"`` is in any case.
+        The prompt around each text:
+
+        - A string with ``{text}`` in it.
+        - A string with names of columns, such as ``"Title: {title}. {review}"``, which
+          makes one vector for each row.
+        - "row", which writes every column of the row, including numbers, dates and
+          categories, as ``name: value``.
+        - For causal decoders, the presets "prompt_eol" (arXiv 2307.16645), "cot" and "ke"
+          (arXiv 2404.03921) and "echo" (arXiv 2402.15449).
+        - For LLM2Vec checkpoints (arXiv 2404.05961), "llm2vec", or with an instruction
+          ``"llm2vec: Given a question, find passages that answer it:"``.
+        - "chat", the model's own chat template. If it prints the date, this is always
+          26 July 2024, so that vectors don't change from day to day.
+        - The name of a prompt that a sentence-transformers folder declares, such as
+          "query".
+        - None is the default prompt of such a folder, otherwise the text alone.
+          ``"{text}"`` is always the text alone.
     prompt_counts : "auto" or bool, default="auto"
         Whether the prompt counts in "mean", "weighted_mean" and "max"; "last" and
-        "first" are those of the whole prompt. True: all its tokens do. False: those of
-        the texts only, of the last copy where a template repeats one; in a
-        sentence-transformers folder all behind the prompt, as with its
-        ``include_prompt=False``. "auto": as such a folder says, which usually is yes, so
-        that features are those of its ``encode(prompt=...)``; no for other models and
-        for presets.
+        "first" are those of the whole prompt. True: all tokens of the prompt count.
+        False: only those of the text count (of its last copy, if a template repeats it),
+        and in a sentence-transformers folder those after the prompt, as with
+        ``include_prompt=False`` there. "auto": as such a folder declares, which usually
+        is True, so that features are those of ``encode(prompt=...)``; False for other
+        models and for presets.
     token_prepending : int, tuple of (int, int) or None, default=None
-        Token Prepending (arXiv 2412.11556) for causal decoders with a prompt: a
-        placeholder before the text takes the last token's state before the layers 1 up to
-        this one, or from the first of a tuple up to the second (not included).
+        Token Prepending (arXiv 2412.11556) for causal decoders with a prompt: before the
+        layers from 1 up to this one, not included, the state of a placeholder in front of
+        the text is replaced by that of the last token. A tuple gives the first layer and
+        the one after the last.
     adapters : str, path-like, sequence of these or None, default=None
-        PEFT adapters, hub ids or local folders, merged into the model in order. Needs
-        extra ``adapt``. Those of LLM2Vec make `attention` "bidirectional" where it is
-        "auto".
+        PEFT adapters, as hub ids or local folders, which are merged into the model in
+        order. With those of LLM2Vec, ``attention="auto"`` is "bidirectional". Needs the
+        extra ``adapt``.
     adapt : str, LLM2VecRecipe or None, default=None
-        What `fit` trains on the texts that it is given: "mntp", "simcse", "supervised"
-        (contrastive learning from `y`), "mntp+simcse" or "mntp+supervised" with
-        LLM2Vec's parameters, scaled to the number of texts, or an `LLM2VecRecipe`. Makes
-        `attention` "bidirectional" where it is "auto". Adapters are kept beside the
-        cache, so a second fit on the same texts is free. Needs extra ``adapt``.
+        What `fit` trains on the given texts: "mntp", "simcse", "supervised" (contrastive
+        learning from `y`), "mntp+simcse" or "mntp+supervised", with LLM2Vec's parameters
+        scaled to the number of texts; or an `LLM2VecRecipe`. With it,
+        ``attention="auto"`` is "bidirectional". Adapters are stored beside the cache, so
+        a second fit on the same texts trains nothing. Needs the extra ``adapt``.
     truncate_dim : int or None, default=None
-        How many features of a text column are kept, the first ones, before PCA and unit
-        length: for models trained so that these are enough (Matryoshka, arXiv
-        2205.13147). None is what a sentence-transformers folder declares, else all.
-        Cached vectors are whole, so that any number can be taken of them.
+        Keep the first features of each text column only, before PCA and unit length, for
+        models that were trained for this (Matryoshka, arXiv 2205.13147). None is what a
+        sentence-transformers folder declares, otherwise all. The cache stores whole
+        vectors.
     n_components : int or None, default=None
-        Components of a PCA, one for each text column, learned in `fit`.
+        Components of a PCA, which `fit` learns for each text column.
     normalize : bool, default=False
         Scale each vector to unit length, after everything else.
     missing : {"zero", "nan", "empty", "error"}, default="zero"
@@ -123,65 +129,71 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         one text; or a ValueError is raised before anything is encoded, for which all
         texts are tokenised, also those that the cache holds.
     chunk_overlap : int, default=0
-        Tokens that two windows of a text share, with ``long_texts="chunk"``.
+        Tokens that neighbouring windows share with ``long_texts="chunk"``.
     cache : bool, path-like, EmbeddingCache or None, default=True
-        True is the user's default cache (``$SKLEARN_LLM2VEC_CACHE``, else the platform's
-        cache folder), a path a cache in that folder, False or None no cache.
+        True is the user's default cache (``$SKLEARN_LLM2VEC_CACHE``, otherwise the
+        platform's cache folder), a path is a cache in that folder, and False or None is
+        no cache.
     keep : "auto", "requested", "all" or tuple of (layers, poolings), default="auto"
-        What a pass of the model stores. "requested": what `layer` and `pooling` ask for.
-        "all": every layer with every pooling. A tuple names them; either part may be
-        "all". "auto": what is asked for, but everything as soon as texts that were
-        encoded before need another layer or pooling, because a search is under way then.
+        What a pass of the model stores. "requested": the requested `layer` and `pooling`.
+        "all": every layer with every pooling. A tuple names layers and poolings; either
+        part may be "all". "auto": what was requested, but everything as soon as texts
+        that were encoded before need another layer or pooling, as in a search.
     device : str, tuple of str or None, default=None
-        A torch device, or several of one kind, ``("cuda:0", "cuda:1")``: each then holds
-        the model and takes a part of the passes; `adapt` trains on the first, and
-        processes take turns by the first. None is the first accelerator, else the CPU.
+        A torch device, or several of one kind, such as ``("cuda:0", "cuda:1")``. Each of
+        them holds the model and does part of the passes; `adapt` trains on the first one.
+        None is the first accelerator, otherwise the CPU.
     dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
-        Of the model's arithmetic. "auto" is bfloat16 on an accelerator that has it, else
-        float32. The features are float32 in any case.
+        Dtype of the model's arithmetic. "auto" is bfloat16 on an accelerator that
+        supports it, otherwise float32. The features are always float32.
     batch_tokens : int or "auto", default="auto"
-        Most tokens in one pass of the model, or by an estimate in one request to an
-        `endpoint`. "auto" is 1,024 on a CPU and follows from the free memory elsewhere.
-        Where memory runs out, passes are halved. Changes speed and memory, no vector.
+        Largest number of tokens in one pass of the model or, by an estimate, in one
+        request to an `endpoint`. "auto" is 1,024 on a CPU and is chosen by the free
+        memory on an accelerator. If memory runs out, passes are halved. This changes
+        speed and memory, but no vector.
     revision : str or None, default=None
-        Branch, tag or commit of the model on the hub. With `endpoint` any word of yours
-        for what the server has under the name: another one means other vectors.
+        Branch, tag or commit of the model on the hub. With `endpoint`, any word that
+        names the version of the served model; another word means other vectors.
     trust_remote_code : bool, default=False
-        Whether Python code in the model's folder may run.
+        Whether Python code that comes with the model may run.
     endpoint : str or None, default=None
         Base URL of an OpenAI-compatible embeddings server, such as
-        ``"http://localhost:8000/v1"``: vectors are asked for there, and nothing is loaded
-        here. Whatever only the model's owner can choose (`layer`, `pooling`,
-        `attention`, `max_length`, ...) must stay at its default; `template` may be a
-        string or "row". Needs extra ``endpoint``.
+        ``"http://localhost:8000/v1"``, from which the vectors are requested; no model is
+        loaded. Parameters that only the owner of the server can choose (`layer`,
+        `pooling`, `attention`, `max_length`, ...) must keep their defaults; `template`
+        may be a string or "row". Needs the extra ``endpoint``.
     api_key_env : str or None, default="OPENAI_API_KEY"
-        Name of the environment variable whose value is sent to `endpoint` as the key;
-        None, or a variable that isn't set, sends none. The key itself is kept nowhere.
+        Name of the environment variable whose value is sent to `endpoint` as the API key.
+        With None, or a variable that isn't set, no key is sent. The key is never stored.
     verbose : "auto" or bool, default="auto"
-        Progress bar; "auto" shows it when encoding lasts longer than 3 seconds.
+        Whether to show a progress bar; "auto" shows it if encoding takes longer than 3
+        seconds.
     random_state : int, RandomState instance or None, default=None
-        Seed of the PCA and, where the recipe has none, of `adapt`; None is 0 there.
+        Seed of the PCA and, if the recipe has none, of `adapt`, where None is 0.
 
     Attributes
     ----------
     n_layers_ : int
-        Layers of the model; it has one hidden state more. None with `endpoint`.
+        Number of layers of the model, which has one hidden state more. None with
+        `endpoint`.
     layer_ : int or tuple of int
-        The layer or layers in use, counted from 0. -1 with `endpoint`: the server's.
+        The layer or layers in use, counted from 0. With `endpoint` -1.
     pooling_ : str
-        The pooling in use. "auto" with `endpoint`: the server's.
+        The pooling in use. With `endpoint` "auto".
     embedding_dim_ : int
-        Features of one text column before PCA.
+        Number of features of one text column before PCA.
     fingerprint_ : str
-        Names all that changes a vector but layer and pooling; 64 hexadecimal digits.
+        Identifies everything that changes a vector except layer and pooling; 64
+        hexadecimal digits.
     feature_names_in_ : ndarray of str, shape (n_columns,)
-        Names of the columns; only when the input was a frame.
+        Names of the columns; only if the input was a frame.
     n_features_in_ : int
         Number of text columns.
     pca_ : list of PCA
         One for each text column; only with `n_components`.
     adapter_ : tuple of TrainedAdapter
-        What `adapt` trained, as safetensors bytes, in the order in which it is merged.
+        The adapters that `adapt` trained, as safetensors bytes, in the order in which
+        they are merged.
     adaptation_history_ : dict of str to list
         ``stage``, ``step``, ``loss`` and ``learning_rate`` of each step of `adapt`.
     last_report_ : Report
@@ -191,10 +203,10 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
 
     See Also
     --------
-    layer_pooling_grid : A search over layers and poolings that costs one pass.
-    LLM2VecRecipe : The parameters of `adapt`.
-    AdaptationDisplay : The loss of `adapt` by step.
-    EmbeddingCache : The store of the vectors.
+    layer_pooling_grid : Grid for a search over layers and poolings that costs one pass.
+    LLM2VecRecipe : Parameters of `adapt`.
+    AdaptationDisplay : Plot of the loss of `adapt`.
+    EmbeddingCache : Store of the vectors.
 
     Notes
     -----
@@ -202,8 +214,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     `fit`. `fit` reads the model's configuration and names its weights, but doesn't load
     them.
 
-    On a CPU with float32 a text's vector has the same bits alone, in any batch, in any
-    order, from the cache or not; but for mixtures of experts, whose last bits differ.
+    On a CPU with float32 the vector of a text has the same bits alone, in any batch, in
+    any order, cached or not. Only in mixtures of experts the last bits may differ.
 
     References
     ----------
@@ -285,14 +297,14 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     # --- scikit-learn ----------------------------------------------------------------
 
     def fit(self, X, y=None):
-        """Read the configuration; with `adapt` train, with `n_components` learn the PCA.
+        """Read the configuration, and train `adapt` and the PCA if they are set.
 
         Parameters
         ----------
         X : list, array, Series or frame of str, of shape (n_rows,) or (n_rows, n_columns)
-            Texts. Each column gives its own block of features. For a "supervised" stage
-            also a frame with the columns "text", "positive" and perhaps "negative";
-            features are those of "text".
+            Texts. Each column gives its own block of features. A "supervised" stage also
+            accepts a frame with the columns "text", "positive" and optionally "negative";
+            the features are those of "text".
         y : array-like of shape (n_rows,) or None, default=None
             Classes, for a "supervised" stage of `adapt`; ignored otherwise.
 
@@ -303,20 +315,22 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError, TypeError
-            For parameters or data of the wrong kind; `ModelNotFoundError`, a ValueError,
-            when the model is in no place.
+            For invalid parameters or data; `ModelNotFoundError`, a ValueError, if the
+            model isn't found.
         FloatingPointError
-            When the loss of a training is no number.
+            If the loss of a training isn't finite.
+        MemoryError
+            If the model can't be trained in the free memory.
         ConnectionError
-            When an `endpoint` doesn't answer.
+            If an `endpoint` doesn't answer.
         """
         self._fit(X, y)
         return self
 
     def fit_transform(self, X, y=None):
-        """Fit, and transform the same texts.
+        """Fit to the texts, then transform them.
 
-        Raises what `fit` and `transform` raise.
+        Raises the same errors as `fit` and `transform`.
 
         Parameters
         ----------
@@ -328,7 +342,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         Returns
         -------
         features : float32 ndarray of shape (n_rows, n_columns * n_features)
-            Or a frame, if `set_output` says so.
+            Or a frame, if `set_output` asks for one.
         """
         params, columns, source, vectors = self._fit(X, y)
         if vectors is None:
@@ -336,7 +350,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         return self._output(X, params, columns, vectors)
 
     def transform(self, X):
-        """Features of texts.
+        """Compute the features of texts.
 
         Parameters
         ----------
@@ -346,17 +360,17 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         Returns
         -------
         features : float32 ndarray of shape (n_rows, n_columns * n_features)
-            Or a frame, if `set_output` says so.
+            Or a frame, if `set_output` asks for one.
 
         Raises
         ------
         NotFittedError
             With `n_components` or `adapt`, before `fit`.
         ValueError, TypeError
-            For data of the wrong kind, other columns than in `fit`, or a model whose
+            For invalid data, columns that differ from those in `fit`, or a model whose
             files have changed since.
         ConnectionError
-            When an `endpoint` doesn't answer; what it answered before is in the cache.
+            If an `endpoint` doesn't answer. Its earlier answers are in the cache.
         """
         params = check_parameters(self)
         check_fitted(self)
@@ -371,12 +385,12 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         return self._output(X, params, columns, vectors)
 
     def get_feature_names_out(self, input_features=None):
-        """Names of the features: ``{column}_{i}``, or ``llm_{i}`` for a nameless column.
+        """Names of the features: ``{column}_{i}``, or ``llm_{i}`` without column names.
 
         Parameters
         ----------
         input_features : sequence of str or None, default=None
-            Names of the columns; None takes those that `fit` saw.
+            Names of the columns. None is those seen in `fit`.
 
         Returns
         -------
@@ -427,30 +441,31 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     # --- what an adaptation made ------------------------------------------------------
 
     def save_adapters(self, folder):
-        """Write what `adapt` trained as PEFT adapters.
+        """Save the adapters that `adapt` trained, in PEFT format.
 
         Parameters
         ----------
         folder : path-like
-            Gets a folder for each stage, ``1-mntp`` and the like.
+            A folder is made in it for each stage, such as ``1-mntp``.
 
         Returns
         -------
         list of str
-            The folders in order: what `adapters` takes, behind those that were there.
+            The folders in order, to be given as `adapters`, after any that were given
+            before.
         """
         return adaptation.save_adapters(self, folder)
 
     def merge_and_save(self, folder):
-        """Write the adapted model as a folder that transformers and other servers load.
+        """Save the adapted model as a folder that transformers and servers can load.
 
-        Its configuration says ``is_causal: false`` if it is bidirectional. Template and
-        pooling are not in it.
+        If the model is bidirectional, its configuration says ``is_causal: false``. The
+        template and the pooling aren't saved.
 
         Parameters
         ----------
         folder : path-like
-            Gets ``config.json``, the weights as safetensors, and the tokenizer.
+            For ``config.json``, the weights as safetensors, and the tokenizer.
         """
         adaptation.merge_and_save(self, folder)
 

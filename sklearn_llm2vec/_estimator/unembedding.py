@@ -37,37 +37,38 @@ class UnembeddingFilter(
 ):
     """Keep the middle right-singular vectors of a model's unembedding matrix.
 
-    The first directions of the matrix that turns hidden states into words say mostly how
-    frequent a word is, the last ones nothing; features are projected on those between.
-    No data and no training are needed, and fewer features come out.
+    In the matrix that turns hidden states into words, the first directions mostly tell
+    how frequent a word is, and the last ones tell nothing. Features are projected on the
+    directions between them (EmbedFilter), which reduces their number and needs neither
+    data nor training.
 
     Parameters
     ----------
     model : str or path-like
         Hub id or local folder of the causal decoder that made the features.
     n_components : int or float, default=0.5
-        How many directions are kept; a float in (0, 1] is their share of all.
+        Number of directions that are kept, or, as a float in (0, 1], their share.
     start : int or None, default=None
-        The first direction that is kept, counted from 0 by falling singular value. None
-        leaves out as many at the front as at the end.
+        The first direction that is kept, counted from 0 in the order of falling singular
+        values. None leaves out as many at the beginning as at the end.
     revision : str or None, default=None
         Branch, tag or commit of the model on the hub.
 
     Attributes
     ----------
     components_ : float32 ndarray of shape (n_components, hidden)
-        The directions that are kept, one a row.
+        The directions that are kept, one per row.
     singular_values_ : ndarray of shape (hidden,)
-        All singular values of the matrix, falling.
+        All singular values of the matrix, in falling order.
     n_features_in_ : int
-        Features that `fit` saw: of one text column, or of several beside each other.
+        Number of features seen in `fit`, of one text column or of several.
 
     Notes
     -----
-    With unembedding matrix ``W = U S V^T`` of shape (vocabulary, hidden) features ``x``
-    become ``x V[:, start : start + n_components]``. Whitening and standardising, which
-    serve the same end and learn from data, are scikit-learn's ``PCA(whiten=True)`` and
-    ``StandardScaler``.
+    With the unembedding matrix ``W = U S V^T`` of shape (vocabulary, hidden), features
+    ``x`` become ``x V[:, start : start + n_components]``. Whitening and standardising,
+    which have the same purpose but learn from data, are scikit-learn's
+    ``PCA(whiten=True)`` and ``StandardScaler``.
 
     Examples
     --------
@@ -101,7 +102,7 @@ class UnembeddingFilter(
         Raises
         ------
         ValueError
-            For a model without such a matrix, or features of another width.
+            For a model without such a matrix, or another number of features.
         """
         X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan")
         folder = read_model(self.model, revision=self.revision)

@@ -1,4 +1,4 @@
-"""``LayerPoolingReport``: a search of layers and poolings as a page to share."""
+"""``LayerPoolingReport``: a search over layers and poolings as an HTML page."""
 
 import html
 from pathlib import Path
@@ -11,23 +11,24 @@ from sklearn_llm2vec._report.page import render
 
 @public_in("sklearn_llm2vec")
 class LayerPoolingReport:
-    """One HTML page of a search over layers and poolings.
+    """Report of a search over layers and poolings, as a single HTML page.
 
-    The page has the heat map of layer x pooling, the score against the depth, what each
-    layer costs, what the cache holds, and the Python that builds the best candidate. It
-    is one file that loads nothing, so it can be mailed, archived and opened without a
-    network; no text of the data is in it. A notebook shows it as it is.
+    The page contains the heat map of layers and poolings, the scores by depth, the cost
+    of each layer, the contents of the cache, and Python code that builds the best
+    candidate. It is one file that loads nothing from elsewhere, so it can be mailed,
+    archived and opened without a network. It contains none of the texts. A notebook
+    displays the page.
 
-    Create one with `from_search`.
+    Create a report with `from_search`.
 
     Parameters
     ----------
     html : str
         The page.
     code : str
-        Python that builds, scores and fits the best candidate.
+        Python code that builds, scores and fits the best candidate.
     best : dict
-        ``panel``, ``layer``, ``pooling`` and ``score`` of the best cell.
+        ``panel``, ``layer``, ``pooling`` and ``score`` of the best combination.
 
     Attributes
     ----------
@@ -37,7 +38,7 @@ class LayerPoolingReport:
     See Also
     --------
     layer_pooling_grid : The grid of a search to report.
-    LayerPoolingDisplay : The heat map alone, by matplotlib.
+    LayerPoolingDisplay : The heat map alone, with matplotlib.
 
     Examples
     --------
@@ -68,20 +69,21 @@ class LayerPoolingReport:
     def from_search(cls, search, *, metric=None, prefix=None):
         """Make the report of a fitted search.
 
-        Cells are those of `LayerPoolingDisplay.from_search`. The page is about the
-        candidate that the search chose as its best; where it chose none
-        (``refit=False``), or `metric` is another one, about the best by the first
-        metric.
+        The scores are those of `LayerPoolingDisplay.from_search`. The page describes the
+        candidate that the search chose as its best. If it chose none (``refit=False``) or
+        by another metric than `metric`, the page describes the best by the first metric.
 
         Parameters
         ----------
-        search : GridSearchCV, RandomizedSearchCV, HalvingGridSearchCV or the like
-            Fitted, over the `layer` and the `pooling` of an `LLMEmbeddingTransformer`.
-            If the `model` was searched too, each model has its own panels.
+        search : GridSearchCV, RandomizedSearchCV, HalvingGridSearchCV or similar
+            A fitted search over the `layer` and the `pooling` of an
+            `LLMEmbeddingTransformer`. If the `model` was searched too, each model has its
+            own panels.
         metric : str, list of str or None, default=None
-            Which of several metrics; None is all, that of the refit first.
+            Which metrics to report, if there are several. None is all of them, beginning
+            with that of the refit.
         prefix : str or None, default=None
-            Which transformer, where several were searched: what stands before
+            Selects one of several transformers: the part of the parameter's name before
             ``__layer``.
 
         Returns
@@ -93,7 +95,7 @@ class LayerPoolingReport:
         NotFittedError
             For a search that is not fitted.
         ValueError
-            When it was not over the layers and poolings of an
+            If the search wasn't over the layers and poolings of an
             `LLMEmbeddingTransformer`, lacks the metric, or has no score.
         """
         facts = read_facts(search, metric, prefix)
@@ -108,24 +110,24 @@ class LayerPoolingReport:
         return cls(html=render(facts), code=facts.code, best=best)
 
     def save(self, path):
-        """Write the page; a file that was there stays until the new one is complete.
+        """Write the page. An existing file stays until the new one is complete.
 
         Parameters
         ----------
         path : path-like
-            The file, in a folder that is there.
+            The file, in an existing folder.
 
         Returns
         -------
         Path
-            The file, absolute, so that ``.as_uri()`` opens it in a browser.
+            The absolute path of the file, whose ``.as_uri()`` opens it in a browser.
 
         Raises
         ------
         IsADirectoryError, FileNotFoundError
-            When `path` is a folder, or in a folder that isn't there.
+            If `path` is a folder, or in a folder that doesn't exist.
         OSError
-            When the file can't be written.
+            If the file can't be written.
         """
         path = Path(path)
         check_file(path, f"{type(self).__name__}.save", "report.html")

@@ -33,30 +33,30 @@ WIDEST_FIGURE = 16  # inches; panels that need more stand one under the other
 class LayerPoolingDisplay:
     """Heat map of scores over layers and poolings.
 
-    Create one with `from_search` or `from_scores`; all that these take is stored, and
-    `plot` draws it again in another way.
+    Create a display with `from_search` or `from_scores`. It stores the scores, so that
+    `plot` can draw them again in another way.
 
     Parameters
     ----------
     tables : dict of str to ScoreTable
-        One panel each, by its name.
+        One table for each panel, by the panel's name.
 
     Attributes
     ----------
     best_ : dict or None
-        ``panel``, ``layer``, ``pooling`` and ``score`` of the highest of the panels'
-        best cells; None where there is no score. Scores of different metrics can't be
-        compared: of several metrics, the first one counts.
+        ``panel``, ``layer``, ``pooling`` and ``score`` of the best cell of all panels;
+        None if there is no score. If there are several metrics, which can't be compared,
+        the first one is used.
     axes_ : ndarray of Axes
         One per panel.
     figure_ : Figure
-        The figure that holds them.
+        The figure that contains them.
     images_, texts_, best_markers_ : list
-        Artists of each panel: the heat map, the array of the values written in the
-        cells (None where there are too many), and the tuple of the outline and the
-        star of the best cell (None where there is no score).
+        Artists of each panel: the heat map, the array of the values written into the
+        cells (None if there are too many), and the tuple of the outline and the star of
+        the best cell (None if there is no score).
     ax_, im_, text_, best_marker_ : artists
-        Those of the first panel.
+        The artists of the first panel.
 
     See Also
     --------
@@ -101,21 +101,22 @@ class LayerPoolingDisplay:
     def from_search(cls, search, *, metric=None, prefix=None, ax=None, **kwargs):
         """Draw a fitted search.
 
-        Each cell is the mean test score of its layer and pooling. Where other
-        parameters were searched too, it is that of the best candidate with this layer
-        and pooling. In a successive halving, later iterations, which saw more data,
-        come before better scores.
+        Each cell shows the mean test score of its layer and pooling. If other parameters
+        were searched too, it is that of the best candidate with this layer and pooling.
+        In a successive halving, scores of later iterations, which saw more data, are
+        preferred to better scores of earlier ones.
 
         Parameters
         ----------
         search : GridSearchCV, RandomizedSearchCV, HalvingGridSearchCV or dict of these
-            Fitted, over a `layer` and a `pooling`. If the `model` was searched too,
-            each model has a panel of its own. A dict gives a panel to each search, by
-            name.
+            A fitted search over a `layer` and a `pooling`. If the `model` was searched
+            too, each model has a panel of its own. A dict of names and searches gives
+            each search a panel.
         metric : str, list of str or None, default=None
-            Which of several metrics; None is all, each in a panel of its own.
+            Which metrics to draw, if there are several. None is all of them, each in a
+            panel of its own.
         prefix : str or None, default=None
-            Which transformer, where several were searched: what stands before
+            Selects one of several transformers: the part of the parameter's name before
             ``__layer``.
         ax : Axes, array of Axes or None, default=None
             Where to draw, one Axes per panel; None makes a figure.
@@ -131,7 +132,7 @@ class LayerPoolingDisplay:
         NotFittedError
             For a search that is not fitted.
         ValueError
-            When it was not over layers and poolings, or lacks the metric.
+            If the search wasn't over layers and poolings, or lacks the metric.
         """
         searches = search if isinstance(search, Mapping) else {"": search}
         if not searches:
@@ -149,21 +150,21 @@ class LayerPoolingDisplay:
     def from_scores(
         cls, scores, *, layers=None, poolings=None, metric="score", ax=None, **kwargs
     ):
-        """Draw scores that were computed in any other way.
+        """Draw scores that were computed in another way.
 
         Parameters
         ----------
         scores : array of shape (n_layers, n_poolings), or dict
-            A dict is from (layer, pooling) to score, or from the name of a panel to an
-            array or dict of its own. NaN, or a key that isn't there, is no score.
+            A dict maps (layer, pooling) to scores, or names of panels to arrays or dicts.
+            NaN and missing keys mean that there is no score.
         layers : sequence of int, float or tuple, or None, default=None
-            Layers of the array's rows; None counts them from 0. Of a dict, which
-            layers to draw, and in which order.
+            Layers of the array's rows; None counts from 0. With a dict, the layers to
+            draw, in order.
         poolings : sequence of str or None, default=None
-            Poolings of the array's columns; None is, for five columns, mean,
-            weighted_mean, last, first, max. Of a dict, which poolings to draw.
+            Poolings of the array's columns. None, for five columns, is mean,
+            weighted_mean, last, first, max. With a dict, the poolings to draw.
         metric : str, default="score"
-            What the scores are; greater is better.
+            Name of the scores; greater is better.
         ax : Axes, array of Axes or None, default=None
             Where to draw, one Axes per panel; None makes a figure.
         **kwargs : dict
@@ -176,7 +177,7 @@ class LayerPoolingDisplay:
         Raises
         ------
         ValueError
-            When the scores don't fit the layers and poolings.
+            If the scores don't fit the layers and poolings.
         """
         panels = scores if _is_dict_of_panels(scores) else {metric: scores}
         tables = {}

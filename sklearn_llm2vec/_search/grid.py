@@ -21,35 +21,35 @@ def layer_pooling_grid(
 ):
     """Parameter grid over layers and poolings that costs one pass of the model.
 
-    The grid also sets `keep`, so that the first candidate stores what all the others
-    need.
+    The grid also sets `keep`, so that the first candidate stores the vectors that all the
+    others need.
 
     Parameters
     ----------
     estimator : estimator
         An `LLMEmbeddingTransformer`, or a Pipeline, ColumnTransformer, FeatureUnion or
-        any other estimator that holds one, however deep.
+        other estimator that contains one at any depth.
     layers : "all" or sequence of int, float or tuple, default="all"
-        Values for the transformer's `layer`: from 0, the embeddings, to the last layer;
-        negative ones from the end, floats as relative depth, tuples as the mean of
-        their layers.
+        Values for the transformer's `layer`: integers from 0, the embeddings, to the last
+        layer; negative ones from the end; floats for the relative depth; tuples for the
+        mean of several layers.
     poolings : sequence of str, default=all five
         Values for the transformer's `pooling`: "mean", "weighted_mean", "last",
         "first", "max".
     prefix : str or None, default=None
-        Which transformer, where there are several: what stands before ``__layer`` in
+        Selects one of several transformers: the part before ``__layer`` in the names of
         ``estimator.get_params()``.
 
     Returns
     -------
     dict
-        From parameter name to list of values, for `GridSearchCV` and its relatives. It
-        is yours to extend with other parameters.
+        Maps names of parameters to lists of values, for `GridSearchCV` and similar
+        searches. You can add other parameters to it.
 
     Raises
     ------
     ValueError
-        When there is no transformer, or several and no `prefix`, and for layers and
+        If there is no transformer, or several and no `prefix`, and for layers and
         poolings that the model doesn't have.
 
     See Also
