@@ -1,7 +1,7 @@
-"""Features of more texts than one machine encodes: datasets and Parquet files over Ray.
+"""Features of more texts than one machine can encode, with Ray.
 
-Ray's actors each hold a transformer, and with it the model; what comes out are the bits
-of ``transform``.
+Each of Ray's actors holds a transformer and its model. The features are those of
+``transform``, bit for bit.
 """
 
 from sklearn_llm2vec.distributed._dataset import embed_dataset

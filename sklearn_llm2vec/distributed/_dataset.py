@@ -28,50 +28,50 @@ def embed_dataset(
 ):
     """Add the features of text columns to a Ray dataset.
 
-    Nothing runs before the dataset is read. The model is held by actors, to which Ray
-    brings batch after batch; an actor that dies is started again and its batches are
+    The work is done when the dataset is read. Actors hold the model, and Ray sends them
+    one batch after another. An actor that dies is started again, and its batches are
     repeated.
 
     Parameters
     ----------
     dataset : ray.data.Dataset
-        With the text columns among its columns.
+        A dataset that contains the text columns.
     transformer : LLMEmbeddingTransformer
-        Fitted, where it learns something. Every host must find its model: by its hub id,
-        or a folder at the same path.
+        Must be fitted if it learns something. Its model must be available to every host,
+        by its hub id or as a folder at the same path.
     columns : str, list of str or None, default=None
-        The text columns, in the order of `fit`. None takes those that `fit` saw, else
+        The text columns, in the order of `fit`. None is those seen in `fit`, otherwise
         those that the template names.
     output_columns : str, list of str or None, default=None
-        Names of the new columns, one for each text column, or one in all where
-        `template` makes one vector of a row. None is ``{column}_embedding``, or
-        ``embedding``.
+        Names of the new columns: one for each text column, or a single one if `template`
+        makes one vector for each row. None is ``{column}_embedding``, or ``embedding``.
     concurrency : int, tuple of (int, int) or None, default=None
-        Actors, or the fewest and the most of them. None is one, and more as long as Ray
-        has room and work for them. A fixed number should leave Ray a CPU for the steps
-        before: where actors have reserved all, reading waits for ever.
+        Number of actors, or the smallest and largest number. None is at least one, and
+        more as long as Ray has resources and work for them. A fixed number should leave
+        Ray a CPU for the preceding steps: if actors have reserved all CPUs, reading waits
+        for ever.
     num_cpus : float or None, default=None
-        CPUs of an actor, which is also how many threads it encodes with. None is 1
-        without a GPU, and with one what Ray decides.
+        Number of CPUs of an actor, which is also its number of threads. None is 1 without
+        a GPU; with a GPU, Ray decides.
     num_gpus : float or None, default=None
-        GPUs of an actor.
+        Number of GPUs of an actor.
     batch_size : int, default=1024
-        Most rows of one call of `transform`.
+        Largest number of rows in one call of `transform`.
 
     Returns
     -------
     ray.data.Dataset
-        With all columns of `dataset`, and new ones of type ``fixed_size_list<float>``.
-        Missing texts have what the transformer's `missing` says.
+        All columns of `dataset`, and new ones of type ``fixed_size_list<float>``.
+        Missing texts are treated as the transformer's `missing` says.
 
     Raises
     ------
     ImportError
         Without Ray Data or pyarrow.
     NotFittedError
-        For a transformer that has to learn something first.
+        If the transformer has to be fitted first.
     TypeError, ValueError
-        For arguments of the wrong kind, and columns that aren't there.
+        For invalid arguments and missing columns.
 
     See Also
     --------
@@ -79,8 +79,8 @@ def embed_dataset(
 
     Notes
     -----
-    The features of each row are those of `transform`, on CPUs of one kind bit for bit.
-    The order of rows is kept if Ray is told so:
+    The features of each row are those of `transform`, bit for bit on CPUs of the same
+    kind. Ray keeps the order of the rows only with
     ``ray.data.DataContext.get_current().execution_options.preserve_order = True``.
 
     Examples

@@ -33,18 +33,18 @@ from sklearn_llm2vec.distributed._tables import (
 
 @public_in("sklearn_llm2vec.distributed")
 class ParquetReport(NamedTuple):
-    """What one `embed_parquet` did.
+    """What a call of `embed_parquet` did.
 
     Attributes
     ----------
     files : int
-        Input files.
+        Number of input files.
     finished : int
-        Of those, whose output was there, whole, and of the same input and transformer.
+        Number of those that had a complete output of the same input and transformer.
     written : int
-        Of those, embedded now.
+        Number of those that were embedded by this call.
     rows : int
-        Rows of the files written now.
+        Number of rows in the files that were written.
     """
 
     files: int
@@ -67,39 +67,41 @@ def embed_parquet(
     batch_size=1024,
     overwrite=False,
 ):
-    """Embed Parquet files, one output file for each; go on where a job was stopped.
+    """Embed Parquet files, writing one output file for each.
 
-    An output file has the name, the rows in their order and all columns of its input,
-    and the features. It appears under its name only when it is whole, and its metadata
-    (key ``sklearn_llm2vec``) say which input and which transformer made it. A second
-    call leaves alone what is finished. An output whose input has changed since, or that
-    is broken, is made anew.
+    An output file has the name, the rows in order and all columns of its input, and the
+    features. It appears under its name only when it is complete, and its metadata (key
+    ``sklearn_llm2vec``) record the input and the transformer. A second call skips
+    finished files, so that a job that was stopped can be resumed. An output that is
+    broken, or whose input has changed, is made again.
 
     Parameters
     ----------
     source : str or path-like
-        A Parquet file, or a folder: all ``*.parquet`` in it at any depth, but no names
-        that begin with a dot or an underscore. A path that all hosts see, or a URI that
-        pyarrow or fsspec opens, such as ``s3://bucket/reviews``.
+        A Parquet file, or a folder, of which all ``*.parquet`` files at any depth are
+        used, except those with names that begin with a dot or an underscore. It is a path
+        that all hosts see, or a URI that pyarrow or fsspec can open, such as
+        ``s3://bucket/reviews``.
     destination : str or path-like
-        A folder, not in `source`.
+        A folder outside of `source`.
     transformer : LLMEmbeddingTransformer
-        Fitted, where it learns something; as in `embed_dataset`.
+        Must be fitted if it learns something, as in `embed_dataset`.
     columns : str, list of str or None, default=None
         The text columns, as in `embed_dataset`.
     output_columns : str, list of str or None, default=None
         Names of the new columns, as in `embed_dataset`.
     concurrency : int, tuple of (int, int) or None, default=None
-        Actors, as in `embed_dataset`. An actor has one file at a time.
+        Number of actors, as in `embed_dataset`. An actor works on one file at a time.
     num_cpus : float or None, default=None
-        CPUs of an actor, as in `embed_dataset`.
+        Number of CPUs of an actor, as in `embed_dataset`.
     num_gpus : float or None, default=None
-        GPUs of an actor.
+        Number of GPUs of an actor.
     batch_size : int, default=1024
-        Rows that are read, embedded and written at a time; a row group of the output.
+        Number of rows that are read, embedded and written at a time, and of a row group
+        of the output.
     overwrite : bool, default=False
-        Whether files of the destination that another transformer or another program
-        made are replaced.
+        Whether to replace files in the destination that were made by another transformer
+        or another program.
 
     Returns
     -------
@@ -108,13 +110,12 @@ def embed_parquet(
     Raises
     ------
     ImportError, NotFittedError, TypeError, ValueError
-        As `embed_dataset`. ValueError also where the destination holds output of another
-        transformer, before anything is encoded.
+        As `embed_dataset`. ValueError also if the destination contains the output of
+        another transformer; it is raised before anything is encoded.
     FileNotFoundError
-        When `source` has no Parquet file.
+        If `source` has no Parquet file.
     FileExistsError
-        When the destination holds a Parquet file of another program in the place of an
-        output file.
+        If an output file would replace a Parquet file of another program.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""What features are worth: classification, similarity, retrieval and clustering.
+"""Scores of features: classification, similarity, retrieval and clustering.
 
-Any transformer of scikit-learn goes in, a tidy pandas frame comes out, one row a value.
-The protocols are mteb's where it has one. A text is encoded once because the
-transformer's cache sees to it.
+The functions take any scikit-learn transformer and return a tidy pandas frame with one
+value per row. The protocols are those of mteb, if it has one. Each text is encoded once,
+thanks to the transformer's cache.
 """
 
 from importlib import import_module

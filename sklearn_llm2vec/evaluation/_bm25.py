@@ -25,29 +25,29 @@ class BM25(BaseEstimator):
     Parameters
     ----------
     k1 : float, default=1.5
-        How much the repetition of a word counts.
+        How much repetitions of a word count.
     b : float, default=0.75
-        How much a long document's counts are scaled down, from 0 to 1.
+        How much the counts of long documents are scaled down, from 0 to 1.
     method : {"lucene", "robertson", "atire", "bm25l", "bm25+"}, default="lucene"
         Variant of the formula, as bm25s names them.
     stopwords : str, list of str or None, default="english"
-        A language that bm25s has a list for, the words, or None for no stop words.
+        A language for which bm25s has a list, a list of words, or None for no stop words.
     stemmer : str or None, default="english"
-        Language of PyStemmer's algorithm, or None to leave words as they are.
+        Language of PyStemmer's algorithm, or None for no stemming.
 
     Attributes
     ----------
     n_documents_ : int
-        Documents that `fit` saw.
+        Number of documents seen in `fit`.
 
     See Also
     --------
-    sklearn_llm2vec.evaluation.evaluate_retrieval : What it is the baseline of.
+    sklearn_llm2vec.evaluation.evaluate_retrieval : Evaluates rankers and transformers.
 
     Notes
     -----
-    bm25s (arXiv 2407.03618) computes the scores of all words in all documents in `fit`;
-    variants are those of Kamphuis et al., ECIR 2020.
+    bm25s (arXiv 2407.03618) computes the scores of all words in all documents in `fit`.
+    The variants are those of Kamphuis et al., ECIR 2020.
 
     Examples
     --------
@@ -78,7 +78,7 @@ class BM25(BaseEstimator):
         Parameters
         ----------
         X : list, array or Series of str, of shape (n_documents,)
-            A missing one has no words.
+            The documents; a missing one has no words.
         y : ignored
 
         Returns
@@ -88,7 +88,7 @@ class BM25(BaseEstimator):
         Raises
         ------
         TypeError, ValueError
-            For what holds no texts, and for parameters that bm25s or PyStemmer refuse.
+            For input without texts, and for parameters that bm25s or PyStemmer refuse.
         ImportError
             Without bm25s, or with a stemmer and without PyStemmer.
         """
@@ -120,7 +120,7 @@ class BM25(BaseEstimator):
         NotFittedError
             Before `fit`.
         TypeError, ValueError
-            For what holds no texts.
+            For input without texts.
         """
         check_is_fitted(self, "n_documents_")
         queries = self._words(X)

@@ -25,27 +25,27 @@ def evaluate_classification(
 ):
     """Accuracy and macro F1 of a classifier on the features.
 
-    With all training data, and with a few texts of each class, drawn again and again as
-    mteb does it.
+    The classifier is fitted on all training data, or on a few texts of each class, which
+    are drawn repeatedly as in mteb.
 
     Parameters
     ----------
     transformer : estimator with `transform`
-        A clone is fitted on the training texts of each draw, and never sees others. One
-        that learns nothing gives the features of all draws in one call; a fitted one goes
-        in as a `FrozenEstimator`.
+        A clone is fitted on the training texts of each draw and sees no others. The
+        features of a transformer that learns nothing are computed in one call for all
+        draws. Wrap a fitted one in `FrozenEstimator`.
     X_train, X_test : list, array, Series or frame with n_rows rows
-        What the transformer takes.
+        Input of the transformer.
     y_train, y_test : array-like of shape (n_rows,)
         Classes.
     classifier : classifier or None, default=None
         A clone is fitted in each draw. None is ``LogisticRegression(max_iter=100)``, as
         in mteb.
     n_per_class : int, None, or sequence of these, default=None
-        Training texts of each class; all of a class that has fewer. None is the whole
-        training data.
+        Number of training texts of each class; a class with fewer texts uses all. None is
+        the whole training data.
     n_draws : int, default=10
-        Draws for each number of texts; the whole data is one draw.
+        Number of draws for each number of texts; the whole data is one draw.
     random_state : int, default=0
         Seed of the draws.
 
@@ -54,21 +54,22 @@ def evaluate_classification(
     pandas.DataFrame
         One row for each draw and metric, with the columns ``task`` ("classification"),
         ``n_per_class`` (Int64, NA for the whole data), ``draw`` (from 0), ``n_train``
-        (texts trained on), ``metric`` ("accuracy", "f1_macro") and ``value`` (from 0 to
-        1).
+        (number of training texts), ``metric`` ("accuracy", "f1_macro") and ``value``
+        (from 0 to 1).
 
     Raises
     ------
     TypeError, ValueError
-        For arguments of the wrong kind, and lengths that differ.
+        For invalid arguments, and lengths that differ.
     ImportError
         Without pandas.
 
     Notes
     -----
-    A draw is mteb's undersampling (``AbsTaskClassification``): shuffle the rows, keep the
-    first `n_per_class` of each class; the next draw shuffles that order again, from the
-    same seed. With ``random_state=42`` they are the very texts that mteb draws.
+    A draw is mteb's undersampling (``AbsTaskClassification``): the rows are shuffled, and
+    the first `n_per_class` of each class are kept. The next draw shuffles that order
+    again, from the same seed. With ``random_state=42`` they are the texts that mteb
+    draws.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Clustering: a k-means of the features against the true classes.
+"""Clustering: a k-means of the features, compared with the true classes.
 
 What a task needs is imported by its functions: the command line reads this file for its
 ``--help``.
@@ -11,23 +11,23 @@ from sklearn_llm2vec._common.public import public_in
 def evaluate_clustering(
     transformer, X, y, *, n_clusters=None, n_draws=10, random_state=0
 ):
-    """V-measure of a k-means of the features against the true classes.
+    """V-measure of a k-means of the features, compared with the true classes.
 
     Parameters
     ----------
     transformer : estimator with `transform`
-        Used as it is where it is fitted or learns nothing; of another one a clone is
-        fitted on `X`, without `y`.
+        Used as it is if it is fitted or learns nothing; otherwise a clone is fitted on
+        `X`, without `y`.
     X : list, array, Series or frame with n_rows rows
-        What the transformer takes.
+        Input of the transformer.
     y : array-like of shape (n_rows,)
         Classes.
     n_clusters : int or None, default=None
-        None is the number of classes.
+        Number of clusters. None is the number of classes.
     n_draws : int, default=10
-        Runs of the k-means on all texts, each from another start.
+        Number of runs of the k-means on all texts, each from another start.
     random_state : int, default=0
-        Seed of the first run; that of the next one is greater by 1.
+        Seed of the first run; the seed of each further run is greater by 1.
 
     Returns
     -------
@@ -38,17 +38,17 @@ def evaluate_clustering(
     Raises
     ------
     TypeError, ValueError
-        For arguments of the wrong kind, lengths that differ, fewer than two classes, and
-        features that are not finite.
+        For invalid arguments, lengths that differ, fewer than two classes, and features
+        that are not finite.
     ImportError
         Without pandas.
 
     Notes
     -----
     The k-means is that of mteb's ``AbsTaskClusteringLegacy``:
-    ``MiniBatchKMeans(batch_size=500, n_init="auto")`` on the features as they are, not
-    scaled to unit length. With ``random_state=42`` the first run is mteb's. Its newer
-    tasks cluster random samples of a large set instead.
+    ``MiniBatchKMeans(batch_size=500, n_init="auto")``, on the features without scaling to
+    unit length. With ``random_state=42`` the first run is mteb's. Newer tasks of mteb
+    cluster random samples of a large set instead.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """``as_mteb_encoder``: any transformer as a model of mteb's benchmarks.
 
-It implements mteb's protocol of an encoder and nothing of its tasks; mteb is imported
-when it is called.
+It implements mteb's protocol of an encoder and none of its tasks. mteb is imported when
+it is called.
 """
 
 import secrets
@@ -29,24 +29,25 @@ def as_mteb_encoder(
     name=None,
     revision=None,
 ):
-    """Make a transformer an encoder that ``mteb.evaluate`` takes (mteb 2).
+    """Turn a transformer into an encoder for ``mteb.evaluate`` (mteb 2).
 
     Parameters
     ----------
     transformer : estimator with `transform`
-        Takes a list of texts; fitted, where it learns something: mteb's texts are only
-        transformed. Its own `template` is that of all texts but queries and documents.
+        Must accept a list of texts, and must be fitted if it learns something: mteb's
+        texts are only transformed. Its own `template` is used for all texts except
+        queries and documents.
     query_template, document_template : str or None, default=None
         The transformer's `template` for texts whose ``prompt_type`` is "query" or
-        "document", those of retrieval. None leaves it as it is. The instructions of
-        mteb's tasks aren't read: what a model needs is in its templates.
+        "document", as in retrieval. None leaves it unchanged. The instructions of mteb's
+        tasks aren't used.
     name : str or None, default=None
-        Under which mteb files results, ``organisation/name``. None is made of the
-        transformer's model, or its class.
+        Name under which mteb stores results, ``organisation/name``. None derives it from
+        the transformer's model or class.
     revision : str or None, default=None
-        Also in mteb's files. None is a new one each time, so that results of other
-        parameters or weights are never taken for these; give one to go on with an
-        evaluation that was stopped.
+        Revision under which mteb stores results. None is a new one for each call, so that
+        results of other parameters or weights are never mistaken for these. Give one to
+        continue an evaluation that was interrupted.
 
     Returns
     -------
@@ -57,15 +58,16 @@ def as_mteb_encoder(
     ImportError
         Without mteb 2.
     NotFittedError
-        For a transformer that has to be fitted first.
+        If the transformer has to be fitted first.
     TypeError, ValueError
-        For what is no transformer, and a template for what takes none.
+        If it isn't a transformer, or has no `template` to set.
 
     Notes
     -----
-    mteb's published values are those of models as sentence-transformers loads them. With
-    `LLMEmbeddingTransformer` set ``normalize=True`` where the model's folder has a
-    normalising module: a classifier or a k-means sees the difference, a cosine doesn't.
+    mteb's published values are those of models as sentence-transformers loads them. Set
+    ``normalize=True`` in `LLMEmbeddingTransformer` if the model's folder has a
+    normalising module: it makes a difference for classifiers and k-means, but not for
+    cosines.
 
     Examples
     --------

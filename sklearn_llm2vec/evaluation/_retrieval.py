@@ -1,4 +1,4 @@
-"""Retrieval: queries, documents, and which of these belong to those.
+"""Retrieval: queries, documents, and which documents are relevant to which queries.
 
 What a task needs is imported by its functions: the command line reads this file for its
 ``--help``.
@@ -25,27 +25,30 @@ def evaluate_retrieval(
     Parameters
     ----------
     transformer : estimator with `transform`, or a ranker such as `BM25`
-        Used as it is where it is fitted or learns nothing; of another one a clone is
-        fitted on the documents. A ranker has `fit`, which takes the documents, and
-        `score_documents`, which gives an array (n_queries, n_documents) for queries;
-        minus infinity is a document that it doesn't find. A clone of it is fitted.
+        A transformer is used as it is if it is fitted or learns nothing; otherwise a
+        clone is fitted on the documents. A ranker has `fit`, which takes the documents, and
+        `score_documents`, which takes queries and returns an array of shape (n_queries,
+        n_documents), with minus infinity for documents that it doesn't find. A clone of
+        it is fitted.
     queries, documents : mapping, Series of pandas, or frame
-        From id to text; the ids of a Series are its index, those of a frame its column
-        ``query_id`` or ``doc_id``, and all other columns go to the transformer.
+        A mapping from ids to texts. The ids of a Series are its index; those of a frame
+        are its column ``query_id`` or ``doc_id``, and all other columns go to the
+        transformer.
     relevance : frame, or mapping of mappings
-        Judgements, with the columns ``query_id``, ``doc_id`` and ``relevance``; or
+        Judgements, with the columns ``query_id``, ``doc_id`` and ``relevance``, or as
         ``{query_id: {doc_id: relevance}}``. A document is relevant if its relevance is
-        above 0; greater is better; without a judgement it is 0.
+        above 0; greater is better. Without a judgement the relevance is 0.
     query_template, document_template : str or None, default=None
-        The transformer's `template` for queries and for documents, set in copies of it;
-        in a pipeline, that of the one step which has it. None leaves it as it is.
+        The transformer's `template` for queries and for documents, which is set in copies
+        of the transformer or, in a pipeline, of the one step that has it. None leaves it
+        unchanged.
     k : int, default=10
-        Documents that nDCG looks at.
+        Number of documents that nDCG takes into account.
     depth : int, default=1000
-        Documents ranked for each query; relevant ones further down count as not found,
-        as in the runs of TREC.
+        Number of documents ranked for each query. Relevant documents further down count
+        as not found, as in the runs of TREC.
     average : {"queries"} or None, default="queries"
-        The mean over the queries, or each query's values.
+        Whether to return the mean over the queries or the values of each query.
 
     Returns
     -------
@@ -58,26 +61,25 @@ def evaluate_retrieval(
     Raises
     ------
     TypeError, ValueError
-        For arguments of the wrong kind, ids that come twice or that only the judgements
-        have, judgements without a relevant document, a template for what takes none, and
+        For invalid arguments, ids that occur twice or only in the judgements, judgements
+        without a relevant document, a template for a transformer that has none, and
         features that are not finite.
     ImportError
         Without pandas.
 
     See Also
     --------
-    BM25 : The baseline by words.
+    BM25 : A baseline that ranks by words.
 
     Notes
     -----
-    Measures are those of trec_eval: ``ndcg_cut`` with the relevances as gains, ``map``,
-    ``recall``. Queries without a relevant document are left out, and counted in
-    ``n_left_out`` (trec_eval counts those that were judged as 0). Of equal scores the
-    document that comes first in `documents` is ranked first. The cosine with a zero
-    vector is 0.
+    The measures are those of trec_eval: ``ndcg_cut`` with the relevances as gains,
+    ``map`` and ``recall``. Queries without a relevant document are left out and counted
+    in ``n_left_out`` (trec_eval counts those that were judged as 0). Documents with equal
+    scores are ranked in their order in `documents`. The cosine with a zero vector is 0.
 
-    Documents are searched in blocks, without an index: besides the vectors themselves
-    some 100 MB are held.
+    Documents are searched in blocks, without an index. Apart from the vectors themselves
+    this takes about 100 MB.
 
     Examples
     --------

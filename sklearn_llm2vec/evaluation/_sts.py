@@ -1,4 +1,4 @@
-"""Similarity: people's scores of pairs, and the cosines of their features.
+"""Similarity: human scores of pairs, and the cosines of their features.
 
 What a task needs is imported by its functions: the command line reads this file for its
 ``--help``.
@@ -9,36 +9,36 @@ from sklearn_llm2vec._common.public import public_in
 
 @public_in("sklearn_llm2vec.evaluation")
 def evaluate_sts(transformer, texts_a, texts_b, scores):
-    """Correlation of people's similarity scores with the cosines of the features.
+    """Correlation of human similarity scores with the cosines of the features.
 
     Parameters
     ----------
     transformer : estimator with `transform`
-        Used as it is where it is fitted or learns nothing; of another one a clone is
-        fitted on the texts of all pairs.
+        Used as it is if it is fitted or learns nothing; otherwise a clone is fitted on
+        the texts of all pairs.
     texts_a, texts_b : list, array or Series of str, of shape (n_pairs,)
         The two texts of each pair.
     scores : array-like of float, of shape (n_pairs,)
-        How similar people find them, on any scale.
+        Human scores of their similarity, on any scale.
 
     Returns
     -------
     pandas.DataFrame
         Two rows, with the columns ``task`` ("sts"), ``n_pairs``, ``metric`` ("spearman",
-        the one that is usually reported, and "pearson") and ``value`` (from -1 to 1).
+        which is usually reported, and "pearson") and ``value`` (from -1 to 1).
 
     Raises
     ------
     TypeError, ValueError
-        For arguments of the wrong kind, lengths that differ, scores that are all the
-        same or no finite numbers, and features that are not finite.
+        For invalid arguments, lengths that differ, scores that are all the same or not
+        finite, and features that are not finite.
     ImportError
         Without pandas.
 
     Notes
     -----
     The cosine with a zero vector, such as that of a missing text, is 0. If all cosines
-    are the same no correlation is defined: SciPy warns, and the value is NaN.
+    are the same, the correlation isn't defined: SciPy warns, and the value is NaN.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def evaluate_sts(transformer, texts_a, texts_b, scores):
 
 # --- on the command line -------------------------------------------------------------
 
-SUMMARY = "Correlation of cosines with people's scores of similarity."
+SUMMARY = "Correlation of cosines with human scores of similarity."
 TABLES = {"file": "{table}; each row has two texts"}
 USAGE = "FILE --text COL --text COL\n           --score COL"
 EXAMPLES = """\
