@@ -28,12 +28,12 @@ from sklearn_llm2vec.cli._tables import check_kinds, read_frame
 
 EXAMPLES = f"""\
 examples:
-  without labels, then features of the adapted model:
+  adapt without labels, then write features of the adapted model:
     {PROGRAM} adapt reviews.csv --text review --model ./llama \\
         --recipe mntp+simcse -o adapted
     {PROGRAM} embed reviews.csv --text review --model ./llama \\
         --adapters adapted/1-mntp --adapters adapted/2-simcse -o reviews.npy
-  with labels, a short training, and a model of its own for other servers:
+  a short training with labels, also saved as a whole model for other programs:
     {PROGRAM} adapt reviews.csv --text review --target stars \\
         --recipe supervised --set supervised_steps=200 -o adapted \\
         --merge reviews-model
@@ -57,19 +57,25 @@ def add_to(commands, summary):
     add = command.add_argument
     add("--recipe", choices=CHAINS, default="mntp+simcse", help="default: mntp+simcse")
     add("--target", metavar="COL", help="classes, for a supervised recipe")
-    add("--positive", metavar="COL", help="or what belongs to each text, instead")
-    add("--negative", metavar="COL", help="and what doesn't")
+    add("--positive", metavar="COL", help="instead: a text that belongs to each text")
+    add("--negative", metavar="COL", help="and one that doesn't")
     add(
         "--set",
         action="append",
         default=[],
         type=setting_from,
         metavar="NAME=VALUE",
-        help="parameter of LLM2VecRecipe, such as simcse_steps=200; again for more",
+        help="parameter of LLM2VecRecipe, such as simcse_steps=200; may be repeated",
     )
-    add("-o", "--output", required=True, metavar="FOLDER", help="gets the adapters")
-    add("--merge", metavar="FOLDER", help="gets the whole adapted model")
-    add("--png", type=file_ending_in(".png"), metavar="FILE", help="the loss by step")
+    add(
+        "-o",
+        "--output",
+        required=True,
+        metavar="FOLDER",
+        help="folder for the adapters",
+    )
+    add("--merge", metavar="FOLDER", help="folder for the whole adapted model")
+    add("--png", type=file_ending_in(".png"), metavar="FILE", help="plot of the loss")
     add("--seed", type=int, default=0, metavar="N", help="default: 0")
     add_model_options(command, served=False)
     command.set_defaults(resumes=True)

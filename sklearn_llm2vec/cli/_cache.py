@@ -27,28 +27,35 @@ def add_to(commands, summary):
         commands.add_parser,
         "cache",
         help=summary,
-        about="The store of all vectors that were ever made.",
+        about="Inspect and maintain the cache of vectors.",
         examples=EXAMPLES,
     )
     actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     def action(name, summary, run):
         added = add_command(actions, name, summary, run=run, examples=EXAMPLES)
-        added.add_argument("--cache", metavar="FOLDER", help="default: the user's own")
+        added.add_argument("--cache", metavar="FOLDER", help="default: your own cache")
         return added.add_argument
 
-    add = action("info", "What the cache holds.", _info)
+    add = action("info", "Show what the cache contains.", _info)
     add("--json", action="store_true", help="for programs")
-    add = action("verify", "Check stored vectors against their checksums.", _verify)
+    add = action("verify", "Compare stored vectors with their checksums.", _verify)
     add("--json", action="store_true", help="for programs")
     add("--sample", type=count_from, metavar="N", help="blocks to check (default: all)")
-    add("--seed", type=int, default=0, metavar="N", help="of the sample")
+    add("--seed", type=int, default=0, metavar="N", help="seed of the sample")
     add = action("prune", "Remove old vectors.", _prune)
-    add("--max-bytes", type=bytes_from, metavar="SIZE", help="5GB, 800MB")
-    add("--older-than", type=duration_from, metavar="TIME", help="30d, 12h")
-    add("--space", metavar="NAME", help="first digits, as info shows them")
+    add(
+        "--max-bytes", type=bytes_from, metavar="SIZE", help="largest size, such as 5GB"
+    )
+    add(
+        "--older-than",
+        type=duration_from,
+        metavar="TIME",
+        help="age, such as 30d or 12h",
+    )
+    add("--space", metavar="NAME", help="remove from this space only; its first digits")
     add = action("clear", "Remove everything.", _clear)
-    add("--yes", action="store_true", help="don't ask")
+    add("--yes", action="store_true", help="don't ask for confirmation")
 
 
 def _info(args):

@@ -55,10 +55,12 @@ def add_command(commands, name, summary, *, run, examples, about=None, usage=Non
     )
     command.set_defaults(run=run, parser=command, program=command.prog)
     group = command.add_argument_group("messages")
-    group.add_argument("-q", "--quiet", action="store_true", help="no notes, no bars")
+    group.add_argument(
+        "-q", "--quiet", action="store_true", help="print no notes and no bars"
+    )
     group.add_argument(
         "--traceback",
         action="store_true",
-        help="where an error comes from, for reports",
+        help="show where an error comes from",
     )
     return command

@@ -26,22 +26,22 @@ KEEPING = endings_of(one for one in WRITTEN if one.writer.keeps)
 
 ABOUT = """\
 Write the features of a table's text columns into a file. Rows are read and
-written in chunks, so that the file may be larger than memory.
+written in chunks, so the table may be larger than memory.
 """
 
 EXAMPLES = f"""\
 examples:
-  the vectors of one column, with the column that tells rows apart:
+  the vectors of one column, with the column of ids:
     {PROGRAM} embed reviews.csv --text review --keep id -o reviews.parquet
-  layer and pooling that a search has found, of a larger model:
+  the layer and pooling of a larger model that a search has found:
     {PROGRAM} embed reviews.jsonl --text review --model Qwen/Qwen3-0.6B \\
         --layer 17 --pooling mean -o reviews.npy
-  one vector a row of two columns:
+  one vector for each row, made from two columns:
     {PROGRAM} embed reviews.parquet --text title --text review \\
         --template "Title: {{title}}. {{review}}" -o reviews.parquet.npy
 
-A run that was stopped is resumed by the same command: what it encoded is in the
-cache.
+Run the same command again to resume a run that was stopped: its vectors are in
+the cache.
 """
 
 
@@ -71,15 +71,17 @@ def add_to(commands, summary):
         action=AppendOnce,
         default=[],
         metavar="COL",
-        help=f"column to take over into {listed(KEEPING)}; again for more",
+        help=f"column to copy into {listed(KEEPING)}; may be repeated",
     )
-    command.add_argument("--overwrite", action="store_true", help="replace the output")
+    command.add_argument(
+        "--overwrite", action="store_true", help="replace an existing output"
+    )
     command.add_argument(
         "--chunk-rows",
         type=count_from,
         default=10_000,
         metavar="N",
-        help="rows that are in memory at once (default: 10000)",
+        help="rows in memory at a time (default: 10000)",
     )
     add_model_options(command)
     command.set_defaults(resumes=True)

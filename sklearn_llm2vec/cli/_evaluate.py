@@ -34,7 +34,7 @@ def add_to(commands, summary):
         commands.add_parser,
         "evaluate",
         help=summary,
-        about="Measure what the features of a model are worth, on your own data.",
+        about="Score the features of a model on your own data.",
         examples="examples:\n" + "".join(examples.values()),
     )
     added = command.add_subparsers(dest="task", metavar="TASK", required=True)
@@ -69,7 +69,7 @@ def _add_task(tasks, name, task, examples):
         "--output",
         type=file_ending_in(".csv"),
         metavar="FILE",
-        help="all values, one a row",
+        help="file for all values, one per row",
     )
     add_model_options(added)
     task.add_options(added.add_argument)

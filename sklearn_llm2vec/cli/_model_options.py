@@ -40,19 +40,23 @@ def add_model_options(parser, *, searched=False, served=True):
     """
     group = parser.add_argument_group(
         "model",
-        "parameters of LLMEmbeddingTransformer, with its defaults; the API page has\n"
-        "more about each",
+        "parameters of LLMEmbeddingTransformer, with its defaults; the API page\n"
+        "describes them",
         argument_default=argparse.SUPPRESS,
     )
     add = group.add_argument
-    add("--model", metavar="NAME", help="hub id or folder (default: all-MiniLM-L6-v2)")
+    add(
+        "--model",
+        metavar="NAME",
+        help="hub id, folder or GGUF file (default: all-MiniLM-L6-v2)",
+    )
     if not searched:
         add(
             "--layer",
             type=layer_from,
             metavar="K",
             help="hidden state: 0 the embeddings, -1 the last, 0.5 the middle, 3,6 the "
-            "mean of two (default: -1); write --layer=-1,-2 where it begins with a minus",
+            "mean of two (default: -1); write --layer=-1,-2 if it begins with a minus",
         )
         add("--pooling", choices=("auto", *POOLINGS), help="default: auto")
     add(
@@ -68,30 +72,45 @@ def add_model_options(parser, *, searched=False, served=True):
         "--adapters",
         action="append",
         metavar="NAME",
-        help="PEFT adapter to merge; again for the next",
+        help="PEFT adapter to merge; may be repeated",
     )
-    add("--max-length", type=count_from, metavar="N", help="tokens of a text")
+    add("--max-length", type=count_from, metavar="N", help="longest text, in tokens")
     add("--long-texts", choices=LONG_TEXTS)
-    add("--chunk-overlap", type=int, metavar="N", help="tokens, with chunk")
+    add(
+        "--chunk-overlap",
+        type=int,
+        metavar="N",
+        help="tokens that windows share, with chunk",
+    )
     add("--missing", choices=MISSING)
-    add("--truncate-dim", type=count_from, metavar="N", help="the first features only")
-    add("--normalize", action="store_true", help="vectors of unit length")
+    add(
+        "--truncate-dim",
+        type=count_from,
+        metavar="N",
+        help="keep the first features only",
+    )
+    add("--normalize", action="store_true", help="scale vectors to unit length")
     add("--device", type=_devices, metavar="NAME", help="cpu, cuda, cuda:0,cuda:1 ...")
     add("--dtype", choices=("auto", *DTYPES))
-    add("--batch-tokens", type=one_or_more_from, metavar="N", help="tokens of a pass")
+    add(
+        "--batch-tokens",
+        type=one_or_more_from,
+        metavar="N",
+        help="most tokens in a pass",
+    )
     add("--revision", metavar="NAME", help="branch, tag or commit on the hub")
     add(
         "--trust-remote-code",
         action="store_true",
-        help="run code of the model's folder",
+        help="allow code that comes with the model to run",
     )
     if served:
         add(
             "--endpoint",
             metavar="URL",
-            help="an OpenAI-compatible server has the model",
+            help="URL of an OpenAI-compatible server",
         )
-        add("--api-key-env", metavar="NAME", help="variable that holds its key")
+        add("--api-key-env", metavar="NAME", help="environment variable with its key")
     _add_cache_options(parser, needed=searched)
 
 
@@ -103,19 +122,19 @@ def _add_cache_options(parser, *, needed):
     either.add_argument(
         "--cache",
         metavar="FOLDER",
-        help="default: $SKLEARN_LLM2VEC_CACHE, else the platform's folder for caches",
+        help="default: $SKLEARN_LLM2VEC_CACHE, or the platform's folder for caches",
     )
     if not needed:
         either.add_argument(
             "--no-cache",
             action="store_true",
-            help="keep nothing; nothing can be resumed",
+            help="store nothing; a stopped run can't be resumed",
         )
     group.add_argument(
         "--cache-limit",
         type=bytes_from,
         metavar="SIZE",
-        help="vectors used longest ago go beyond it (default: 20GB)",
+        help="beyond it, vectors used longest ago are removed (default: 20GB)",
     )
 
 

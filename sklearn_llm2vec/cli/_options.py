@@ -12,18 +12,19 @@ from sklearn_llm2vec.cli._commands import PROGRAM, new_parser
 
 # In the order of ``--help``; each is a file with ``add_to``.
 COMMANDS = {
-    "embed": "the features of a table's texts, into a file",
-    "search": "the layer and pooling that predict a column best",
+    "embed": "write the features of a table's texts into a file",
+    "search": "find the layer and pooling that predict a column best",
     "adapt": "train LLM2Vec adapters on a table's texts",
-    "evaluate": "measure what the features of a model are worth",
-    "cache": "look at the cache, check it, make it smaller",
+    "evaluate": "score the features of a model on your own data",
+    "cache": "inspect, check and shrink the cache",
 }
 
 ABOUT = """\
-Hidden states of large language models as features: every text goes through the
-model once, ever. Results go to stdout, notes and progress bars to stderr.
+Hidden states of large language models as features. Vectors are kept in a cache,
+so that each text goes through the model once. Results are written to stdout,
+notes and progress bars to stderr.
 
-exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 130 Ctrl-C
+exit codes: 0 success, 1 error (one line on stderr), 2 wrong usage, 130 Ctrl-C
 """
 
 EXAMPLES = f"""\

@@ -49,7 +49,7 @@ def add_to(commands, summary):
         "search",
         summary,
         run=run,
-        about="Cross-validate every layer with every pooling: texts go through the model "
+        about="Cross-validate every layer with every pooling. Texts go through the model "
         "once.",
         examples=EXAMPLES,
         usage="search FILE --text COL --target COL",
@@ -65,12 +65,18 @@ def add_to(commands, summary):
 
 def _add_what_is_predicted(add):
     add("--target", required=True, metavar="COL", help="column to predict")
-    add("--numeric", action=AppendOnce, default=[], metavar="COL", help="number to add")
+    add(
+        "--numeric",
+        action=AppendOnce,
+        default=[],
+        metavar="COL",
+        help="numeric column to add",
+    )
     add(
         "--task",
         choices=("auto", "classes", "numbers"),
         default="auto",
-        help="auto: numbers for fractions and for more than 20 distinct integers",
+        help="auto: numbers for fractions or more than 20 distinct integers",
     )
     add(
         "--head",
@@ -96,14 +102,18 @@ def _add_what_is_searched(add):
         help=f"default: {','.join(POOLINGS)}",
     )
     add("--cv", type=count_from, default=5, metavar="N", help="folds (default: 5)")
-    add("--scoring", metavar="NAME", help="scikit-learn's; default: accuracy or r2")
-    add("--jobs", type=int, default=1, metavar="N", help="processes that fit; -1: all")
+    add(
+        "--scoring",
+        metavar="NAME",
+        help="a scikit-learn scorer (default: accuracy or r2)",
+    )
+    add("--jobs", type=int, default=1, metavar="N", help="processes; -1 is all cores")
     add(
         "--seed",
         type=int,
         default=0,
         metavar="N",
-        help="of folds and head (default: 0)",
+        help="seed of folds and model (default: 0)",
     )
 
 
@@ -112,7 +122,7 @@ def _add_outputs(add):
         add(option, type=file_ending_in(*endings), metavar="FILE", help=about)
 
     add_file("--png", ".png", about="heat map of layers and poolings")
-    about = "a page to share: scores, costs, and the Python of the best"
+    about = "a page to share: scores, costs, and code of the best"
     add_file("--html", ".html", about=about)
     add_file("--save", *ENDINGS, about="the best pipeline, fitted on all rows")
     add_file("--results", ".csv", about="score of each layer, pooling and fold")

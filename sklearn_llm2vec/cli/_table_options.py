@@ -18,7 +18,9 @@ def add_reading(command):
     texts = endings_of(one for one in READ if one.is_text)
     group = command.add_argument_group(f"reading of {listed(texts, 'and')}")
     group.add_argument("--encoding", default="utf-8-sig", help="default: utf-8")
-    group.add_argument("--separator", metavar="CHAR", help="of .csv; default: a comma")
+    group.add_argument(
+        "--separator", metavar="CHAR", help="separator of .csv files (default: a comma)"
+    )
     group.add_argument(
         "--no-quotes", action="store_true", help="quotation marks are plain characters"
     )
@@ -39,5 +41,5 @@ def add_texts(command):
         action=AppendOnce,
         required=True,
         metavar="COL",
-        help="column of texts; again for more, each with features of its own",
+        help="column of texts; may be repeated, each gives features of its own",
     )

@@ -172,16 +172,22 @@ def add_options(add):
         "--n-per-class",
         type=counts_from,
         metavar="LIST",
-        help="train on so many texts of each class, such as 8,16 (default: on all)",
+        help="number of training texts of each class, such as 8,16 (default: all)",
     )
     add(
         "--draws",
         type=count_from,
         default=10,
         metavar="N",
-        help="of these; default: 10",
+        help="draws of these texts (default: 10)",
     )
-    add("--seed", type=int, default=0, metavar="N", help="of the draws (default: 0)")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seed of the draws (default: 0)",
+    )
 
 
 def evaluate_tables(transformer, tables, args):

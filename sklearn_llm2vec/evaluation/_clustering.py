@@ -112,11 +112,17 @@ def add_options(add):
     from sklearn_llm2vec._common.words import count_from
 
     add("--target", required=True, metavar="COL", help="column of the true classes")
+    add("--n-clusters", type=count_from, metavar="N", help="default: number of classes")
     add(
-        "--n-clusters", type=count_from, metavar="N", help="default: as many as classes"
+        "--draws", type=count_from, default=10, metavar="N", help="starts (default: 10)"
     )
-    add("--draws", type=count_from, default=10, metavar="N", help="starts; default: 10")
-    add("--seed", type=int, default=0, metavar="N", help="of the starts (default: 0)")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seed of the starts (default: 0)",
+    )
 
 
 def evaluate_tables(transformer, tables, args):

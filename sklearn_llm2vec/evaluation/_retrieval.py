@@ -26,10 +26,10 @@ def evaluate_retrieval(
     ----------
     transformer : estimator with `transform`, or a ranker such as `BM25`
         A transformer is used as it is if it is fitted or learns nothing; otherwise a
-        clone is fitted on the documents. A ranker has `fit`, which takes the documents, and
-        `score_documents`, which takes queries and returns an array of shape (n_queries,
-        n_documents), with minus infinity for documents that it doesn't find. A clone of
-        it is fitted.
+        clone is fitted on the documents. A ranker has `fit`, which takes the documents,
+        and `score_documents`, which takes queries and returns an array of shape
+        (n_queries, n_documents), with minus infinity for documents that it doesn't find.
+        A clone of it is fitted.
     queries, documents : mapping, Series of pandas, or frame
         A mapping from ids to texts. The ids of a Series are its index; those of a frame
         are its column ``query_id`` or ``doc_id``, and all other columns go to the
@@ -157,14 +157,20 @@ def add_options(add):
 
     add("--query-id", default="query_id", metavar="COL", help="default: query_id")
     add("--doc-id", default="doc_id", metavar="COL", help="default: doc_id")
-    same = "where RELEVANCE calls it otherwise"
+    same = "if it has another name in RELEVANCE"
     add("--judged-query", metavar="COL", help=f"the query's id, {same}")
     add("--judged-doc", metavar="COL", help=f"the document's id, {same}")
     add("--relevant", default="relevance", metavar="COL", help="default: relevance")
-    add("--query-template", metavar="TEXT", help="prompt of the queries alone")
-    add("--document-template", metavar="TEXT", help="prompt of the documents alone")
-    add("--k", type=count_from, default=10, metavar="N", help="of nDCG (default: 10)")
-    add("--bm25", action="store_true", help="the baseline by words, beside the model")
+    add("--query-template", metavar="TEXT", help="prompt for queries only")
+    add("--document-template", metavar="TEXT", help="prompt for documents only")
+    add(
+        "--k",
+        type=count_from,
+        default=10,
+        metavar="N",
+        help="documents in nDCG (default: 10)",
+    )
+    add("--bm25", action="store_true", help="also score BM25, which ranks by words")
 
 
 def evaluate_tables(transformer, tables, args):
