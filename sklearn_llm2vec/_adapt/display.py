@@ -119,7 +119,7 @@ class AdaptationDisplay:
         ax : Axes, array of Axes or None, default=None
             One for each stage; None makes a figure.
         window : int or None, default=None
-            Steps that the running mean covers; None is a twentieth of the stage.
+            Number of steps in the running mean; None is a twentieth of the stage.
 
         Returns
         -------
@@ -128,7 +128,7 @@ class AdaptationDisplay:
         Raises
         ------
         ImportError
-            When matplotlib is not installed.
+            If matplotlib is not installed.
         """
         try:
             import matplotlib.pyplot as plt

@@ -19,24 +19,24 @@ from sklearn_llm2vec._model.spec import text_keys
 
 @public_in("sklearn_llm2vec")
 class Report(NamedTuple):
-    """What one transform did.
+    """What a call of `transform` did.
 
     Attributes
     ----------
     texts : int
-        Values in the input that aren't missing.
+        Number of values in the input that aren't missing.
     unique : int
-        Distinct ones among them.
+        Number of distinct texts among them.
     cached : int
-        Of those, found in the cache.
+        Number of distinct texts that were found in the cache.
     encoded : int
-        Of those, sent through the model.
+        Number of distinct texts that were sent through the model.
     tokens : int
-        Tokens that this process sent through the model.
+        Number of tokens that this process sent through the model.
     seconds : float
-        Wall time of finding and making the vectors.
+        Wall time of finding and computing the vectors.
     bytes_written : int
-        Data written to the cache by this process.
+        Number of bytes that this process wrote to the cache.
     """
 
     texts: int

@@ -206,22 +206,23 @@ class LayerPoolingDisplay:
     ):
         """Draw the heat maps.
 
-        Panels of one metric share their colours, so that models can be compared.
+        Panels with the same metric share one scale of colours, so that models can be
+        compared.
 
         Parameters
         ----------
         ax : Axes, array of Axes or None, default=None
             Where to draw, one Axes per panel; None makes a figure.
         cmap : str or Colormap, default="viridis"
-            Colours, the brightest for the best. The default is safe for colour-blind
-            readers.
+            Colours, from the lowest to the highest score. The default can be read by
+            colour-blind people.
         colorbar : bool, default=True
             Whether to draw a colour bar for each metric.
         include_values : "auto" or bool, default="auto"
-            Whether to write the scores into the cells; "auto" does it for up to 100
+            Whether to write the scores into the cells; "auto" does so for up to 100
             cells.
         values_format : str, default=".3f"
-            How to write scores.
+            Format of the written scores.
 
         Returns
         -------
@@ -230,7 +231,7 @@ class LayerPoolingDisplay:
         Raises
         ------
         ImportError
-            When matplotlib is not installed.
+            If matplotlib is not installed.
         """
         _check_matplotlib()
         self.axes_ = self._make_axes(ax)
