@@ -20,8 +20,8 @@ def read_cache(search, start, notes):
         transformer = transformer_of(search, params, start)
         if transformer.adapt is not None:
             notes.append(
-                "Adapted models have a space for each fold in the cache; these are in "
-                "its sums, and not listed."
+                "Adapted models have a space for each fold in the cache. These are part "
+                "of the totals, but not listed."
             )
             continue
         own = open_cache(transformer.cache)

@@ -136,8 +136,9 @@ def _scores(facts):
     return (
         '<section id="scores"><h2>Score by layer and pooling</h2>'
         f"<p>Mean over the folds{_of_the_best_others(others)}. The more a cell stands "
-        f"out from the page, the higher its score; point at it for {hint}, or move with "
-        "the arrow keys. The fit that met a text first had to encode it.</p>"
+        f"out from the page, the higher its score. Point at it for {hint}, or move with "
+        "the arrow keys. Fit times include encoding for the fit that needed a text "
+        "first.</p>"
         f"{drawn}</section>"
     )
 
@@ -145,7 +146,7 @@ def _scores(facts):
 def _of_the_best_others(others):
     if not others:
         return ""
-    return "; of the candidates with this layer and pooling, that of the best"
+    return ", of the best candidate with this layer and pooling"
 
 
 def _with_same_metric(facts, panel):
@@ -164,11 +165,11 @@ def _depths(facts):
     single = all(all(panel.single) for panel in panels)
     means = "" if single else " Hollow marks are means of several layers."
     if any(is_clipped(panel, color_limits([panel])) for panel in panels):
-        means += " Scores far below the others lie under the chart."
+        means += " Scores far below the others are outside of the chart."
     return (
         '<section id="depth"><h2>Score against depth</h2>'
-        "<p>The band is one standard deviation over the folds to each side, of the "
-        f"pooling that is chosen below.{means}</p>{drawn}</section>"
+        "<p>The band shows one standard deviation over the folds in each direction, "
+        f"for the pooling that is selected below.{means}</p>{drawn}</section>"
     )
 
 
@@ -206,8 +207,8 @@ def _cache(facts):
         f"<tbody>{rows}</tbody></table></div>"
     )
     return (
-        f"{head}<p>On {escape(facts.day)}, over its whole life: of {asked:,} vectors "
-        f"that were asked for, {cache['hits']:,} were there{rate}; "
+        f"{head}<p>As of {escape(facts.day)}, over its lifetime: of {asked:,} vectors "
+        f"requested, {cache['hits']:,} were found{rate}; "
         f"{cache['texts_encoded']:,} texts went through a model.{also}</p>"
         f'<dl class="counts">{counts}</dl>{table if rows else ""}</section>'
     )
@@ -220,8 +221,8 @@ def _code(facts):
         blanks = f" Fill in {names} first."
     return (
         '<section id="code"><h2>The best, in Python</h2>'
-        "<p>What is left at its default isn't written. Give it the rows of the search as "
-        f"<code>X</code> and <code>y</code>.{blanks}</p>"
+        "<p>Parameters with default values are left out. <code>X</code> and "
+        f"<code>y</code> are the rows of the search.{blanks}</p>"
         '<div class="code"><button type="button" class="copy" aria-controls="source" '
         'aria-live="polite" hidden>Copy</button>'
         '<pre tabindex="0" role="region" aria-label="Python code">'
@@ -232,8 +233,8 @@ def _code(facts):
 def _footer(facts):
     return (
         f"<footer>Made by sklearn-llm2vec {escape(facts.version)} on "
-        f"{escape(facts.day)}. The page holds no texts, and loads nothing from "
-        "elsewhere. Its numbers are in it as JSON, too.</footer>"
+        f"{escape(facts.day)}. The page contains no texts and loads nothing from "
+        "elsewhere. It also contains its numbers as JSON.</footer>"
     )
 
 
