@@ -2,13 +2,13 @@
 Adapting a model to a few labelled texts
 ========================================
 
-MiniLM, and summary lines of SciPy's docstrings with eight labelled ones for each of four
-sub-packages. ``adapt="supervised"`` trains LoRA adapters on the labelled lines only:
-lines of one class are pulled together, others apart.
+This example adapts MiniLM to summary lines of SciPy's docstrings, with eight labelled
+lines for each of four sub-packages. ``adapt="supervised"`` trains LoRA adapters on the
+labelled lines only, so that lines of the same class move together and others apart.
 """
 
 # %%
-# The data: which sub-package of SciPy does a summary line describe?
+# The task is to find the sub-package of SciPy that a summary line describes.
 import importlib
 import inspect
 
@@ -33,11 +33,11 @@ train, test, y_train, y_test = train_test_split(
 print(len(train), "labelled lines,", len(test), "to be predicted")
 
 # %%
-# The recipe. Short names such as ``"supervised"`` stand for the paper's parameters,
-# scaled to the number of texts; here there are few texts and few steps.
+# A short name such as ``"supervised"`` uses the paper's parameters, scaled to the
+# number of texts. As this example has few texts, its recipe has few steps.
 recipe = LLM2VecRecipe("supervised", supervised_steps=30, supervised_batch_size=16)
 scores = {}
-for name, adapt in (("as it is", None), ("adapted", recipe)):
+for name, adapt in (("not adapted", None), ("adapted", recipe)):
     pipe = make_pipeline(
         LLMEmbeddingTransformer(
             adapt=adapt, cache=False, random_state=0, verbose=False
@@ -48,11 +48,11 @@ for name, adapt in (("as it is", None), ("adapted", recipe)):
     print(f"{name}: accuracy {scores[name]:.3f}")
 
 # %%
-# The loss by step.
+# The display draws the loss by step.
 transformer = pipe[0]
 AdaptationDisplay.from_estimator(transformer)
 
 # %%
-# What was learned is small and travels with the pickled pipeline.
+# The adapters are small and are part of the pickled pipeline.
 n_bytes = sum(len(adapter.weights) for adapter in transformer.adapter_)
-print(f"{n_bytes / 1e6:.1f} MB of adapters beside {len(transformer.adapter_)} stage")
+print(f"{n_bytes / 1e6:.1f} MB of adapters for {len(transformer.adapter_)} stage")

@@ -2,14 +2,14 @@
 Document classification with few labels
 =======================================
 
-Messages to a town hall have to reach the right office. Labels are dear, so the question
-is how many a classifier needs: one that counts words (TF-IDF) and one that reads the
-hidden states of MiniLM, with the same logistic regression behind both.
+Messages to a town hall have to reach the right office. Labels are expensive, so how many
+does a classifier need? This example compares word counts (TF-IDF) with hidden states of
+MiniLM, both followed by the same logistic regression.
 """
 
 # %%
-# The data: 120 messages for six offices, written for this example. Some have their
-# office's usual words, *bin* or *pothole*; others say it in words of their own.
+# The data are 120 messages for six offices, written for this example. Some contain
+# words that are typical of their office, such as *bin* or *pothole*, and others don't.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -164,9 +164,9 @@ for office, lines in MESSAGES.items():
 print(len(texts), "messages,", len(MESSAGES), "offices")
 
 # %%
-# Two pipelines that differ in their first step. ``LLMEmbeddingTransformer`` takes the
-# list of texts as ``TfidfVectorizer`` does, and nothing else changes. Without the stop
-# words TF-IDF is better here, so it may leave them out.
+# The two pipelines differ in their first step only: ``LLMEmbeddingTransformer`` accepts
+# a list of texts as ``TfidfVectorizer`` does. TF-IDF leaves out stop words, because it
+# is better without them here.
 pipelines = {
     "TF-IDF": make_pipeline(
         TfidfVectorizer(stop_words="english"), LogisticRegression()
@@ -177,9 +177,9 @@ pipelines = {
 }
 
 # %%
-# The learning curve: some labelled messages of each office to learn from, 36 others to be
-# sorted, drawn anew 20 times for each point. That is a hundred fits on hidden states, but
-# a text goes through the model in the first that needs it; the others read the cache.
+# For each point of the learning curve, some labelled messages of each office and 36
+# messages to be sorted are drawn 20 times. This makes a hundred fits on hidden states,
+# but each text goes through the model only once; later fits read the cache.
 labels_per_office = [1, 2, 4, 8, 14]
 accuracy = {
     name: np.array(
@@ -202,8 +202,8 @@ for name, scores in accuracy.items():
     print(f"{name:18}", *(f"{score:5.2f}" for score in scores.mean(axis=1)))
 
 # %%
-# What is still misread with 15 labels an office? Look for messages that two offices could
-# answer, and for those whose point is between the lines.
+# Which messages are still misclassified with 15 labels for each office? Some could be
+# answered by two offices, and others only imply what they are about.
 predicted = cross_val_predict(pipelines["hidden states"], texts, offices, cv=4)
 wrong = np.flatnonzero(predicted != np.array(offices))
 print(f"{len(wrong)} of {len(texts)} messages go to the wrong office, among them:")
@@ -211,13 +211,13 @@ for i in wrong[::2]:
     print(f"  {offices[i]:>8} -> {predicted[i]:8}  {texts[i]}")
 
 # %%
-# The picture: mean accuracy, and around it the middle half of the draws. TF-IDF learns a
-# word only from a labelled message that has it; the hidden states know before the first
-# label that potholes and kerbs have to do with roads.
+# The plot shows the mean accuracy, and around it the middle half of the draws. TF-IDF
+# learns a word only from labelled messages that contain it, while the hidden states
+# reflect from the start that potholes and kerbs have to do with roads.
 #
-# This advantage is that of a small sample. With thousands of labels, or where classes
-# differ in single words such as product names, counting words is hard to beat: keep
-# TF-IDF in the comparison.
+# This is an advantage with a small sample. With thousands of labels, or if classes
+# differ in single words such as product names, counting words is hard to beat, so
+# include TF-IDF in your comparison.
 figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
 for (name, scores), color in zip(
     accuracy.items(), ("tab:orange", "tab:blue"), strict=True

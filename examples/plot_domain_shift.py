@@ -2,13 +2,13 @@
 Domain shift
 ============
 
-A classifier of opinions learns from reviews of hotels. Does it know what a bad review of
-a computer looks like? Features carry over as far as both domains say good and bad in the
-same words, or in words that the model takes to be alike. That differs by layer.
+A classifier of opinions is trained on reviews of hotels. Does it recognise a bad review
+of a computer? It does so to the extent that opinions are expressed in the same words in
+both domains, or in words that the model considers similar, which depends on the layer.
 """
 
 # %%
-# The data: short reviews of hotels and of electronics, written for this example.
+# The data are short reviews of hotels and of electronics, written for this example.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -161,10 +161,10 @@ hotel, electronics = domain == "hotel", domain == "electronics"
 print(hotel.sum(), "reviews of hotels,", electronics.sum(), "of electronics")
 
 # %%
-# Three questions to each kind of features. How well does a classifier of opinions do on
-# reviews of its own domain (ten-fold cross-validation)? How well on the other domain, of
-# which it has seen nothing? And can a classifier tell the domains apart? That last one
-# needs no opinions: it is a test for a shift that works on texts without labels.
+# Each kind of features is tested in three ways. How good is a classifier of opinions on
+# reviews of its own domain (ten-fold cross-validation)? How good is it on the other
+# domain, of which it has seen nothing? And can a classifier tell the domains apart? The
+# last test needs no labels, so it can detect a shift on any texts.
 folds = StratifiedKFold(10, shuffle=True, random_state=0)
 
 
@@ -180,7 +180,8 @@ def judge(pipeline):
 
 
 # %%
-# ``keep="all"`` makes the first pass store every layer; the rest comes from the cache.
+# With ``keep="all"`` the first pass stores every layer, and later ones come from the
+# cache.
 tfidf = judge(
     make_pipeline(TfidfVectorizer(stop_words="english"), LogisticRegression())
 )
@@ -198,10 +199,10 @@ for name, row in [("TF-IDF", tfidf), *((f"layer {k}", by_layer[k]) for k in laye
     print(f"{name:10} {row[0]:10.2f}  {row[1]:12.2f}  {row[2]:17.2f}")
 
 # %%
-# TF-IDF does better abroad than at home! A look at nearest neighbours says why. At home
-# the review with the most words in common is about the same thing, a bed or a battery,
-# and here most things are praised once and blamed once. Abroad only opinions are left
-# to have in common.
+# TF-IDF is better on the other domain than on its own! The nearest neighbours show why.
+# Within a domain, the review with the most words in common is about the same thing, a
+# bed or a battery, and in these data most things are praised once and criticised once.
+# Across domains, reviews have only words of opinion in common.
 vectors = TfidfVectorizer(stop_words="english").fit_transform(texts)
 similarity = cosine_similarity(vectors)
 np.fill_diagonal(similarity, 0)
@@ -212,15 +213,15 @@ for name, same in (("own domain", True), ("other domain", False)):
     print(f"nearest review in the {name:12} has the same opinion: {agree.mean():.0%}")
 
 # %%
-# The picture. From the middle layers on a classifier of hidden states finds the opinion
-# at home and abroad about equally well. The domains are told apart almost perfectly,
-# and better the deeper the layer: that a shift can be seen doesn't say that it harms.
-# It says that it is time to label a few new texts and look.
+# From the middle layers on, a classifier on hidden states recognises opinions about
+# equally well in both domains. The domains themselves can be told apart almost
+# perfectly, and the better the deeper the layer. So a shift that can be detected isn't
+# necessarily harmful, but it is a reason to label a few new texts and check.
 #
-# Opinions are a kind case, as people praise hotels and headphones in like words. What
-# doesn't carry over are words that change sides: a *cold* breakfast is bad and a cold
-# beer is not. With 60 reviews a domain, differences of five to ten points can be
-# chance.
+# Opinions are an easy case, because people praise hotels and headphones in similar
+# words. Words that change their meaning don't carry over: a *cold* breakfast is bad,
+# but a cold beer isn't. With 60 reviews for each domain, differences of five to ten
+# points can be due to chance.
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4), layout="constrained")
 names = ("own domain", "other domain")
 for i, (name, color, style) in enumerate(

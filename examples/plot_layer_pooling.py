@@ -2,13 +2,13 @@
 Which layer, which pooling?
 ===========================
 
-Real sentences about four sciences, taken from the docstrings of SciPy, and a search over
-every layer of MiniLM and every pooling. All 35 candidates with all their folds cost one
-pass of the model.
+This example searches every layer of MiniLM with every pooling, on real sentences from
+the docstrings of four sub-packages of SciPy. All 35 candidates with all their folds cost
+one pass of the model.
 """
 
 # %%
-# The data: which sub-package of SciPy does a summary line describe?
+# The task is to find the sub-package of SciPy that a summary describes.
 import importlib
 import inspect
 
@@ -35,8 +35,8 @@ for name in ("linalg", "signal", "stats", "special"):
 print(len(texts), "texts, for example:", texts[0])
 
 # %%
-# The search. ``layer_pooling_grid`` reads the number of layers from the model's
-# configuration and makes the first pass keep everything.
+# ``layer_pooling_grid`` reads the number of layers from the model's configuration and
+# makes the first pass of the search keep the vectors of all of them.
 cache = EmbeddingCache()
 before = cache.info()["texts_encoded"]
 pipe = make_pipeline(
@@ -49,5 +49,5 @@ print(search.best_params_, round(search.best_score_, 3))
 print(cache.info()["texts_encoded"] - before, "texts went through the model")
 
 # %%
-# The heat map, with the best cell marked.
+# In the heat map the best combination is marked.
 LayerPoolingDisplay.from_search(search)

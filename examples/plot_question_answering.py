@@ -2,13 +2,14 @@
 Question answering by retrieval
 ===============================
 
-A question about a guide book: which page has the answer, and which of its sentences?
-Both are searches for the nearest hidden state. What stands around a text when it goes
-through the model is a parameter, ``template``, and can be compared like any other.
+This example finds the page of a guide book that answers a question, and then the
+sentence on that page. Both are searches for the nearest hidden state. The prompt around a
+text is the parameter ``template``, and its values can be compared like any others.
 """
 
 # %%
-# The guide to an island that doesn't exist, so no model can know the answers by heart.
+# The guide is about an island that doesn't exist, so that no model can know the
+# answers.
 import textwrap
 
 import matplotlib.pyplot as plt
@@ -82,8 +83,8 @@ sentences = pages.assign(page=pages.index, text=pages["text"].str.split("|"))
 sentences = sentences.explode("text", ignore_index=True)
 pages["text"] = pages["text"].str.replace("|", " ")
 
-# Each question with the page and, counted from 0, the sentence that answers it. Most are
-# in other words than the page, as those of people who haven't read it are.
+# Each question with the page and, counted from 0, the sentence that answers it. Most
+# questions use other words than the page, like those of people who haven't read it.
 QUESTIONS = """
 How long does the crossing last?|Ferry|0
 Do I have to pay for my bike on board?|Ferry|2
@@ -129,9 +130,10 @@ answer_sentence = 3 * answer_page + questions["place"].astype(int).to_numpy()
 print(len(pages), "pages,", len(sentences), "sentences,", len(questions), "questions")
 
 # %%
-# First step, the page. Pages are a frame of two columns: a template that names columns
-# makes one vector of them, ``"{text}"`` takes the text alone. Questions may have a
-# template of their own; models that were trained with instructions need theirs here.
+# The first step is to find the page. The pages are a frame with two columns. A template
+# that names both columns makes one vector from them, and ``"{text}"`` uses the text
+# alone. Questions may have a template of their own, which models that were trained with
+# instructions need.
 
 
 def encode(template, texts):
@@ -170,8 +172,9 @@ for name, curve in curves.items():
     print(f"{name:34} recall@1 {curve[0]:.2f}  @3 {curve[2]:.2f}  @8 {curve[7]:.2f}")
 
 # %%
-# Second step, the sentence, among those of the three best pages only. *The markers are
-# blue* says little by itself; with the page's heading before it, it says what of.
+# The second step is to find the sentence, among those of the three best pages only.
+# *The markers are blue* says little by itself; the heading of the page tells what it is
+# about.
 best_pages = np.argsort(-scores["text"], axis=1)[:, :3]
 candidate = (sentences["page"].to_numpy() == best_pages[:, :, None]).any(axis=1)
 for template, columns in {
@@ -188,15 +191,16 @@ for i in np.flatnonzero(~right)[:5]:
     print(f"  {asked[i]}  {sentences['text'][similarity[i].argmax()]}")
 
 # %%
-# The picture. Left: how many pages must be looked at until the answer is among them.
-# Right: one question and the sentences of its three pages.
+# The left plot shows how many pages have to be read until the answer is among them, and
+# the right one shows a question and the sentences of its three pages.
 #
-# The template of the pages hardly matters here, a prefix for the questions costs a few of
-# them: MiniLM was trained without prompts. A question more or less is 3 points.
+# The template of the pages hardly matters here. A prefix for the questions makes a few
+# of them fail, because MiniLM was trained without prompts. One question is worth 3
+# points.
 #
-# What comes out is a place in the text, not an answer: nearest is not the same as
-# true, a question that the guide doesn't answer has a nearest sentence, too, and what
-# follows only from two sentences together isn't found.
+# The result is a place in the text and not an answer. The nearest sentence isn't
+# necessarily true, a question that the guide doesn't answer has a nearest sentence too,
+# and answers that follow only from two sentences together aren't found.
 figure, (left, panel) = plt.subplots(
     1, 2, figsize=(10.5, 4.6), width_ratios=(1, 1.1), layout="constrained"
 )

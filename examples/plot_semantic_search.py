@@ -2,13 +2,13 @@
 Semantic search over a small corpus
 ===================================
 
-People who search a help page rarely use its words. Here nearest neighbours are searched
-among hidden states of MiniLM and TF-IDF vectors, for queries that share no word with
-the right article, for queries that share some, and for product codes.
+People who search a help page rarely use its words. This example compares nearest
+neighbours of hidden states of MiniLM with those of TF-IDF vectors, for queries that share
+no word with the right article, for queries that share some, and for product codes.
 """
 
 # %%
-# The corpus: one-line articles of a help desk, written for this example.
+# The corpus consists of one-line articles of a help desk, written for this example.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -109,7 +109,8 @@ kinds, asked, answers = map(np.array, zip(*rows, strict=True))
 print(len(articles), "articles,", len(asked), "queries")
 
 # %%
-# Is it true that the first kind shares no word? What TF-IDF calls words, compared.
+# Do queries of the first kind really share no word with their articles? Compare the
+# words that TF-IDF uses.
 words = TfidfVectorizer(stop_words="english").build_analyzer()
 for kind in queries:
     shared = [
@@ -121,8 +122,8 @@ for kind in queries:
     print(f"{kind:22} words in common with the right article: {shared}")
 
 # %%
-# A search engine in two lines. A ``NearestNeighbors`` at the end of a pipeline can't be
-# asked through it; so it stands behind the vectors.
+# A search engine takes two lines. ``NearestNeighbors`` is used on the vectors, because
+# a pipeline that ends in it has no ``kneighbors`` method.
 encoder = LLMEmbeddingTransformer(verbose=False)
 neighbors = NearestNeighbors(metric="cosine").fit(encoder.fit_transform(articles))
 
@@ -132,8 +133,8 @@ for distance, i in zip(distances[0], found[0], strict=True):
     print(f"cosine {1 - distance:.2f}  {articles[i]}")
 
 # %%
-# As one object, to be pickled or served: ``KNeighborsTransformer`` is a step of a
-# pipeline, and gives the distances of the neighbours as a sparse matrix.
+# ``KNeighborsTransformer`` can be a step of a pipeline, which is a single object to be
+# pickled or served. It returns the distances of the neighbours as a sparse matrix.
 engine = make_pipeline(
     LLMEmbeddingTransformer(verbose=False),
     KNeighborsTransformer(mode="distance", metric="cosine", n_neighbors=3),
@@ -141,9 +142,9 @@ engine = make_pipeline(
 print(engine.transform(question).shape)
 
 # %%
-# The comparison: the rank of the right article among all. Articles with equal distances
-# share their ranks' mean, so that TF-IDF, for which all articles without a common word
-# are equally far, gets what shuffling them would give.
+# The comparison uses the rank of the right article among all articles. Articles at
+# equal distances get the mean of their ranks. For TF-IDF all articles without a common
+# word are at the same distance, so this corresponds to a random order.
 
 
 def similarities(vectorizer):
@@ -173,11 +174,11 @@ for kind in queries:
     print(f"{kind:22}", *(f"{n:>8} of {of_kind.sum():2}" for n in firsts))
 
 # %%
-# The picture: each query, and how far down the list its article stands. Hidden states
-# find what is meant. Codes are what they can confuse: the model reads them in pieces, so
-# similar codes have similar states, while TF-IDF looks a code up. Adding the two cosines
-# mends that at the cost of a few queries in other words, where TF-IDF's chance hits count
-# as much; search engines weigh the two.
+# The plot shows for each query how far down the list its article is. Hidden states find
+# what is meant, but can confuse codes: the model reads them in pieces, so similar codes
+# have similar states, while TF-IDF matches them exactly. Adding the two cosines
+# corrects this at the cost of a few queries in other words, where accidental matches of
+# TF-IDF count as much. Search engines therefore weight the two.
 figure, ax = plt.subplots(figsize=(8, 7.6), layout="constrained")
 order = {kind: i for i, kind in enumerate(queries)}
 places = np.arange(len(asked)) + 1.6 * np.array([order[kind] for kind in kinds])

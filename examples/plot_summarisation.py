@@ -2,10 +2,9 @@
 Extractive summarisation by centrality
 ======================================
 
-Which four sentences stand for a whole article? Those to which many others are similar:
-a random walk from sentence to sentence, where similar ones are likely next steps, comes
-past them most often. This is LexRank [1]_ with cosines of hidden states in the place of
-common words.
+Which four sentences summarise an article best? Those that are similar to many others:
+they are visited most often by a random walk that prefers similar sentences as its next
+step. This is LexRank [1]_, with cosines of hidden states in place of common words.
 """
 
 # %%
@@ -48,8 +47,8 @@ The mayor, who wore rubber boots for the occasion, called it the best day of her
 """.strip().splitlines()
 
 # %%
-# The graph: cosines of all pairs. With common words most pairs of sentences have nothing
-# to do with each other; hidden states give nearly every pair a weight.
+# The graph consists of the cosines of all pairs. With common words most pairs of
+# sentences have a weight of zero, while hidden states give nearly every pair a weight.
 cosines = {
     "TF-IDF": cosine_similarity(
         TfidfVectorizer(stop_words="english").fit_transform(sentences)
@@ -64,9 +63,10 @@ for name, cosine in cosines.items():
     print(f"{name:14} {linked:4.0%} of the pairs have a cosine above 0.1")
 
 # %%
-# Centrality: where the random walk is found in the long run. With probability 0.15 a
-# step goes to any sentence at all, so that the walk can't be caught. Multiplying by the
-# matrix of steps again and again finds the shares.
+# The centrality of a sentence is how often the random walk visits it in the long run.
+# With a probability of 0.15 a step goes to any sentence, so that the walk can't get
+# caught in a part of the graph. Repeated multiplication by the matrix of steps gives the
+# centralities.
 
 
 def centrality(cosine, damping=0.85):
@@ -83,7 +83,8 @@ def centrality(cosine, damping=0.85):
 
 
 # %%
-# The choice: the most central sentences, but none that says again what was chosen before.
+# The summary consists of the most central sentences, except those that are too similar to
+# one that was chosen before.
 
 
 def choose(score, cosine, n_sentences=4, most_similar=0.6):
@@ -106,14 +107,14 @@ for name, places in chosen.items():
         print(f"  {i + 1:2}  {sentences[i]}")
 
 # %%
-# The picture: how central each sentence is, and the chosen ones. With TF-IDF the single
-# words *water*, *stood* and *2019*, shared with four sentences about three things, are
-# enough to carry number 17 into the summary. The four chosen by hidden states are about
-# the mill, the fish, the floods and what comes next.
+# The plot shows the centrality of each sentence and the chosen ones. With TF-IDF the
+# words *water*, *stood* and *2019*, which number 17 shares with four sentences about
+# three different things, are enough to put it into the summary. The four sentences
+# chosen by hidden states are about the mill, the fish, the floods and the future.
 #
-# Centrality finds what an article keeps coming back to. It doesn't know what is new, so
-# for newspaper articles taking the first sentences stays a strong rival; and extracted
-# sentences can have a *they* or *there* that points at nothing.
+# Centrality finds the topics that an article returns to. It doesn't know what is new, so
+# for newspaper articles the first sentences are a strong baseline. Extracted sentences
+# can also contain a *they* or *there* whose reference is missing.
 #
 # .. [1] Erkan and Radev, "LexRank: Graph-based Lexical Centrality as Salience in Text
 #    Summarization", JAIR 22, 2004.
