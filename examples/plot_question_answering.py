@@ -194,9 +194,9 @@ for i in np.flatnonzero(~right)[:5]:
 # The left plot shows how many pages have to be read until the answer is among them, and
 # the right one shows a question and the sentences of its three pages.
 #
-# The template of the pages hardly matters here. A prefix for the questions makes a few
-# of them fail, because MiniLM was trained without prompts. One question is worth 3
-# points.
+# The template of the pages hardly matters here. A prefix for the questions makes
+# several of them fail, because MiniLM was trained without prompts. One question is worth
+# 3 points.
 #
 # The result is a place in the text and not an answer. The nearest sentence isn't
 # necessarily true, a question that the guide doesn't answer has a nearest sentence too,
