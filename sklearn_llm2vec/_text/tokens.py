@@ -300,9 +300,12 @@ class TextTokenizer:
     def _tokens_of_prompt(self):
         """Tokens of what stands before the first text, as sentence-transformers has it.
 
-        With special tokens, but for one at its end.
+        With special tokens, but for one at its end, and without white space around it: the
+        space in front of a word is often a part of that word's token. So did version 5,
+        with which published models were scored. Version 6 keeps the space, and with some
+        tokenizers leaves out the first token of each text.
         """
-        head = self.template.literals[0]
+        head = self.template.literals[0].strip()
         if not head:
             return 0
         ids = self._encode([head])["input_ids"][0]
