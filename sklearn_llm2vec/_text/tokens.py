@@ -300,10 +300,10 @@ class TextTokenizer:
     def _tokens_of_prompt(self):
         """Tokens of what stands before the first text, as sentence-transformers has it.
 
-        With special tokens, but for one at its end, and without white space around it: the
-        space in front of a word is often a part of that word's token. So did version 5,
-        with which published models were scored. Version 6 keeps the space, and with some
-        tokenizers leaves out the first token of each text.
+        Special tokens count, except for one at the end. White space around the prompt
+        doesn't: with many tokenizers the space before a word is part of that word's
+        token. Version 5 did so, with which published models were scored. Version 6 keeps
+        the space, and then leaves out the first token of each text.
         """
         head = self.template.literals[0].strip()
         if not head:
