@@ -23,9 +23,6 @@ TEXTS = [PROBES[n] for n in parity.SHOWN]
 COMPARED = sorted({name.rpartition("/")[0] for name in RECORDED.files})
 # Other vectors than those of the first reference, and why.
 OPEN = {
-    "llama-3-embedder-prompt-left-out": "sentence-transformers 5 counts the tokens of a "
-    "prompt without the space at its end, 6 with it, as this library does",
-    "prompt-left-out-xlm-r": "the same, and transformers 5 has no token for that space",
     "lowercase-by-settings": "sentence-transformers 5 puts special tokens that are "
     "written out in a text into lower case, too, 6 and this library don't",
 }

@@ -9,6 +9,7 @@ import os
 from sklearn_llm2vec._common.checks import is_integer, refused, warn
 from sklearn_llm2vec._estimator.prompts import resolve_prompt
 from sklearn_llm2vec._model.devices import resolve_dtype
+from sklearn_llm2vec._model.files import read_json
 from sklearn_llm2vec._model.places import looks_like_path
 from sklearn_llm2vec._model.spec import EncoderSpec
 from sklearn_llm2vec._network.pooling import POOLINGS
@@ -120,6 +121,7 @@ def resolve_space(params, model, adapters, device):
     """
     attention = _resolve_attention(params, model, adapters)
     _warn_of_other_bases(model, adapters)
+    _warn_of_code_left_out(params, model)
     template, counts = resolve_prompt(params, model, attention, adapters)
     chunk = params.long_texts == "chunk"
     special = params.special_tokens
@@ -253,6 +255,27 @@ def _warn_of_other_bases(model, adapters):
                 f"is merged into {model.name!r}. Give its own base as 'model', unless "
                 "both are the same."
             )
+
+
+def _warn_of_code_left_out(params, model):
+    """Warn of a network that has code of its own in the folder, which isn't run.
+
+    transformers takes the network of the model's family in its place, without a word. For
+    some models that is a causal one, where the folder's own is bidirectional.
+    """
+    code = (read_json(model.folder / "config.json").get("auto_map") or {}).get(
+        "AutoModel"
+    )
+    asked = params.trust_remote_code or params.attention != "auto"
+    if code is None or asked or not model.causal:
+        return
+    warn(
+        f"The folder of {model.name!r} has code of its own for its network ({code}), "
+        "which isn't run: hidden states are those of the network that transformers has "
+        "for this family, and may differ. Pass attention='bidirectional' if the model is "
+        "a bidirectional decoder (gte-Qwen2 is), attention='causal' if it is a causal "
+        "one, or trust_remote_code=True to run the code."
+    )
 
 
 def _is_same_name(one, other):

@@ -8,12 +8,8 @@ A model where that fails is run without hooks, with ``output_hidden_states=True`
 its layers are loaded and computed. Of the architectures tried these are ALBERT, which
 runs one layer again and again; XLM and FlauBERT, whose attentions and feed-forward parts
 lie in lists of their own; XLNet and SqueezeBERT, inside of which states are laid out
-otherwise; OpenAI GPT, whose layers return lists; deep RWKV, which halves states between
-some of its layers.
-
-State-space models (Mamba, RWKV) give out states from behind their first layer on, the
-last one twice, with and without the norm. Here they are numbered as those of all others:
-0 the embeddings, k what k layers make of them.
+otherwise; OpenAI GPT, whose layers return lists; Mamba and RWKV, which number states from
+behind their first layer.
 """
 
 import functools
@@ -82,18 +78,13 @@ class HiddenStates:
     last_is_output : bool
         Whether hidden state `depth` is the network's ``last_hidden_state`` (usually it
         is, after the final norm) and not the raw output of the last layer.
-    lacks_embeddings : bool
-        Whether transformers' list of states begins behind the first layer.
     """
 
-    def __init__(
-        self, network, layers, depth, *, last_is_output, lacks_embeddings=False
-    ):
+    def __init__(self, network, layers, depth, *, last_is_output):
         self.network = network
         self.layers = layers
         self.depth = depth
         self.last_is_output = last_is_output
-        self.lacks_embeddings = lacks_embeddings
         self._past_name = _past_name(network)
         self._pass = threading.local()
         self._hooks = []
@@ -110,7 +101,7 @@ class HiddenStates:
             must be loaded whole.
         """
         layers = find_layers(network, depth)
-        ids, theirs, lacks_embeddings = _reference(network, layers, depth < whole)
+        ids, theirs = _reference(network)
         if theirs is not None and theirs[0].ndim != 3:
             raise ValueError(
                 "The 'model' parameter of LLMEmbeddingTransformer must name a model with "
@@ -123,21 +114,14 @@ class HiddenStates:
             for last_is_output in (True, False) if depth == whole else (False,):
                 states = cls(network, layers, depth, last_is_output=last_is_output)
                 # Past a cut there is no reference for the last state: its raw output
-                # follows from the states before it, each the output of its layer. Only
-                # where the last one is given twice, one of them is raw.
-                last = depth if depth == whole or lacks_embeddings else depth - 1
+                # follows from the states before it, each the output of its layer.
+                last = depth if depth == whole else depth - 1
                 if states._proved(ids, theirs[: last + 1]):
                     return states
                 states._remove_hooks()
         if depth < whole:
             return None
-        return cls(
-            network,
-            None,
-            depth,
-            last_is_output=True,
-            lacks_embeddings=lacks_embeddings,
-        )
+        return cls(network, None, depth, last_is_output=True)
 
     def __call__(
         self,
@@ -190,9 +174,6 @@ class HiddenStates:
                 input_ids=input_ids, output_hidden_states=True, **more
             )
             found = _states_of(output)
-            if self.lacks_embeddings:
-                embeddings = self.network.get_input_embeddings()(input_ids)
-                found = (embeddings, *found[:-2], found[-1])
             return {k: pool(found[k]) for k in sorted(wanted)}
         one = self._pass
         one.wanted, one.pool, one.kept = frozenset(wanted), pool, {}
@@ -333,59 +314,14 @@ def _refuse_other_width(network, states):
 
 
 @torch.inference_mode()
-def _reference(network, layers, is_cut):
-    """Some tokens and the hidden states that transformers returns for them, or None.
-
-    And whether the embeddings weren't among these, and were put in front; the last state
-    of a cut network is the raw one then.
-    """
+def _reference(network):
+    """Some tokens and the hidden states that transformers returns for them, or None."""
     ids = some_ids(network)
     try:
-        with _looking_at(layers) as seen:
-            output = network(input_ids=ids, output_hidden_states=True)
-        states = _states_of(output)
+        output = network(input_ids=ids, output_hidden_states=True)
+        return ids, _states_of(output)
     except (KeyError, IndexError, AttributeError, TypeError):
-        return ids, None, False
-    embeddings = network.get_input_embeddings()(ids)
-    begins_behind = (
-        states is not None
-        and len(seen) == 2
-        and _equal(states[0], seen[1])
-        and not _equal(states[0], seen[0])
-        and _equal(embeddings, seen[0])
-    )
-    if begins_behind:
-        states = (embeddings, *states[:-2], states[-2 if is_cut else -1])
-    return ids, states, begins_behind
-
-
-@contextmanager
-def _looking_at(layers):
-    """What goes into the first of some layers and comes out of it, in a list."""
-    seen = []
-    if layers is None:
-        yield seen
-        return
-
-    def hook(module, args, kwargs, output):
-        seen.append(args[0] if args else kwargs.get("hidden_states"))
-        seen.append(output[0] if isinstance(output, tuple) else output)
-
-    handle = layers[0].register_forward_hook(hook, with_kwargs=True)
-    try:
-        yield seen
-    finally:
-        handle.remove()
-
-
-def _equal(one, other):
-    """Whether two things are tensors of the same numbers."""
-    return (
-        isinstance(one, torch.Tensor)
-        and isinstance(other, torch.Tensor)
-        and one.shape == other.shape
-        and torch.allclose(one, other, rtol=1e-4, atol=1e-5)
-    )
+        return ids, None
 
 
 def _states_of(output):

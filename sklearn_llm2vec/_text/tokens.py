@@ -300,9 +300,12 @@ class TextTokenizer:
     def _tokens_of_prompt(self):
         """Tokens of what stands before the first text, as sentence-transformers has it.
 
-        With special tokens, but for one at its end.
+        Special tokens count, except for one at the end. White space around the prompt
+        doesn't: with many tokenizers the space before a word is part of that word's
+        token. Version 5 did so, with which published models were scored. Version 6 keeps
+        the space, and then leaves out the first token of each text.
         """
-        head = self.template.literals[0]
+        head = self.template.literals[0].strip()
         if not head:
             return 0
         ids = self._encode([head])["input_ids"][0]

@@ -26,8 +26,7 @@ TEXTS = [
     "(pi)",
     "passage: a refund of 25 euros is pending, isn't it; Paris in 2024 " * 4,  # cut
 ]
-# Before, prompts were measured without the spaces at their ends.
-OLD = Version(sentence_transformers.__version__) < Version("6")
+NEW = Version(sentence_transformers.__version__) >= Version("6")
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*are longer than")
 
@@ -58,6 +57,16 @@ def bases(tmp_path_factory):
     return found
 
 
+def measure_as_version_5(reference):
+    """Count the tokens of a prompt without white space around it.
+
+    Version 6 keeps the space at its end and leaves out one more token with some
+    tokenizers, which is the first one of the text.
+    """
+    measure = reference[0]._get_prompt_length
+    reference[0]._get_prompt_length = lambda prompt, **of: measure(prompt.strip(), **of)
+
+
 # --- which tokens count --------------------------------------------------------------
 
 
@@ -70,8 +79,9 @@ def test_a_template_is_a_prompt_of_sentence_transformers(bases, kind, include_pr
     for pooling in poolings:
         declare(bases[kind], pooling=pooling, include_prompt=include_prompt)
         reference = SentenceTransformer(str(bases[kind]), device="cpu")
+        if NEW:
+            measure_as_version_5(reference)
         for prompt in PROMPTS:
-            prompt = prompt.rstrip() if OLD and not include_prompt else prompt
             ours = make(bases[kind], template=before_text(prompt)).fit_transform(TEXTS)
             close(ours, reference.encode(TEXTS, prompt=prompt))
 

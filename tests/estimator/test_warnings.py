@@ -1,5 +1,7 @@
 """Warnings point to the user's line, so that Python shows each call's own."""
 
+import json
+import shutil
 import sqlite3
 import warnings
 
@@ -162,3 +164,18 @@ def test_other_names_than_in_fit(make, fitted, X, message):
     assert [one.filename for one in caught] == ([__file__] if message else [])
     assert not message or message in str(caught[0].message)
     np.testing.assert_array_equal(got, make().transform(COLUMN))
+
+
+def test_a_network_whose_own_code_is_left_out(llama, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(llama, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoModel": "modeling.Ours"}
+    (folder / "config.json").write_text(json.dumps(config))
+    encoder = LLMEmbeddingTransformer(str(folder), cache=None)
+    with pytest.warns(UserWarning, match=r"code of its own.*modeling\.Ours.*isn't run"):
+        plain = encoder.fit_transform(["red card"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        causal = encoder.set_params(attention="causal").fit_transform(["red card"])
+    np.testing.assert_array_equal(plain, causal)
