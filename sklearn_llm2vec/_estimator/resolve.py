@@ -263,18 +263,18 @@ def _warn_of_code_left_out(params, model):
     transformers takes the network of the model's family in its place, without a word. For
     some models that is a causal one, where the folder's own is bidirectional.
     """
-    code = (read_json(model.folder / "config.json").get("auto_map") or {}).get(
-        "AutoModel"
-    )
-    asked = params.trust_remote_code or params.attention != "auto"
-    if code is None or asked or not model.causal:
+    if not model.causal or params.trust_remote_code or params.attention != "auto":
+        return
+    named = read_json(model.folder / "config.json").get("auto_map") or {}
+    if "AutoModel" not in named:
         return
     warn(
-        f"The folder of {model.name!r} has code of its own for its network ({code}), "
-        "which isn't run: hidden states are those of the network that transformers has "
-        "for this family, and may differ. Pass attention='bidirectional' if the model is "
-        "a bidirectional decoder (gte-Qwen2 is), attention='causal' if it is a causal "
-        "one, or trust_remote_code=True to run the code."
+        f"The folder of {model.name!r} has code of its own for its network "
+        f"({named['AutoModel']}), which isn't run. The network that transformers has for "
+        "this family is used instead, and its hidden states may differ. "
+        "Pass attention='bidirectional' if the model is a bidirectional decoder, as "
+        "gte-Qwen2 is, attention='causal' if it is a causal one, or "
+        "trust_remote_code=True to run the code."
     )
 
 

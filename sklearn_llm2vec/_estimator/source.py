@@ -5,9 +5,11 @@ as another sort of server, is a class with what `Source` lists, in a file of its
 a line in `_kind_of`.
 """
 
+import os
 from typing import Protocol
 
 from sklearn_llm2vec._cache.store import EmbeddingCache
+from sklearn_llm2vec._common.places import default_directory
 from sklearn_llm2vec._estimator.local import LocalSource
 from sklearn_llm2vec._estimator.parameters import check_parameters, plain
 from sklearn_llm2vec._estimator.served import ServedSource
@@ -116,12 +118,14 @@ class Source(Protocol):
         """The error for a source that should have this other `identity`."""
 
 
-def open_source(estimator):
+def open_source(estimator, params=None):
     """The source that an estimator's parameters mean.
 
     Parameters
     ----------
     estimator : LLMEmbeddingTransformer
+    params : SimpleNamespace or None, default=None
+        Its parameters, where `check_parameters` has seen them already.
 
     Returns
     -------
@@ -134,7 +138,7 @@ def open_source(estimator):
     ConnectionError
         When a server doesn't answer.
     """
-    params = check_parameters(estimator)
+    params = params or check_parameters(estimator)
     cache = open_cache(params.cache)
     trained = getattr(estimator, "adapter_", ()) if params.adapt is not None else ()
     place = None if cache is None else cache.path
@@ -152,6 +156,7 @@ def _kind_of(params):
 
 
 _caches: dict[EmbeddingCache, EmbeddingCache] = {}
+_caches_by_place: dict[str, EmbeddingCache] = {}
 
 
 def open_cache(cache):
@@ -160,5 +165,10 @@ def open_cache(cache):
     if cache is None or cache is False:
         return None
     if not isinstance(cache, EmbeddingCache):
-        cache = EmbeddingCache(None if cache is True else cache)
+        place = default_directory() if cache is True else cache
+        key = os.path.abspath(os.path.expanduser(place))
+        # Not made anew for each call: it asks the system for the table of mounts.
+        if key not in _caches_by_place:
+            _caches_by_place[key] = EmbeddingCache(place)
+        cache = _caches_by_place[key]
     return _caches.setdefault(cache, cache)

@@ -379,7 +379,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             texts, _ = split_pairs(X)
         columns = read_input(params, texts)
         check_columns(self, columns)
-        source = open_source(self)
+        source = open_source(self, params)
         check_same_model(self, params, source)
         vectors = self._vectors(params, columns, source)
         return self._output(X, params, columns, vectors)
@@ -482,14 +482,14 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         columns = read_input(params, X)
         for name in ("pca_", "adapter_", "adaptation_history_", "feature_names_in_"):
             self.__dict__.pop(name, None)
-        source = open_source(self)
+        source = open_source(self, params)
         if recipe is not None:
             texts = read_training_texts(columns, y, pairs, stages)
             self.adapter_, self.adaptation_history_ = adaptation.train_adapters(
                 params, recipe, texts, source
             )
             self._adapted_by = recipe.get_params()
-            source = open_source(self)
+            source = open_source(self, params)
         self.n_features_in_ = len(columns.names)
         if columns.named:
             self.feature_names_in_ = np.array(columns.names, dtype=object)
