@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import WORDS
+from gguf_files import VOCABULARY_SIZE, save_gguf
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import RidgeClassifier
@@ -157,6 +158,26 @@ def test_a_dataset_gets_the_features_of_transform_though_an_actor_is_killed(
     want = want.fit_transform(table.select(["title", "review"]))
     same_bits(features(got, "title_embedding"), want[:, :32])
     same_bits(features(got, "review_embedding"), want[:, 32:])
+
+
+def test_actors_load_a_gguf_file(cluster, tmp_path):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=VOCABULARY_SIZE,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
+    path = save_gguf(tmp_path / "model.gguf", LlamaForCausalLM(config), kind="Q8_0")
+    table = make_table(20)
+    encoder = LLMEmbeddingTransformer(str(path), cache=False)
+    got = all_rows(embed_dataset(in_blocks(cluster, table, 2), encoder, "title"))
+    got = got.take(pa.compute.sort_indices(got["id"]))
+    want = encoder.fit_transform(table.select(["title"]))
+    same_bits(features(got, "title_embedding"), want)
 
 
 def test_parquet_files_a_killed_actor_and_a_second_call(cluster, llama, tmp_path):
