@@ -83,6 +83,25 @@ def write_gguf(path, metadata, tensors, kind=None):
     return path
 
 
+def small_llama(**changes):
+    """A Llama with random weights whose tokens are those of `byte_tokenizer`."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    settings = {
+        "vocab_size": VOCABULARY_SIZE,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 128,
+        "pad_token_id": 0,
+    }
+    torch.manual_seed(0)
+    return LlamaForCausalLM(LlamaConfig(**{**settings, **changes}))
+
+
 def save_gguf(
     path, model, *, pre="gpt-2", kind=None, extra=None, without=None, **changes
 ):

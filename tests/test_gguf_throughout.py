@@ -3,13 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from gguf_files import VOCABULARY_SIZE, save_gguf
+from gguf_files import save_gguf, small_llama
 from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from tables import same_bits
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from sklearn_llm2vec import (
     EmbeddingCache,
@@ -25,20 +23,8 @@ WORDS = "the man in a tree and on the other then re entered an inn".split()
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    config = LlamaConfig(
-        vocab_size=VOCABULARY_SIZE,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=128,
-        pad_token_id=0,
-    )
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(config)
     file = tmp_path_factory.mktemp("gguf") / "model.gguf"
-    return str(save_gguf(file, model, kind="Q8_0"))
+    return str(save_gguf(file, small_llama(), kind="Q8_0"))
 
 
 @pytest.fixture

@@ -52,7 +52,6 @@ def train_on_model(stage, data, source, adapters, folder, verbose):
 
 def _train(stage, data, source, adapters, folder, verbose):
     bidirectional = source.spec.attention == "bidirectional"
-    check_fits(stage, source)
     with loading:
         network, head, tokenizer = load_for_training(stage, source, adapters)
 
@@ -112,6 +111,7 @@ def load_for_training(stage, source, adapters):
     model, spec = source.model, source.spec
     dtype = getattr(torch, _dtype_of(stage, spec))
     make_room(model.n_bytes, source.device)
+    check_fits(stage, source)  # after models that nobody uses now were let go
     head = None
     if stage.name == "mntp":
         network = load_with_head(model, dtype).to(source.device)

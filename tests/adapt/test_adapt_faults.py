@@ -201,7 +201,7 @@ def test_a_model_that_cant_fit_is_refused_before_it_is_loaded(
     llama_lm, texts, monkeypatch
 ):
     monkeypatch.setattr(memory, "free_bytes", lambda device: 20_000)
-    monkeypatch.setattr(training, "load_for_training", None)
+    monkeypatch.setattr(training, "load_network", None)
     with pytest.raises(
         MemoryError, match=r"at least \d+.* of memory: .*20.0 kB are free"
     ):
@@ -286,7 +286,7 @@ def test_a_full_disk_costs_the_keeping_and_is_said_once_a_call(
 def test_errors_before_anything_is_loaded(
     given, message, llama_lm, texts, y, monkeypatch
 ):
-    monkeypatch.setattr(training, "load_for_training", None)
+    monkeypatch.setattr(training, "load_network", None)
     X, labels = given.pop("texts", texts), given.pop("y", y)
     adapt = recipe(given.pop("stages", "mntp+simcse"), **given.pop("recipe", {}))
     with pytest.raises(ValueError, match=message):

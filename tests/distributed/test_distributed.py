@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import WORDS
-from gguf_files import VOCABULARY_SIZE, save_gguf
+from gguf_files import save_gguf, small_llama
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import RidgeClassifier
@@ -161,17 +161,7 @@ def test_a_dataset_gets_the_features_of_transform_though_an_actor_is_killed(
 
 
 def test_actors_load_a_gguf_file(cluster, tmp_path):
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        vocab_size=VOCABULARY_SIZE,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-    )
-    path = save_gguf(tmp_path / "model.gguf", LlamaForCausalLM(config), kind="Q8_0")
+    path = save_gguf(tmp_path / "model.gguf", small_llama(), kind="Q8_0")
     table = make_table(20)
     encoder = LLMEmbeddingTransformer(str(path), cache=False)
     got = all_rows(embed_dataset(in_blocks(cluster, table, 2), encoder, "title"))

@@ -8,8 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from gguf_files import VOCABULARY_SIZE, save_gguf
-from transformers import LlamaConfig, LlamaForCausalLM
+from gguf_files import save_gguf, small_llama
 
 from sklearn_llm2vec import LLMEmbeddingTransformer, UnembeddingFilter
 from sklearn_llm2vec._model import places
@@ -21,18 +20,7 @@ TEXTS = ["the man", "and on the other", "in a tree", "re-entered", "the man then
 
 @pytest.fixture
 def model():
-    config = LlamaConfig(
-        vocab_size=VOCABULARY_SIZE,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        pad_token_id=0,
-    )
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(config)
+    model = small_llama(max_position_embeddings=64)
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(3 if weight.ndim > 1 else 1)
