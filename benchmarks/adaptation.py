@@ -460,7 +460,7 @@ def plain_passes(transformer, stage, texts, labels, steps):
     made_of = material.Material(plan, data, source, wrapped, tokenizer)
     batches = material.make_batches(made_of)
     gradient_of = gradients.make_gradient(plan, n_layers, head)
-    tokens_a_pass = memory.tokens_that_fit(wrapped, batches)
+    tokens_a_pass, _ = memory.tokens_that_fit(wrapped, batches)
     optimizer = torch.optim.AdamW(
         [p for p in wrapped.parameters() if p.requires_grad], lr=1e-5
     )

@@ -38,9 +38,9 @@ WHOLE = "whole"
 class StageTrainer(Trainer):
     """transformers' Trainer with gradients of ours, whole batches, LoRA checkpoints."""
 
-    def __init__(self, gradient_of, stage, tokens_a_pass, **kwargs):
+    def __init__(self, gradient_of, stage, tokens_a_pass, tokens_at_once, **kwargs):
         self.gradient_of, self.stage = gradient_of, stage
-        self.tokens_a_pass = tokens_a_pass
+        self.tokens_a_pass, self.tokens_at_once = tokens_a_pass, tokens_at_once
         super().__init__(**kwargs)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
@@ -60,16 +60,19 @@ class StageTrainer(Trainer):
 
     def _add_gradient(self, model, batch):
         """The loss of a batch, in smaller passes once the memory has run out."""
+        everything = batch["input_ids"].numel()
         while True:
+            at_once = everything <= self.tokens_at_once
+            n_tokens = everything if at_once else self.tokens_a_pass
             try:
-                return self.gradient_of(model, batch, self.tokens_a_pass)
+                return self.gradient_of(model, batch, n_tokens)
             except RuntimeError as error:
                 longest = batch["input_ids"].shape[1]
-                if self.tokens_a_pass <= longest or not is_out_of_memory(error):
+                if n_tokens <= longest or not is_out_of_memory(error):
                     raise
             model.zero_grad(set_to_none=True)
-            everything = batch["input_ids"].numel()
-            self.tokens_a_pass = min(self.tokens_a_pass, everything) // 2
+            self.tokens_a_pass = min(self.tokens_a_pass, n_tokens // 2)
+            self.tokens_at_once = self.tokens_a_pass
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
@@ -159,13 +162,14 @@ def train_stage(network, stage, gradient_of, batches, folder, *, name, verbose):
     """
     if stage.gradient_checkpointing:
         checkpoint_activations(network)
-    tokens_a_pass = tokens_that_fit(network, batches)
+    tokens_a_pass, tokens_at_once = tokens_that_fit(network, batches)
     progress = Progress(stage, verbose)
     with own_randomness(stage.seed):
         trainer = StageTrainer(
             gradient_of,
             stage,
             tokens_a_pass,
+            tokens_at_once,
             model=network,
             args=_arguments(stage, folder, on_cpu=network.device.type == "cpu"),
             train_dataset=batches,

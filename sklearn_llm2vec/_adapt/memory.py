@@ -8,7 +8,8 @@ from sklearn_llm2vec._adapt.gradients import kept_bytes
 from sklearn_llm2vec._common.people import format_bytes
 from sklearn_llm2vec._network.memory import free_memory
 
-# Larger passes make nothing faster on a CPU.
+# Larger passes make nothing faster on a CPU, but for a batch that needs only one: its
+# vectors needn't be computed twice.
 CPU_BYTES = 2 * 2**30
 # Of the free memory; the rest is for gradients, and for whoever else is on the machine.
 SHARE = 0.5
@@ -27,16 +28,18 @@ def tokens_that_fit(network, batches):
 
     Returns
     -------
-    int
+    tokens_a_pass : int
+        Of a batch that needs several passes.
+    tokens_at_once : int
+        Of a whole batch that goes through the network in one pass.
     """
     row = padded([batches.longest], batches.pad_id)
     device = network.device
     n_tokens = row["input_ids"].shape[1]
     kept = kept_bytes(network, {name: part.to(device) for name, part in row.items()})
-    budget = int(SHARE * free_bytes(device))
-    if device.type == "cpu":
-        budget = min(budget, CPU_BYTES)
-    return max(n_tokens, n_tokens * budget // kept)
+    whole = int(SHARE * free_bytes(device))
+    part = min(whole, CPU_BYTES) if device.type == "cpu" else whole
+    return tuple(max(n_tokens, n_tokens * budget // kept) for budget in (part, whole))
 
 
 def check_fits(stage, source):

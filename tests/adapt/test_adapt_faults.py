@@ -191,10 +191,30 @@ def test_too_little_memory_makes_smaller_passes(
     assert history["step"] == [1, 2, 3]
     assert np.isfinite(history["loss"]).all()
     whole, first = sizes[0]
-    assert first > whole  # all of it, until the memory runs out
+    assert first == whole  # all of it, until the memory runs out
     assert sizes[1] == (whole, whole // 2)
     # What was learned about the memory stays.
     assert max(most for _, most in sizes[1:]) == whole // 2
+
+
+def test_a_batch_for_which_there_is_room_goes_in_one_pass(llama_lm, texts, monkeypatch):
+    monkeypatch.setattr(
+        memory, "CPU_BYTES", 1
+    )  # a text at a time, if in several passes
+    sizes = []
+
+    def change(gradient_of, network, batch, tokens_a_pass):
+        sizes.append((batch["input_ids"].numel(), tokens_a_pass))
+        return gradient_of(network, batch, tokens_a_pass)
+
+    changed_gradient(monkeypatch, change)
+    make(llama_lm, recipe("simcse")).fit(texts)
+    assert [most for _, most in sizes] == [whole for whole, _ in sizes]
+    sizes.clear()
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 10)
+    monkeypatch.setattr(training, "check_fits", lambda *args: None)
+    make(llama_lm, recipe("simcse")).fit(texts)
+    assert all(most < whole for whole, most in sizes)
 
 
 def test_a_model_that_cant_fit_is_refused_before_it_is_loaded(
