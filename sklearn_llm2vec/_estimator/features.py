@@ -37,44 +37,61 @@ def fit_pca(params, vectors, rows):
     return PCA(n, random_state=params.random_state).fit(vectors[present])
 
 
-def rows_of_features(params, vectors, inverse, pcas):
+def rows_of_features(params, blocks, pcas):
     """Features of each row.
 
     Parameters
     ----------
     params : SimpleNamespace
-    vectors : float32 ndarray of shape (n_unique, width)
-    inverse : ndarray of int, shape (n_rows, n_blocks)
-        Which vector each row has in each block; -1 where the text is missing.
+    blocks : list of tuple
+        For each block of features the vectors of distinct texts, float32 of shape
+        (n_unique, width), and which of them each row has, shape (n_rows,); -1 where the
+        text is missing.
     pcas : list of PCA or None
         One for each block.
 
     Returns
     -------
-    float32 ndarray of shape (n_rows, n_blocks * n_features)
+    float32 ndarray of shape (n_rows, n_features)
+        The blocks beside each other.
     """
-    n_rows, n_blocks = inverse.shape
-    if pcas is None and not params.normalize and n_blocks == 1:
-        if np.array_equal(inverse[:, 0], np.arange(len(vectors))):
+    if pcas is None and not params.normalize and len(blocks) == 1:
+        vectors, rows = blocks[0]
+        if np.array_equal(rows, np.arange(len(vectors))):
             return vectors  # nothing repeated or missing: no second copy
-    width = vectors.shape[1] if pcas is None else pcas[0].n_components_
-    out = np.empty((n_rows, n_blocks * width), np.float32)
-    for n, rows in enumerate(inverse.T):
-        block = vectors if pcas is None else _project(pcas[n], vectors)
+    pcas = [None] * len(blocks) if pcas is None else pcas
+    widths = [
+        vectors.shape[1] if pca is None else pca.n_components_
+        for (vectors, _), pca in zip(blocks, pcas, strict=True)
+    ]
+    out = np.empty((len(blocks[0][1]), sum(widths)), np.float32)
+    parts = np.split(out, np.cumsum(widths)[:-1], axis=1)  # views
+    for (vectors, rows), pca, part in zip(blocks, pcas, parts, strict=True):
+        block = vectors if pca is None else _project(pca, vectors)
         if params.normalize:
             block = unit_length(block)
-        part = out[:, n * width : (n + 1) * width]
         if len(block):
             np.take(block, rows, axis=0, out=part, mode="wrap")
         part[rows < 0] = np.nan if params.missing == "nan" else 0.0
     return out
 
 
-def features_per_block(estimator, source):
-    """Features of one text column as `transform` gives them."""
+def block_widths(estimator, sources):
+    """Features of each block as `transform` gives them.
+
+    Parameters
+    ----------
+    estimator : LLMEmbeddingTransformer
+    sources : list of Source
+        One for each block.
+
+    Returns
+    -------
+    list of int
+    """
     if estimator.n_components is not None:
-        return estimator.pca_[0].n_components_
-    return source.width
+        return [pca.n_components_ for pca in estimator.pca_]
+    return [source.width for source in sources]
 
 
 def keep_index(estimator, X, features):

@@ -7,11 +7,15 @@ from sklearn.exceptions import NotFittedError
 
 from sklearn_llm2vec._adapt.recipe import resolve_recipe
 from sklearn_llm2vec._common.checks import warn
+from sklearn_llm2vec._estimator.parameters import is_chosen, plain_parameters
 
 
 def check_fitted(estimator):
     """Raise NotFittedError where a parameter learns in `fit`, and `fit` wasn't called."""
     unfitted = None
+    params = plain_parameters(estimator)
+    if is_chosen(params) and not hasattr(estimator, "_cells"):
+        unfitted = "layer" if params.layer == "cv" else "pooling"
     if estimator.n_components is not None and not hasattr(estimator, "pca_"):
         unfitted = "n_components"
     recipe = resolve_recipe(estimator.adapt)
@@ -44,7 +48,9 @@ def check_same_model(estimator, params, source):
     if not hasattr(estimator, "_fitted_model"):
         return
     names, identity = estimator._fitted_model
-    learned = params.n_components is not None or params.adapt is not None
+    learned = (
+        params.n_components is not None or params.adapt is not None or is_chosen(params)
+    )
     same_name = names == _names_of_model(params)
     if identity != source.identity and (same_name or learned):
         raise source.refusal(identity)

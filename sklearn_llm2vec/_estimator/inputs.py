@@ -39,7 +39,25 @@ def makes_one_block(template):
     return template == "row" or template_columns(template) is not None
 
 
-def feature_names(params, columns, width):
+def block_names(params, columns):
+    """The name of each block of features: its column's, or "llm".
+
+    Parameters
+    ----------
+    params : SimpleNamespace
+    columns : sequence of str or None
+        None for a column without a name.
+
+    Returns
+    -------
+    list of str
+    """
+    if makes_one_block(params.template) or (len(columns) == 1 and columns[0] is None):
+        return ["llm"]
+    return [f"x{i}" if name is None else name for i, name in enumerate(columns)]
+
+
+def feature_names(params, columns, widths):
     """The name of each feature: ``{column}_{i}``, or ``llm_{i}``.
 
     Parameters
@@ -47,17 +65,14 @@ def feature_names(params, columns, width):
     params : SimpleNamespace
     columns : sequence of str or None
         None for a column without a name.
-    width : int
-        Features of a block.
+    widths : sequence of int
+        Features of each block.
 
     Returns
     -------
     ndarray of str, dtype object
     """
-    if makes_one_block(params.template) or (len(columns) == 1 and columns[0] is None):
-        blocks = ["llm"]
-    else:
-        blocks = [f"x{i}" if name is None else name for i, name in enumerate(columns)]
+    blocks = zip(block_names(params, columns), widths, strict=True)
     return np.array(
-        [f"{one}_{i}" for one in blocks for i in range(width)], dtype=object
+        [f"{one}_{i}" for one, width in blocks for i in range(width)], dtype=object
     )

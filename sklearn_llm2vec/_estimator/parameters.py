@@ -83,6 +83,7 @@ def check_parameters(estimator):
         if not accepts(value):
             raise refused(name, expected, value)
     _check_secrets(params)
+    _check_choice(params)
     return params
 
 
@@ -103,6 +104,54 @@ def _check_secrets(params):
             "something else instead (not shown): give a key by the environment variable "
             "that 'api_key_env' names."
         )
+
+
+# --- cells that fit chooses ----------------------------------------------------------
+
+
+def is_chosen(params):
+    """Whether `fit` chooses the layer, the pooling, or both."""
+    return bool(_left_open(params))
+
+
+def declared_parameters(params):
+    """The parameters with what the model declares in place of "cv"."""
+    return parameters_of(params, (-1, "auto"))
+
+
+def parameters_of(params, cell):
+    """The parameters with a layer and a pooling in place of "cv"."""
+    chosen = dict(zip(("layer", "pooling"), cell, strict=True))
+    ours = {name: chosen[name] for name in _left_open(params)}
+    return SimpleNamespace(**{**vars(params), **ours})
+
+
+def check_target(params, y):
+    """Raise where `fit` is to choose without a target."""
+    if y is None and is_chosen(params):
+        named = " and ".join(f"{name}='cv'" for name in _left_open(params))
+        raise ValueError(
+            f"With {named} LLMEmbeddingTransformer chooses what predicts the target "
+            "best, so 'fit' needs y. Got y=None instead: pass y, or choose a layer and "
+            "a pooling yourself."
+        )
+
+
+def _check_choice(params):
+    """Refuse a choice that a server would have to make."""
+    if params.endpoint is not None and is_chosen(params):
+        name = _left_open(params)[0]
+        default = {"layer": -1, "pooling": "auto"}[name]
+        expected = f"{default!r} with 'endpoint', where the server decides"
+        raise refused(name, expected, "cv")
+
+
+def _left_open(params):
+    return [name for name in ("layer", "pooling") if _is_cv(getattr(params, name))]
+
+
+def _is_cv(value):
+    return isinstance(value, str) and value == "cv"
 
 
 # --- kinds of values -----------------------------------------------------------------
@@ -129,6 +178,8 @@ _ENV_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 
 def _is_layer(value):
+    if isinstance(value, str):
+        return value == "cv"
     if isinstance(value, tuple | list):
         return len(value) > 0 and all(map(is_number, value))
     return is_number(value)
@@ -205,8 +256,11 @@ def _or_none(accepts, expected):
 
 
 _PARAMETERS = {
-    "layer": (_is_layer, "an int, a float in [0, 1], or a non-empty tuple of these"),
-    "pooling": _one_of("auto", *POOLINGS),
+    "layer": (
+        _is_layer,
+        "an int, a float in [0, 1], a non-empty tuple of these, or 'cv'",
+    ),
+    "pooling": _one_of("auto", "cv", *POOLINGS),
     "special_tokens": _one_of("auto", True, False),
     "attention": _one_of("auto", *ATTENTIONS),
     "template": _or_none(_is_str, "a str"),

@@ -11,7 +11,13 @@ from typing import Protocol
 from sklearn_llm2vec._cache.store import EmbeddingCache
 from sklearn_llm2vec._common.places import default_directory
 from sklearn_llm2vec._estimator.local import LocalSource
-from sklearn_llm2vec._estimator.parameters import check_parameters, plain
+from sklearn_llm2vec._estimator.parameters import (
+    check_parameters,
+    declared_parameters,
+    is_chosen,
+    parameters_of,
+    plain,
+)
 from sklearn_llm2vec._estimator.served import ServedSource
 
 
@@ -125,7 +131,8 @@ def open_source(estimator, params=None):
     ----------
     estimator : LLMEmbeddingTransformer
     params : SimpleNamespace or None, default=None
-        Its parameters, where `check_parameters` has seen them already.
+        Its parameters, where `check_parameters` has seen them already. In place of "cv"
+        they mean what the model declares.
 
     Returns
     -------
@@ -139,10 +146,41 @@ def open_source(estimator, params=None):
         When a server doesn't answer.
     """
     params = params or check_parameters(estimator)
+    params = declared_parameters(params)
     cache = open_cache(params.cache)
     trained = getattr(estimator, "adapter_", ()) if params.adapt is not None else ()
     place = None if cache is None else cache.path
     return _kind_of(params).open(params, trained, place)
+
+
+def open_sources(estimator, params, n_blocks):
+    """The source of each block of features; the same one, unless `fit` chose cells.
+
+    Parameters
+    ----------
+    estimator : LLMEmbeddingTransformer
+        With "cv" in its parameters, a fitted one.
+    params : SimpleNamespace
+        As `check_parameters` gives it.
+    n_blocks : int
+
+    Returns
+    -------
+    list of Source
+    """
+    if not is_chosen(params):
+        return [open_source(estimator, params)] * n_blocks
+    cells = estimator._cells
+    if len(cells) != n_blocks:
+        raise ValueError(
+            f"'fit' chose a layer and a pooling for each of {len(cells)} blocks of "
+            f"features. With template={params.template!r} there are {n_blocks}: call "
+            "'fit' again."
+        )
+    opened = {
+        cell: open_source(estimator, parameters_of(params, cell)) for cell in set(cells)
+    }
+    return [opened[cell] for cell in cells]
 
 
 def count_layers(estimator):

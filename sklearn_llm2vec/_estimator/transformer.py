@@ -14,6 +14,7 @@ from sklearn_llm2vec._adapt.recipe import resolve_recipe
 from sklearn_llm2vec._adapt.texts import read_training_texts
 from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._estimator import adaptation
+from sklearn_llm2vec._estimator.choice import choose_cells
 from sklearn_llm2vec._estimator.features import (
     fit_pca,
     keep_index,
@@ -27,11 +28,27 @@ from sklearn_llm2vec._estimator.fitted import (
     fitted_model,
 )
 from sklearn_llm2vec._estimator.inputs import feature_names, read_input
-from sklearn_llm2vec._estimator.parameters import check_parameters, plain_parameters
-from sklearn_llm2vec._estimator.source import open_cache, open_source
-from sklearn_llm2vec._estimator.vectors import Report, find_vectors
+from sklearn_llm2vec._estimator.parameters import (
+    check_parameters,
+    check_target,
+    declared_parameters,
+    is_chosen,
+    plain_parameters,
+)
+from sklearn_llm2vec._estimator.source import open_cache, open_source, open_sources
+from sklearn_llm2vec._estimator.vectors import Report, find_blocks
 from sklearn_llm2vec._model.adapters import TrainedAdapter
 from sklearn_llm2vec._text.texts import split_pairs
+
+# What an earlier `fit` may have left.
+_LEARNED = (
+    "pca_",
+    "adapter_",
+    "adaptation_history_",
+    "choice_",
+    "_cells",
+    "feature_names_in_",
+)
 
 
 @public_in("sklearn_llm2vec")
@@ -47,18 +64,20 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     model : str or path-like, default="sentence-transformers/all-MiniLM-L6-v2"
         Hub id, local folder or GGUF file. Weights must be in safetensors or GGUF format.
         With `endpoint` the name of the model on the server.
-    layer : int, float or tuple, default=-1
+    layer : int, float, tuple or "cv", default=-1
         Which hidden state, as transformers numbers them: 0 is the embeddings, and L (the
         number of layers) is the last one, after the final norm. Negative numbers count
         from the end. A float in [0, 1] is the relative depth, rounded to a layer. A tuple
-        of these is the mean of the pooled vectors of these layers.
-    pooling : {"auto", "mean", "weighted_mean", "last", "first", "max"}, default="auto"
+        of these is the mean of the pooled vectors of these layers. With "cv" `fit`
+        chooses the layer that predicts `y` best, for each column its own; see Notes.
+    pooling : {"auto", "mean", "weighted_mean", "last", "first", "max", "cv"}, \
+default="auto"
         How the tokens of a text become one vector. "weighted_mean" weighs token i by
         i / sum(i). "auto" is what the model's folder declares, else "weighted_mean" with
         causal attention and "mean" otherwise (LLM2Vec, arXiv 2404.05961, table 5); with
         the presets of `template` it is what they were made for ("last"; "mean" for
         "echo" and "llm2vec"). Dense layers that a sentence-transformers folder declares
-        are applied with "auto" and the last layer only.
+        are applied with "auto" and the last layer only. With "cv" `fit` chooses.
     special_tokens : "auto" or bool, default="auto"
         Whether BOS, CLS and SEP count in "mean", "weighted_mean" and "max". "auto": yes
         for encoders and in folders of sentence-transformers, no for other decoders.
@@ -169,7 +188,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         Whether to show a progress bar; "auto" shows it if encoding takes longer than 3
         seconds.
     random_state : int, RandomState instance or None, default=None
-        Seed of the PCA and, if the recipe has none, of `adapt`, where None is 0.
+        Seed of the PCA and, if the recipe has none, of `adapt`, where None is 0. It also
+        selects the texts that decide about a "cv" layer or pooling.
 
     Attributes
     ----------
@@ -177,11 +197,19 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         Number of layers of the model, which has one hidden state more. None with
         `endpoint`.
     layer_ : int or tuple of int
-        The layer or layers in use, counted from 0. With `endpoint` -1.
-    pooling_ : str
-        The pooling in use. With `endpoint` "auto".
-    embedding_dim_ : int
-        Number of features of one text column before PCA.
+        The layer or layers in use, counted from 0. With `endpoint` -1. If `fit` chose for
+        several columns, a tuple with one entry for each.
+    pooling_ : str or tuple of str
+        The pooling in use. With `endpoint` "auto". If `fit` chose for several columns, a
+        tuple with one entry for each.
+    choice_ : dict of str to list
+        How `fit` chose a "cv" layer or pooling: ``column``, ``layer``, ``pooling``,
+        ``mean``, ``std`` and ``chosen`` of each combination that was compared. ``mean``
+        is the share of the target's variance that is predicted, and ``std`` the standard
+        error of the difference from the first row of the column, which is what the model
+        declares.
+    embedding_dim_ : int or tuple of int
+        Number of features of one text column before PCA; a tuple if columns differ.
     fingerprint_ : str
         Identifies everything that changes a vector except layer and pooling; 64
         hexadecimal digits.
@@ -210,9 +238,17 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    Without `n_components` and `adapt` nothing is learned, and `transform` works without
-    `fit`. `fit` reads the model's configuration and names its weights, but doesn't load
-    them.
+    Without `n_components`, `adapt` and "cv" nothing is learned, and `transform` works
+    without `fit`. `fit` reads the model's configuration and names its weights, but
+    doesn't load them.
+
+    With "cv" at most 2,000 rows of each column go through all layers, in one pass. Seven
+    to nine layers are compared, and all poolings. The score of a combination is that of a
+    ridge regression on each row, fitted without that row; classes are columns of zeros
+    and ones. What the model declares stays unless another combination is better by more
+    than one standard error of the differences (Breiman et al., 1984, section 3.4.3). All
+    other texts go through the model only up to the chosen layer. Sample weights and
+    groups aren't taken into account.
 
     On a CPU with float32 the vector of a text has the same bits alone, in any batch, in
     any order, cached or not. Only in mixtures of experts the last bits may differ.
@@ -297,7 +333,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     # --- scikit-learn ----------------------------------------------------------------
 
     def fit(self, X, y=None):
-        """Read the configuration, and train `adapt` and the PCA if they are set.
+        """Read the configuration; train `adapt`, choose layers, fit the PCA, if asked.
 
         Parameters
         ----------
@@ -305,8 +341,9 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             Texts. Each column gives its own block of features. A "supervised" stage also
             accepts a frame with the columns "text", "positive" and optionally "negative";
             the features are those of "text".
-        y : array-like of shape (n_rows,) or None, default=None
-            Classes, for a "supervised" stage of `adapt`; ignored otherwise.
+        y : array-like of shape (n_rows,), (n_rows, n_targets) or None, default=None
+            Classes, for a "supervised" stage of `adapt`; classes or numbers, if the layer
+            or the pooling is "cv"; ignored otherwise.
 
         Returns
         -------
@@ -336,18 +373,18 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         ----------
         X : list, array, Series or frame of str, of shape (n_rows,) or (n_rows, n_columns)
             Texts, as in `fit`.
-        y : array-like of shape (n_rows,) or None, default=None
-            Classes, for a "supervised" stage of `adapt`; ignored otherwise.
+        y : array-like of shape (n_rows,), (n_rows, n_targets) or None, default=None
+            As in `fit`.
 
         Returns
         -------
         features : float32 ndarray of shape (n_rows, n_columns * n_features)
             Or a frame, if `set_output` asks for one.
         """
-        params, columns, source, vectors = self._fit(X, y)
-        if vectors is None:
-            vectors = self._vectors(params, columns, source)
-        return self._output(X, params, columns, vectors)
+        params, columns, sources, blocks = self._fit(X, y)
+        if blocks is None:
+            blocks = self._blocks(params, columns, sources)
+        return self._output(X, params, blocks)
 
     def transform(self, X):
         """Compute the features of texts.
@@ -365,7 +402,7 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         Raises
         ------
         NotFittedError
-            With `n_components` or `adapt`, before `fit`.
+            With `n_components`, `adapt` or "cv", before `fit`.
         ValueError, TypeError
             For invalid data, columns that differ from those in `fit`, or a model whose
             files have changed since.
@@ -379,10 +416,9 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
             texts, _ = split_pairs(X)
         columns = read_input(params, texts)
         check_columns(self, columns)
-        source = open_source(self, params)
-        check_same_model(self, params, source)
-        vectors = self._vectors(params, columns, source)
-        return self._output(X, params, columns, vectors)
+        sources = open_sources(self, params, columns.inverse.shape[1])
+        check_same_model(self, params, sources[0])
+        return self._output(X, params, self._blocks(params, columns, sources))
 
     def get_feature_names_out(self, input_features=None):
         """Names of the features: ``{column}_{i}``, or ``llm_{i}`` without column names.
@@ -404,10 +440,10 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         columns = self._column_names
         if input_features is not None:
             columns = check_input_features(self, input_features)
-        params, width = plain_parameters(self), self.embedding_dim_
+        params, widths = plain_parameters(self), self._widths
         if params.n_components is not None:
-            width = self.pca_[0].n_components_
-        return feature_names(params, columns, width)
+            widths = [pca.n_components_ for pca in self.pca_]
+        return feature_names(params, columns, widths)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -415,7 +451,11 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = True
         tags.input_tags.allow_nan = self.missing != "error"
-        tags.requires_fit = self.n_components is not None or self.adapt is not None
+        chosen = is_chosen(plain_parameters(self))
+        tags.target_tags.required = chosen
+        tags.requires_fit = (
+            self.n_components is not None or self.adapt is not None or chosen
+        )
         return tags
 
     def __getstate__(self):
@@ -480,41 +520,54 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
         if "supervised" in stages and y is None:
             X, pairs = split_pairs(X)
         columns = read_input(params, X)
-        for name in ("pca_", "adapter_", "adaptation_history_", "feature_names_in_"):
+        check_target(params, y)
+        for name in _LEARNED:
             self.__dict__.pop(name, None)
         source = open_source(self, params)
         if recipe is not None:
             texts = read_training_texts(columns, y, pairs, stages)
             self.adapter_, self.adaptation_history_ = adaptation.train_adapters(
-                params, recipe, texts, source
+                declared_parameters(params), recipe, texts, source
             )
             self._adapted_by = recipe.get_params()
-            source = open_source(self, params)
+        if is_chosen(params):
+            self._cells, self.choice_ = choose_cells(self, params, columns, y)
+        sources = open_sources(self, params, columns.inverse.shape[1])
         self.n_features_in_ = len(columns.names)
         if columns.named:
             self.feature_names_in_ = np.array(columns.names, dtype=object)
         self._column_names = columns.names
         self._fitted_on_pairs = pairs is not None
-        self._fitted_model = fitted_model(params, source)
-        self.n_layers_ = source.n_layers
-        self.layer_, self.pooling_ = source.layer, source.pooling
-        self.embedding_dim_ = source.width
-        self.fingerprint_ = source.fingerprint
-        vectors = None
+        self._read_sources(params, sources)
+        blocks = None
         if params.n_components is not None:
-            vectors = self._vectors(params, columns, source)
-            self.pca_ = [fit_pca(params, vectors, rows) for rows in columns.inverse.T]
-        return params, columns, source, vectors
+            blocks = self._blocks(params, columns, sources)
+            self.pca_ = [fit_pca(params, *block) for block in blocks]
+        return params, columns, sources, blocks
 
-    def _vectors(self, params, columns, source):
-        """Features of the distinct texts, shape (n_unique, width)."""
+    def _read_sources(self, params, sources):
+        """Keep what the sources of all blocks say."""
+        first = sources[0]
+        self._fitted_model = fitted_model(params, first)
+        self.n_layers_ = first.n_layers
+        self.fingerprint_ = first.fingerprint
+        self._widths = [source.width for source in sources]
+        widths = tuple(self._widths)
+        self.embedding_dim_ = widths[0] if len(set(widths)) == 1 else widths
+        self.layer_, self.pooling_ = first.layer, first.pooling
+        if is_chosen(params) and len(sources) > 1:
+            self.layer_ = tuple(source.layer for source in sources)
+            self.pooling_ = tuple(source.pooling for source in sources)
+
+    def _blocks(self, params, columns, sources):
+        """Vectors of the distinct texts of each block, and which each row has."""
         cache = open_cache(params.cache)
-        vectors, report = find_vectors(columns.unique, source, cache, params.verbose)
+        blocks, report = find_blocks(columns, sources, cache, params.verbose)
         n_texts = int(np.count_nonzero(columns.inverse >= 0))
         self.last_report_ = report._replace(texts=n_texts)
-        return source.finish(vectors)
+        return blocks
 
-    def _output(self, X, params, columns, vectors):
+    def _output(self, X, params, blocks):
         pcas = None if params.n_components is None else self.pca_
-        features = rows_of_features(params, vectors, columns.inverse, pcas)
+        features = rows_of_features(params, blocks, pcas)
         return keep_index(self, X, features)

@@ -85,6 +85,45 @@ def find_vectors(texts, source, cache, verbose="auto"):
     return work.vectors, report
 
 
+def find_blocks(columns, sources, cache, verbose="auto"):
+    """Features of the distinct texts of each block, and which of them each row has.
+
+    Parameters
+    ----------
+    columns : TextColumns
+    sources : list of Source
+        One for each block. Blocks with the same source share their texts.
+    cache : EmbeddingCache or None
+    verbose : "auto" or bool
+
+    Returns
+    -------
+    blocks : list of tuple
+        For each block its features, float32 of shape (n_unique, width), and the number of
+        each row's text among them; -1 where the text is missing.
+    report : Report
+        Of all blocks together.
+    """
+    if all(source is sources[0] for source in sources):
+        vectors, report = find_vectors(columns.unique, sources[0], cache, verbose)
+        vectors = sources[0].finish(vectors)
+        return [(vectors, rows) for rows in columns.inverse.T], report
+    blocks, reports = [None] * len(sources), []
+    for source in dict.fromkeys(sources):
+        at = [i for i, one in enumerate(sources) if one is source]
+        used = np.unique(columns.inverse[:, at])
+        used = used[used >= 0]
+        place = np.full(len(columns.unique) + 1, -1)  # the last is that of -1
+        place[used] = np.arange(len(used))
+        texts = [columns.unique[i] for i in used]
+        vectors, report = find_vectors(texts, source, cache, verbose)
+        vectors = source.finish(vectors)
+        reports.append(report)
+        for i in at:
+            blocks[i] = vectors, place[columns.inverse[:, i]]
+    return blocks, Report(*map(sum, zip(*reports, strict=True)))
+
+
 class _Work:
     """The state of one `find_vectors`: what is there already, what was done."""
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from sklearn_llm2vec._common.checks import refused
 from sklearn_llm2vec._common.imports import loading
-from sklearn_llm2vec._estimator.features import features_per_block
+from sklearn_llm2vec._estimator.features import block_widths
 from sklearn_llm2vec._estimator.fitted import check_columns, check_fitted
 from sklearn_llm2vec._estimator.inputs import (
     makes_one_block,
@@ -19,7 +19,7 @@ from sklearn_llm2vec._estimator.inputs import (
     template_columns,
 )
 from sklearn_llm2vec._estimator.parameters import check_parameters
-from sklearn_llm2vec._estimator.source import open_cache, open_source
+from sklearn_llm2vec._estimator.source import open_cache, open_sources
 from sklearn_llm2vec._estimator.transformer import LLMEmbeddingTransformer
 
 
@@ -51,7 +51,7 @@ class TableEmbedder:
         if transformer.verbose == "auto":
             transformer.verbose = False
         # Parameters may have changed since `fit`.
-        self.width = features_per_block(transformer, open_source(transformer))
+        self.widths = block_widths(transformer, _sources(transformer, outputs))
         cache = open_cache(transformer.cache)
         if cache is not None:
             # Each embedder has rows of its own: to wait for another would be for nothing.
@@ -61,12 +61,12 @@ class TableEmbedder:
         import pyarrow as pa
 
         check_names(table.column_names, self.columns, self.outputs)
-        width = self.width
-        features = np.zeros((0, width * len(self.outputs)), np.float32)
+        features = np.zeros((0, sum(self.widths)), np.float32)
         if table.num_rows:
             features = self.transformer.transform(table.select(self.columns))
-        for i, name in enumerate(self.outputs):
-            part = np.ascontiguousarray(features[:, i * width : (i + 1) * width])
+        blocks = np.split(features, np.cumsum(self.widths)[:-1], axis=1)
+        for name, width, block in zip(self.outputs, self.widths, blocks, strict=True):
+            part = np.ascontiguousarray(block)
             part = pa.FixedSizeListArray.from_arrays(pa.array(part.ravel()), width)
             table = table.append_column(name, part)
         return table
@@ -84,12 +84,12 @@ def _sample(columns):
 def identity_of(embedder):
     """All that changes the features which a transformer adds to a table."""
     transformer = embedder.transformer
-    source = open_source(transformer)
+    sources = _sources(transformer, embedder.outputs)
     identity = {
-        "fingerprint": source.fingerprint,
-        "layer": source.layer,
-        "pooling": source.pooling,
-        "behind": source.finish_digest,
+        "fingerprint": sources[0].fingerprint,
+        "layer": _one_or_all([source.layer for source in sources]),
+        "pooling": _one_or_all([source.pooling for source in sources]),
+        "behind": _one_or_all([source.finish_digest for source in sources]),
         "truncate_dim": transformer.truncate_dim,
         "template": transformer.template,
         "pca": _pca_digest(transformer),
@@ -99,6 +99,15 @@ def identity_of(embedder):
         "output_columns": embedder.outputs,
     }
     return json.loads(json.dumps(identity, default=int))  # as it comes out of a file
+
+
+def _sources(transformer, outputs):
+    return open_sources(transformer, check_parameters(transformer), len(outputs))
+
+
+def _one_or_all(values):
+    """The value that all of them are, or the list."""
+    return values[0] if all(value == values[0] for value in values) else values
 
 
 def _pca_digest(transformer):

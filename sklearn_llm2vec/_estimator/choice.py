@@ -1,0 +1,216 @@
+"""The layer and pooling of each column, where `fit` is to choose them by the target.
+
+Some rows go through all candidate layers once. A linear probe says how well each cell
+predicts the target; what the model's authors declare stays unless another cell is clearly
+better.
+"""
+
+import copy
+import dataclasses
+import hashlib
+import tempfile
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils import check_consistent_length, check_random_state
+
+from sklearn_llm2vec._cache.store import EmbeddingCache
+from sklearn_llm2vec._estimator.inputs import block_names
+from sklearn_llm2vec._estimator.parameters import declared_parameters, parameters_of
+from sklearn_llm2vec._estimator.probe import leave_one_out_errors, probe_targets
+from sklearn_llm2vec._estimator.source import open_cache, open_source
+from sklearn_llm2vec._estimator.vectors import find_vectors
+from sklearn_llm2vec._model.spec import text_keys
+from sklearn_llm2vec._network.pooling import POOLINGS
+
+# Most rows of a column that decide, and how few are too few to compare anything.
+DECIDING_ROWS = 2000
+FEWEST_ROWS = 10
+# Deep models are looked at on about so many layers.
+N_DEPTHS = 8
+# Of `choice_`.
+NAMES = ("column", "layer", "pooling", "mean", "std", "chosen")
+
+
+class Cell(NamedTuple):
+    """A layer and a pooling.
+
+    Attributes
+    ----------
+    asked : tuple
+        As the parameters `layer` and `pooling` name it.
+    layer : int or tuple of int
+        Counted from 0.
+    pooling : str
+    """
+
+    asked: tuple
+    layer: object
+    pooling: str
+
+
+def choose_cells(estimator, params, columns, y):
+    """Choose a cell for each block of columns.
+
+    Parameters
+    ----------
+    estimator : LLMEmbeddingTransformer
+    params : SimpleNamespace
+        As `check_parameters` gives it, with "cv" for the layer, the pooling, or both.
+    columns : TextColumns
+    y : array-like of shape (n_rows,) or (n_rows, n_targets)
+
+    Returns
+    -------
+    cells : list of tuple
+        Layer and pooling of each block, as parameters.
+    table : dict of str to list
+        What `choice_` shows.
+
+    Raises
+    ------
+    ValueError
+        For a target of another length, with missing values, or constant.
+    """
+    check_consistent_length(columns.inverse, y)
+    targets = probe_targets(y)
+    cells, table = [], {name: [] for name in NAMES}
+    names = block_names(params, columns.names)
+    for name, rows in zip(names, columns.inverse.T, strict=True):
+        deciding = _deciding_rows(columns.unique, rows, params.random_state)
+        texts = [columns.unique[i] for i in rows[deciding]]
+        errors = _errors_of_cells(estimator, params, texts, targets[deciding])
+        chosen = clearly_better(errors)
+        cells.append(chosen.asked)
+        _describe(table, name, errors, chosen, (targets[deciding] ** 2).sum(axis=1))
+    return cells, table
+
+
+def clearly_better(errors):
+    """The best cell, unless it is within a standard error of the declared one.
+
+    Parameters
+    ----------
+    errors : dict of Cell to ndarray of shape (n_rows,)
+        The declared cell is the first.
+
+    Returns
+    -------
+    Cell
+
+    Notes
+    -----
+    The rule of Breiman et al., "Classification and Regression Trees" (1984), section
+    3.4.3, with the differences of the same rows.
+    """
+    declared = next(iter(errors))
+    best = min(errors, key=lambda cell: errors[cell].sum())
+    gain = errors[declared] - errors[best]
+    return best if gain.mean() > _standard_error(gain) else declared
+
+
+def _standard_error(values):
+    return values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.inf
+
+
+def _deciding_rows(texts, rows, random_state):
+    """Numbers of the rows with a text that decide, all of them or a sample.
+
+    Which ones follows from the texts, not from their order: the folds of a
+    cross-validation have most of them in common, and a text that decides in several goes
+    through all layers once.
+    """
+    present = np.flatnonzero(rows >= 0)
+    if len(present) <= DECIDING_ROWS:
+        return present
+    salt = str(_seed(random_state)).encode()
+    rank = [hashlib.blake2b(key, key=salt).digest() for key in text_keys(texts)]
+    by_rank = sorted(present, key=lambda row: rank[rows[row]])
+    return np.sort(by_rank[:DECIDING_ROWS])
+
+
+def _seed(random_state):
+    """An int for a `random_state`; the state of an instance stays as it is."""
+    if random_state is None:
+        return 0
+    return check_random_state(copy.deepcopy(random_state)).randint(2**31)
+
+
+def _errors_of_cells(estimator, params, texts, targets):
+    """The error of each row with each cell; the declared cell is the first."""
+    declared = open_source(estimator, declared_parameters(params))
+    candidates = _candidates(params, declared)
+    if len(texts) < FEWEST_ROWS:
+        return {candidates[0]: np.full(1, np.nan)}
+    unique = list(dict.fromkeys(texts))
+    place = {text: i for i, text in enumerate(unique)}
+    at = [place[text] for text in texts]
+    errors = {}
+    with _cache_with_all(candidates, declared, unique, params) as cache:
+        for cell in candidates:
+            source = open_source(estimator, parameters_of(params, cell.asked))
+            vectors, _ = find_vectors(unique, source, cache, params.verbose)
+            errors[cell] = leave_one_out_errors(source.finish(vectors)[at], targets)
+    return errors
+
+
+def _candidates(params, declared):
+    """The cells that are compared; the declared one is the first."""
+    asked = (
+        -1 if params.layer == "cv" else declared.layer,
+        "auto" if params.pooling == "cv" else declared.pooling,
+    )
+    first = Cell(asked, declared.layer, declared.pooling)
+    layers, poolings = [declared.layer], [declared.pooling]
+    if params.layer == "cv":
+        step = -(-declared.n_layers // N_DEPTHS)
+        layers = range(declared.n_layers, -1, -step)
+    if params.pooling == "cv":
+        # The first token of a causal decoder is the same, or sees no other.
+        blind = {"first"} if declared.spec.attention == "causal" else set()
+        poolings = [pooling for pooling in POOLINGS if pooling not in blind]
+    cells = [Cell((k, pooling), k, pooling) for k in layers for pooling in poolings]
+    return [first, *(cell for cell in cells if cell[1:] != first[1:])]
+
+
+@contextmanager
+def _cache_with_all(candidates, declared, texts, params):
+    """A cache that has every cell of the texts: the user's, where it can keep them."""
+    layers = {cell.layer for cell in candidates}
+    layers = {k for one in layers for k in (one if isinstance(one, tuple) else [one])}
+    kept = sorted(layers), sorted({cell.pooling for cell in candidates})
+    source = dataclasses.replace(declared, always_kept=kept, kept_in_search=None)
+    needed = len(texts) * len(kept[0]) * len(kept[1]) * 4 * source.hidden_size
+    cache = open_cache(params.cache)
+    if cache is not None and needed <= cache.room():
+        find_vectors(texts, source, cache, params.verbose)
+        # One that can't be written to has nothing.
+        if cache.has_any(source.fingerprint, text_keys(texts)).all():
+            yield cache
+            return
+    with tempfile.TemporaryDirectory(prefix="sklearn-llm2vec-") as folder:
+        cache = EmbeddingCache(folder)
+        find_vectors(texts, source, cache, params.verbose)
+        try:
+            yield cache
+        finally:
+            cache.close()
+
+
+def _describe(table, name, errors, chosen, squares):
+    """Add a row to `choice_` for each cell of a column."""
+    declared = next(iter(errors))
+    whole = max(float(squares.sum()) / max(len(squares), 1), np.finfo(np.float32).tiny)
+    for cell, error in errors.items():
+        gain = errors[declared] - error
+        row = {
+            "column": name,
+            "layer": cell.layer,
+            "pooling": cell.pooling,
+            "mean": 1 - float(error.mean()) / whole,
+            "std": float(_standard_error(gain)) / whole,
+            "chosen": cell is chosen,
+        }
+        for key, value in row.items():
+            table[key].append(value)

@@ -1,0 +1,81 @@
+"""The linear probes that compare layers: against scikit-learn, row by row."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_llm2vec._estimator import probe
+from sklearn_llm2vec._estimator.probe import leave_one_out_errors, probe_targets
+
+
+@pytest.mark.parametrize("n_features", [5, 40])
+@pytest.mark.parametrize("penalty", [0.01, 1.0])
+def test_errors_are_those_of_models_that_did_not_see_the_row(
+    n_features, penalty, monkeypatch
+):
+    rng = np.random.default_rng(0)
+    features = rng.normal(3, 2, size=(20, n_features)).astype(np.float32)
+    targets = probe_targets(rng.normal(size=(20, 2)))
+    monkeypatch.setattr(probe, "PENALTIES", (penalty,))
+    # The scale of the features is that of all rows, as in the function.
+    scaled = StandardScaler().fit_transform(features.astype(np.float64))
+    ridge = Ridge(alpha=penalty * 20)
+    predicted = cross_val_predict(ridge, scaled, targets, cv=LeaveOneOut())
+    expected = ((targets - predicted) ** 2).sum(axis=1)
+    found = leave_one_out_errors(features, targets)
+    np.testing.assert_allclose(found, expected, rtol=2e-3)
+
+
+def test_the_penalty_with_the_lowest_error_is_taken(monkeypatch):
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(30, 8)).astype(np.float32)
+    targets = probe_targets(rng.normal(size=30))
+    one_each = []
+    for penalty in (0.01, 10.0):
+        monkeypatch.setattr(probe, "PENALTIES", (penalty,))
+        one_each.append(leave_one_out_errors(features, targets).sum())
+    monkeypatch.setattr(probe, "PENALTIES", (0.01, 10.0))
+    assert leave_one_out_errors(features, targets).sum() == min(one_each)
+
+
+def test_constant_features_are_no_numbers_short_of_finite():
+    targets = probe_targets([0, 1, 0, 1])
+    errors = leave_one_out_errors(np.ones((4, 3), np.float32), targets)
+    assert np.isfinite(errors).all()
+
+
+@pytest.mark.parametrize(
+    ("y", "shape"),
+    [
+        (["a", "b", "a", "c"], (4, 3)),  # classes
+        ([True, False, True, True], (4, 2)),
+        ([0, 1, 1, 0], (4, 2)),
+        ([7, 8, 9, 7], (4, 1)),  # integers, most of them distinct: numbers
+        ([0.5, 1.5, 2.5, 9.0], (4, 1)),
+        ([0.0, 1.0] * 20, (40, 2)),
+        ([float(i // 2) for i in range(40)], (40, 1)),  # prices
+        ([[0.5], [1.5], [2.5], [9.0]], (4, 1)),
+        ([[0.5, 1], [1.5, 2], [2.5, 3], [9.0, 4]], (4, 2)),
+        ([[0, 1], [1, 1], [1, 0], [0, 0]], (4, 2)),  # labels
+        ([["a", "x"], ["b", "y"], ["c", "x"], ["a", "y"]], (4, 5)),
+    ],
+)
+def test_targets_of_every_kind_are_centred_columns(y, shape):
+    targets = probe_targets(y)
+    assert targets.shape == shape
+    np.testing.assert_allclose(targets.mean(axis=0), 0, atol=1e-6)
+
+
+def test_each_number_counts_the_same():
+    targets = probe_targets([[1.0, 1000.0], [2.0, 3000.0], [4.0, 2000.0]])
+    np.testing.assert_allclose(targets.std(axis=0), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "y", [[0.5, np.nan, 1.5], np.array(["a", np.nan], object), ["a", None, "b"]]
+)
+def test_missing_targets_are_refused(y):
+    with pytest.raises(ValueError, match="y contains NaN"):
+        probe_targets(y)
