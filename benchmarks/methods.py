@@ -22,6 +22,7 @@ Each method's results on a task are a JSON file, so an interrupted run goes on.
 import json
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import harness
@@ -36,6 +37,16 @@ from sklearn_llm2vec import LLMEmbeddingTransformer, UnembeddingFilter
 
 LAYERS = (1, 5, 10, 15, 20, 25, 30)
 POOLINGS = ("mean", "weighted_mean", "last")
+RESULTS = (Path("methods"), Path("methods-small"))
+SIZES = {  # (full, small)
+    "train": (400, 150),
+    "test": (400, 100),
+    "pairs": (250, 60),
+    "documents": (400, 60),
+    "max_length": (96, 48),
+    "dtype": ("float32", "bfloat16"),
+    "cache": ("methods-cache", "methods-cache-small"),
+}
 CLASSIFICATION = ("trec", "sst2", "subj", "scicite")
 PROMPTED = "prompt_eol"
 # What is asked of the model, and the pooling that the method's authors use.
@@ -128,20 +139,12 @@ def retrieval(encode, usual, task):
 
 
 class Encode:
-    """Vectors of one cell by one method; what is fitted, is fitted on `learned_from`."""
+    """Vectors of one cell by one method; steps afterwards learn from `learned_from`."""
 
     cells = tuple((layer, pooling) for layer in LAYERS for pooling in POOLINGS)
 
-    def __init__(self, settings, afterwards, learned_from, args):
-        self.encoder = LLMEmbeddingTransformer(
-            SMOLLM.source,
-            keep=(LAYERS, POOLINGS),
-            max_length=args.max_length,
-            dtype=args.dtype,
-            cache=args.cache,
-            verbose=False,
-            **settings,
-        )
+    def __init__(self, encoder, afterwards, learned_from):
+        self.encoder = encoder
         self.afterwards, self.learned_from = afterwards, list(learned_from)
         self.fitted = {}
 
@@ -156,7 +159,20 @@ class Encode:
 
     def _encode(self, texts, cell):
         self.encoder.set_params(layer=cell[0], pooling=cell[1])
-        return self.encoder.fit(texts).transform(texts)
+        return self.encoder.transform(texts)
+
+
+def make_encoder(args, **settings):
+    """The model with one method; every cell that is compared comes from one pass."""
+    return LLMEmbeddingTransformer(
+        SMOLLM.source,
+        keep=(LAYERS, POOLINGS),
+        max_length=args.max_length,
+        dtype=args.dtype,
+        cache=args.cache,
+        verbose=False,
+        **settings,
+    )
 
 
 def jobs(args):
@@ -184,57 +200,53 @@ def all_methods():
 
 def run(args):
     """Do what has no file yet; return task -> method -> result."""
-    args.results.mkdir(parents=True, exist_ok=True)
     found = {}
     for task, function, data, learned_from in jobs(args):
         for method, settings, afterwards, pooling in all_methods():
-            path = args.results / f"{task} {method}.json"
-            if not path.exists():
-                start = time.perf_counter()
-                encode = Encode(settings, afterwards, learned_from, args)
-                with threadpool_limits(1, "blas"), warnings.catch_warnings():
-                    warnings.simplefilter("ignore", UserWarning)  # cut texts
-                    result = function(encode, (LAYERS[-1], pooling), data)
-                path.write_text(json.dumps(result))
-                seconds = time.perf_counter() - start
-                print(
-                    time.strftime("%H:%M:%S"), path.stem, f"{seconds:.0f} s", flush=True
-                )
-            found.setdefault(task, {})[method] = json.loads(path.read_text())
+            encode = Encode(make_encoder(args, **settings), afterwards, learned_from)
+            score = partial(function, encode, (LAYERS[-1], pooling), data)
+            result = once(args.results / f"{task} {method}.json", score)
+            found.setdefault(task, {})[method] = result
     return found
 
 
-def table(found):
-    """A row a method: last layer / chosen cell on each task."""
-    methods = [name for name, *_ in all_methods()]
+def once(path, score):
+    """What a function returns, from a file if it was called before."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        start = time.perf_counter()
+        with threadpool_limits(1, "blas"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # cut texts
+            result = score()
+        path.write_text(json.dumps(result))
+        seconds = time.perf_counter() - start
+        print(time.strftime("%H:%M:%S"), path.stem, f"{seconds:.0f} s", flush=True)
+    return json.loads(path.read_text())
+
+
+def show(found, methods):
+    """Print a row for each method: last layer / chosen cell on each task."""
     rows = []
     for method in methods:
         row = [method]
         for results in found.values():
-            one = results[method]
-            row.append(f"{one['usual']:.1f} / {one['chosen']:.1f}")
+            one = results.get(method)
+            row.append(one and f"{one['usual']:.1f} / {one['chosen']:.1f}")
+        classes = [found[name].get(method) for name in CLASSIFICATION]
         means = [
-            np.mean([found[name][method][kind] for name in CLASSIFICATION])
+            all(classes) and np.mean([one[kind] for one in classes])
             for kind in ("usual", "chosen")
         ]
-        rows.append([*row, " / ".join(f"{mean:.1f}" for mean in means)])
-    return ["method, last layer / chosen", *found, "mean of classification"], rows
+        rows.append([*row, all(means) and " / ".join(f"{m:.1f}" for m in means)])
+    rows = [[cell or "" for cell in row] for row in rows]
+    header = ["last layer / chosen", *found, "mean of classification"]
+    harness.print_table(header, rows)
 
 
 def main():
-    args = harness.read_sizes(
-        __doc__,
-        train=(400, 150),
-        test=(400, 100),
-        pairs=(250, 60),
-        documents=(400, 60),
-        max_length=(96, 48),
-        results=(Path("methods"), Path("methods-small")),
-        dtype=("float32", "bfloat16"),
-        cache=("methods-cache", "methods-cache-small"),
-    )
+    args = harness.read_sizes(__doc__, **SIZES, results=RESULTS)
     found = run(args)
-    harness.print_table(*table(found))
+    show(found, [name for name, *_ in all_methods()])
     harness.finish(args, passed={}, results=found)
 
 

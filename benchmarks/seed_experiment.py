@@ -78,9 +78,13 @@ def run_classification(name, limits, cache):
     for model in MODELS:
         states = HiddenStates(model, MAX_LENGTH, cache)
         cells = all_cells(states, task)
-        best, searched = scores.choose_for_classes(
-            cells, task.train_labels, model.usual
-        )
+        many = len(np.unique(task.train_labels)) >= scores.MANY_CLASSES
+        if many:
+            best, _ = scores.choose_by_probe(cells, task.train_labels, model.usual)
+        else:
+            best, searched = scores.choose_for_classes(
+                cells, task.train_labels, model.usual
+            )
         chosen = {**neural_rows(model), f"{model.name}, chosen": best}
         for row, cell in chosen.items():
             methods[row] = {
@@ -92,6 +96,8 @@ def run_classification(name, limits, cache):
                 ),
                 "cell": cell,
             }
+        if many:
+            continue
         methods[f"{model.name}, chosen"]["search"] = [
             [*cell, round(100 * score, 2)] for cell, (score, _) in searched.items()
         ]

@@ -13,6 +13,9 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_llm2vec._estimator.probe import leave_one_out_errors, probe_targets
+
+MANY_CLASSES = 30  # from which on the head that is scored isn't the one that chooses
 SEARCHED = 1500  # training texts that C and the cell are chosen on
 
 
@@ -109,6 +112,19 @@ def choose_for_classes(cells, labels, usual):
         right[cell] = at_each[:, best]
         found[cell] = float(right[cell].mean()), strengths[best]
     return choose_clearly_better(right, usual), found
+
+
+def choose_by_probe(cells, labels, usual):
+    """The same with what ``layer="cv"`` compares: errors of a ridge regression.
+
+    For many classes, where a logistic regression for each cell would take hours.
+    """
+    rows = search_rows(labels)
+    targets = probe_targets(labels[rows])
+    errors = {c: -leave_one_out_errors(v[rows], targets) for c, v in cells.items()}
+    scale = (targets**2).sum(axis=1).mean()
+    found = {cell: 1 + float(error.mean() / scale) for cell, error in errors.items()}
+    return choose_clearly_better(errors, usual), found
 
 
 def choose_clearly_better(values, usual):

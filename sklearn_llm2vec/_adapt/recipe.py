@@ -46,8 +46,8 @@ default="auto"
     mntp_learning_rate, simcse_learning_rate, supervised_learning_rate : float or \
 "auto", default="auto"
         Highest learning rate, from which it falls linearly to 0. "auto" is LLM2Vec's
-        5e-5, 3e-5 and 2e-4 for models with 4,096 features, and inversely proportional to
-        the number of features for others, up to 1e-3.
+        5e-5, 3e-5 and 2e-4 for models with 4,096 features. For others it is inversely
+        proportional to the square of the number of features, up to 1e-3.
     mntp_warmup, simcse_warmup, supervised_warmup : int, float or "auto", default="auto"
         Number of steps, or share of the steps, during which the learning rate rises.
         "auto" is LLM2Vec's: none, none and 0.3.

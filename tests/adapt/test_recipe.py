@@ -37,7 +37,7 @@ def test_few_texts_make_small_batches_and_few_steps():
 
 
 def test_narrow_models_learn_faster_up_to_a_limit():
-    assert stage("mntp", 999, width=1024).learning_rate == pytest.approx(2e-4)
+    assert stage("mntp", 999, width=1024).learning_rate == pytest.approx(8e-4)
     assert stage("supervised", 999, width=192).learning_rate == 1e-3
     assert stage("mntp", 999, width=64, mntp_learning_rate=0.5).learning_rate == 0.5
 
