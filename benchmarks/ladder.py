@@ -108,7 +108,7 @@ def main():
             score = partial(score_step, encoder, texts, function, data)
             result = once(args.results / f"{task} {name}.json", score)
             found.setdefault(task, {})[name] = result
-    methods.show(found, list(found["similarity"]))
+    methods.show(found, list(found["similarity"]), args.write_page, "ladder")
     similarity = found["similarity"]
     last = [one["usual"] for name, one in similarity.items() if "SimCSE, seed" in name]
     causal = similarity["causal"]

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import harness
 import numpy as np
+import seed_page
 import seed_scores as scores
 from seed_models import SMOLLM
 from seed_tasks import YEARS, Limits, load_classification, load_retrieval
@@ -46,6 +47,7 @@ SIZES = {  # (full, small)
     "max_length": (96, 48),
     "dtype": ("float32", "bfloat16"),
     "cache": ("methods-cache", "methods-cache-small"),
+    "write_page": (Path(), Path()),
 }
 CLASSIFICATION = ("trec", "sst2", "subj", "scicite")
 PROMPTED = "prompt_eol"
@@ -224,8 +226,8 @@ def once(path, score):
     return json.loads(path.read_text())
 
 
-def show(found, methods):
-    """Print a row for each method: last layer / chosen cell on each task."""
+def table(found, methods):
+    """A row for each method: last layer / chosen cell on each task."""
     rows = []
     for method in methods:
         row = [method]
@@ -239,14 +241,22 @@ def show(found, methods):
         ]
         rows.append([*row, all(means) and " / ".join(f"{m:.1f}" for m in means)])
     rows = [[cell or "" for cell in row] for row in rows]
-    header = ["last layer / chosen", *found, "mean of classification"]
+    return ["last layer / chosen", *found, "mean of classification"], rows
+
+
+def show(found, methods, page, block):
+    """Print the table, and write it into a block of a page where one is given."""
+    header, rows = table(found, methods)
     harness.print_table(header, rows)
+    if page != Path():
+        seed_page.fill(page, {block: seed_page.markdown(header, rows)})
 
 
 def main():
     args = harness.read_sizes(__doc__, **SIZES, results=RESULTS)
     found = run(args)
-    show(found, [name for name, *_ in all_methods()])
+    names = [name for name, *_ in all_methods()]
+    show(found, names, args.write_page, "methods")
     harness.finish(args, passed={}, results=found)
 
 

@@ -5,8 +5,6 @@ page's prose is its own: only what stands between ``<!-- begin NAME -->`` and
 ``<!-- end NAME -->`` is written.
 """
 
-import re
-
 import seed_plots
 from seed_plots import METRICS
 from seed_summary import CLASSICAL, GROUPS, KINDS, USUAL
@@ -50,26 +48,27 @@ def plain_means(summary):
 
 
 def write(summary, page):
-    """Fill the page's blocks, and write the plots into images/ beside it.
-
-    A block whose figures the summary doesn't have becomes empty.
-    """
+    """Fill the page's blocks, and write the plots into images/ beside it."""
     images = page.parent / "images"
     images.mkdir(exist_ok=True)
     blocks = {"made on": _made_on(summary)}
     for name, header, rows in tables(summary):
-        blocks[name] = _markdown(header, rows)
+        blocks[name] = markdown(header, rows)
     for name, (path, alt) in seed_plots.draw(summary, images).items():
         blocks[f"{name} plot"] = f"![{alt}](images/{path.name})"
 
-    def fill(found):
-        name = found["name"]
-        return f"<!-- begin {name} -->\n\n{blocks.get(name, '')}\n\n<!-- end {name} -->"
+    fill(page, blocks)
 
-    block = r"<!-- begin (?P<name>[\w ]+) -->.*?<!-- end (?P=name) -->"
-    text, n_filled = re.subn(block, fill, page.read_text(), flags=re.DOTALL)
-    if n_filled == 0:
-        raise ValueError(f"{page} has no <!-- begin NAME --> ... <!-- end NAME -->.")
+
+def fill(page, blocks):
+    """Write blocks into a page: name -> Markdown. Other blocks stay as they are."""
+    text = page.read_text()
+    for name, content in blocks.items():
+        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+        before, found, rest = text.partition(begin)
+        if not found or end not in rest:
+            raise ValueError(f"{page} has no {begin} ... {end}.")
+        text = f"{before}{begin}\n\n{content}\n\n{end}{rest.partition(end)[2]}"
     page.write_text(text)
 
 
@@ -206,6 +205,7 @@ def _difference(value):
     return f"{value['score']:+.1f} ({value['low']:+.1f} to {value['high']:+.1f})"
 
 
-def _markdown(header, rows):
+def markdown(header, rows):
+    """A table of strings."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -22,6 +22,17 @@ LOOKS = {
     "SmolLM2 135M, chosen": ("#e6a532", "o"),
     "Gemma 3 270M, chosen": ("#d55e00", "o"),
 }
+# What the first plot shows, in words: decoders in colour, all others in grey.
+OVERVIEW = {
+    "word2vec": ("word2vec", "#bbbbbb"),
+    "TF-IDF": ("TF-IDF", "#bbbbbb"),
+    "MiniLM, mean": ("MiniLM, last layer", "#bbbbbb"),
+    "MiniLM, chosen": ("MiniLM, chosen layer", "#7fb8da"),
+    "SmolLM2 135M, last": ("SmolLM2 135M, last layer", "#f3d08f"),
+    "SmolLM2 135M, chosen": ("SmolLM2 135M, chosen layer", "#e6a532"),
+    "Gemma 3 270M, last": ("Gemma 3 270M, last layer", "#eeb28a"),
+    "Gemma 3 270M, chosen": ("Gemma 3 270M, chosen layer", "#d55e00"),
+}
 POOLINGS = {
     "mean": "#0a5a94",
     "weighted_mean": "#2a9d8f",
@@ -53,6 +64,9 @@ def draw(summary, folder):
 
     found = {}
     with plt.rc_context(STYLE):
+        if summary["means"]["classification"]:
+            alt = "Mean accuracy of each kind of features, from word2vec to Gemma 3"
+            found["overview"] = _overview(plt, summary), alt
         for kind in KINDS:
             if summary["means"][kind]:
                 alt = f"{METRICS[kind]} of each kind of features on each set"
@@ -72,6 +86,32 @@ def draw(summary, folder):
             plt.close(figure)
             paths[name] = path, alt
     return paths
+
+
+def _overview(plt, summary):
+    """Mean accuracy over the sets, the lowest at the bottom."""
+    means = summary["means"]["classification"]
+    names = sorted((m for m in means if m in OVERVIEW), key=lambda m: means[m]["score"])
+    figure, ax = plt.subplots(figsize=(7.5, 0.7 + 0.34 * len(names)))
+    for row, name in enumerate(names):
+        mean, color = means[name], OVERVIEW[name][1]
+        ax.barh(row, mean["score"], color=color, height=0.7)
+        ax.plot([mean["low"], mean["high"]], [row, row], color="#222222", lw=1)
+        ax.annotate(
+            f"{mean['score']:.1f}",
+            (mean["high"], row),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    ax.set_yticks(range(len(names)), [OVERVIEW[name][0] for name in names])
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    n_sets = sum(s["kind"] == "classification" for s in summary["sets"].values())
+    ax.set_xlabel(f"accuracy x 100, mean of {n_sets} sets, with 95 % interval")
+    ax.set_xlim(left=min(means[name]["score"] for name in names) - 12)
+    figure.set_layout_engine("constrained")
+    return figure
 
 
 def _scores(plt, summary, kind):
@@ -118,15 +158,15 @@ def _layers(plt, summary):
         for model, ax in zip(models, line, strict=True):
             for pooling, values in summary["layers"][kind][model].items():
                 dashes = "--" if pooling == "first" else "-"
+                depths = [k / (len(values) - 1) for k in range(len(values))]
                 names[pooling] = ax.plot(
-                    values, dashes, color=POOLINGS[pooling], marker=".", lw=1.3
+                    depths, values, dashes, color=POOLINGS[pooling], marker=".", lw=1.3
                 )[0]
             ax.grid()
-            ax.set_xticks(range(len(values)))
             if ax in axes[0]:
                 ax.set_title(model)
             if ax in axes[-1]:
-                ax.set_xlabel("layer")
+                ax.set_xlabel("depth (1 is the last layer)")
         line[0].set_ylabel(f"{kind}\n{METRICS[kind]}")
     figure.legend(names.values(), names, loc="outside upper center", ncols=5)
     figure.set_layout_engine("constrained")
