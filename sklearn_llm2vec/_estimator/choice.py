@@ -19,10 +19,10 @@ from sklearn_llm2vec._cache.store import EmbeddingCache
 from sklearn_llm2vec._estimator.inputs import block_names
 from sklearn_llm2vec._estimator.parameters import declared_parameters, parameters_of
 from sklearn_llm2vec._estimator.probe import leave_one_out_errors, probe_targets
+from sklearn_llm2vec._estimator.resolve import useful_poolings
 from sklearn_llm2vec._estimator.source import open_cache, open_source
 from sklearn_llm2vec._estimator.vectors import find_vectors
 from sklearn_llm2vec._model.spec import text_keys
-from sklearn_llm2vec._network.pooling import POOLINGS
 
 # Most rows of a column that decide, and how few are too few to compare anything.
 DECIDING_ROWS = 2000
@@ -167,9 +167,7 @@ def _candidates(params, declared):
         step = -(-declared.n_layers // N_DEPTHS)
         layers = range(declared.n_layers, -1, -step)
     if params.pooling == "cv":
-        # The first token of a causal decoder is the same, or sees no other.
-        blind = {"first"} if declared.spec.attention == "causal" else set()
-        poolings = [pooling for pooling in POOLINGS if pooling not in blind]
+        poolings = useful_poolings(declared.spec.attention)
     cells = [Cell((k, pooling), k, pooling) for k in layers for pooling in poolings]
     return [first, *(cell for cell in cells if cell[1:] != first[1:])]
 

@@ -16,11 +16,13 @@ from sklearn_llm2vec._common.facts import remember
 from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._common.people import beginning
 from sklearn_llm2vec._estimator.resolve import (
+    resolve_attention,
     resolve_keep,
     resolve_layer,
     resolve_pooling,
     resolve_space,
     resolve_width,
+    useful_poolings,
 )
 from sklearn_llm2vec._model.adapters import read_adapters
 from sklearn_llm2vec._model.dense import Behind
@@ -101,13 +103,16 @@ class LocalSource:
         return source
 
     @staticmethod
-    def count_layers(params):
-        """Layers by the model's configuration."""
-        return read_model(
+    def search_space(params):
+        """Layers by the model's configuration, and the poolings worth a search."""
+        model = read_model(
             params.model,
             revision=params.revision,
             trust_remote_code=params.trust_remote_code,
-        ).n_layers
+        )
+        adapters = read_adapters(params.adapters, model.memo_directory)
+        attention = resolve_attention(params, model, adapters)
+        return model.n_layers, useful_poolings(attention)
 
     @property
     def name(self):

@@ -119,7 +119,7 @@ def resolve_space(params, model, adapters, device):
     ValueError
         For a value that this model, or another parameter, doesn't allow.
     """
-    attention = _resolve_attention(params, model, adapters)
+    attention = resolve_attention(params, model, adapters)
     _warn_of_other_bases(model, adapters)
     _warn_of_code_left_out(params, model)
     template, counts = resolve_prompt(params, model, attention, adapters)
@@ -155,6 +155,15 @@ def resolve_pooling(params, model, attention):
         return preset.pooling
     causal = attention == "causal"
     return model.declared.pooling or ("weighted_mean" if causal else "mean")
+
+
+def useful_poolings(attention):
+    """The poolings that a search compares.
+
+    With causal attention the first token sees no other, so its state says nothing of the
+    text, or very little.
+    """
+    return [one for one in POOLINGS if one != "first" or attention != "causal"]
 
 
 def resolve_width(truncate_dim, n_features, name):
@@ -209,7 +218,7 @@ def _is_prompt(template):
     return len(template.fields) == 1 and bool(template.literals[0])
 
 
-def _resolve_attention(params, model, adapters):
+def resolve_attention(params, model, adapters):
     """The attention that the parameters mean: never "auto"."""
     if params.attention == "causal" and not model.causal:
         why = "which has bidirectional attention by design"

@@ -75,9 +75,9 @@ class ServedSource:
         )
 
     @staticmethod
-    def count_layers(params):
-        """None: a server doesn't tell."""
-        return None
+    def search_space(params):
+        """Nothing to search: a server tells neither layers nor poolings."""
+        return None, []
 
     @property
     def name(self):

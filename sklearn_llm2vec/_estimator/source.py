@@ -91,8 +91,8 @@ class Source(Protocol):
         """
 
     @staticmethod
-    def count_layers(params):
-        """`n_layers` alone, without asking a server."""
+    def search_space(params):
+        """`n_layers` and the poolings worth a search, without asking a server."""
 
     def is_ready(self, depth):
         """Whether `encoder` would have to load nothing."""
@@ -183,10 +183,22 @@ def open_sources(estimator, params, n_blocks):
     return [opened[cell] for cell in cells]
 
 
-def count_layers(estimator):
-    """Layers of an estimator's model, read from its configuration; None for a server."""
+def search_space(estimator):
+    """What a search over an estimator's model compares, read from its configuration.
+
+    Returns
+    -------
+    n_layers : int or None
+        None for a server.
+    poolings : list of str
+    """
     params = check_parameters(estimator)
-    return _kind_of(params).count_layers(params)
+    return _kind_of(params).search_space(params)
+
+
+def count_layers(estimator):
+    """Layers of an estimator's model; None for a server."""
+    return search_space(estimator)[0]
 
 
 def _kind_of(params):

@@ -10,15 +10,13 @@ import numpy as np
 from sklearn_llm2vec._common.checks import among, is_integer, is_number, refused
 from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._estimator.resolve import resolve_layer
-from sklearn_llm2vec._estimator.source import count_layers
+from sklearn_llm2vec._estimator.source import search_space
 from sklearn_llm2vec._estimator.transformer import LLMEmbeddingTransformer
 from sklearn_llm2vec._network.pooling import POOLINGS
 
 
 @public_in("sklearn_llm2vec")
-def layer_pooling_grid(
-    estimator, *, layers="all", poolings=tuple(POOLINGS), prefix=None
-):
+def layer_pooling_grid(estimator, *, layers="all", poolings="all", prefix=None):
     """Parameter grid over layers and poolings that costs one pass of the model.
 
     The grid also sets `keep`, so that the first candidate stores the vectors that all the
@@ -33,9 +31,10 @@ def layer_pooling_grid(
         Values for the transformer's `layer`: integers from 0, the embeddings, to the last
         layer; negative ones from the end; floats for the relative depth; tuples for the
         mean of several layers.
-    poolings : sequence of str, default=all five
+    poolings : "all" or sequence of str, default="all"
         Values for the transformer's `pooling`: "mean", "weighted_mean", "last",
-        "first", "max".
+        "first", "max". "all" leaves "first" out for causal decoders, whose first token
+        sees no other.
     prefix : str or None, default=None
         Selects one of several transformers: the part before ``__layer`` in the names of
         ``estimator.get_params()``.
@@ -77,14 +76,17 @@ def layer_pooling_grid(
         )
     prefix = choose_prefix(found, prefix, "layer_pooling_grid")
     transformer = found[prefix]
-    poolings = _check_poolings(poolings)
-    n_layers = count_layers(transformer)
+    every_pooling = isinstance(poolings, str) and poolings == "all"
+    poolings = None if every_pooling else _check_poolings(poolings)
+    n_layers, useful = search_space(transformer)
     if n_layers is None:
         raise ValueError(
             "layer_pooling_grid expects an LLMEmbeddingTransformer whose layers can be "
             f"chosen. Got one with endpoint={transformer.endpoint!r} instead, "
             "where the server decides."
         )
+    if every_pooling:
+        poolings = useful
     every_layer = isinstance(layers, str) and layers == "all"
     layers = list(range(n_layers + 1)) if every_layer else _check_layers(layers)
     if every_layer:
@@ -153,7 +155,7 @@ def _check_poolings(poolings):
     chosen = [poolings] if isinstance(poolings, str) else list(poolings)
     unknown = [pooling for pooling in chosen if pooling not in POOLINGS]
     if isinstance(poolings, str) or unknown or not chosen:
-        expected = f"a sequence of names {among(POOLINGS)}"
+        expected = f"'all' or a sequence of names {among(POOLINGS)}"
         raise refused("poolings", expected, poolings, of="layer_pooling_grid")
     return chosen
 

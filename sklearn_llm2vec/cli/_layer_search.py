@@ -50,7 +50,9 @@ def search_layers(frame, target, classes, args):
             f"{str(target[0])!r} only. Name another column with --target."
         )
     pipeline = _make_pipeline(classes, args)
-    grid = layer_pooling_grid(pipeline, layers=args.layers, poolings=args.poolings)
+    grid = layer_pooling_grid(
+        pipeline, layers=args.layers, poolings=args.poolings or "all"
+    )
     scoring = args.scoring or ("accuracy" if classes else "r2")
     folds = StratifiedKFold if classes else KFold
     search = SearchWithBar(

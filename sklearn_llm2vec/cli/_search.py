@@ -97,9 +97,8 @@ def _add_what_is_searched(add):
     add(
         "--poolings",
         type=names_from(POOLINGS),
-        default=list(POOLINGS),
         metavar="LIST",
-        help=f"default: {','.join(POOLINGS)}",
+        help=f"default: {','.join(POOLINGS)}; of a causal decoder not first",
     )
     add("--cv", type=count_from, default=5, metavar="N", help="folds (default: 5)")
     add(

@@ -19,12 +19,15 @@ N_LAYERS = 4
 
 @pytest.fixture(autouse=True)
 def four_layers(monkeypatch):
-    """A model of four layers, whatever its name; the calls are recorded."""
+    """A model of four layers, a decoder if its name says so; the calls are recorded."""
     calls = []
 
     def read_model(model, **options):
         calls.append((model, options))
-        return SimpleNamespace(n_layers=N_LAYERS)
+        causal = "decoder" in model
+        return SimpleNamespace(
+            name=model, n_layers=N_LAYERS, causal=causal, memo_directory=None
+        )
 
     monkeypatch.setattr("sklearn_llm2vec._estimator.local.read_model", read_model)
     return calls
@@ -63,6 +66,22 @@ def test_finds_the_transformer_and_sets_real_parameters(home, prefix):
     }
     for params in ParameterGrid(grid):
         estimator.set_params(**params)
+
+
+def test_the_first_token_of_a_causal_decoder_is_left_out():
+    decoder = LLMEmbeddingTransformer("a decoder")
+    assert layer_pooling_grid(decoder)["pooling"] == [
+        p for p in POOLINGS if p != "first"
+    ]
+    assert layer_pooling_grid(decoder)["keep"] == [
+        ("all", ("mean", "weighted_mean", "last", "max"))
+    ]
+    decoder.set_params(attention="bidirectional")
+    assert layer_pooling_grid(decoder)["pooling"] == POOLINGS
+    named = layer_pooling_grid(
+        LLMEmbeddingTransformer("a decoder"), poolings=["first", "mean"]
+    )
+    assert named["pooling"] == ["first", "mean"]
 
 
 def test_reads_the_model_that_the_transformer_names(four_layers):
