@@ -21,6 +21,7 @@ from sklearn_llm2vec._report.candidates import (
     short_params,
     transformer_of,
 )
+from sklearn_llm2vec._search.estimates import estimate
 from sklearn_llm2vec._search.score_tables import (
     choose_metrics,
     drop_shared_metric,
@@ -104,9 +105,11 @@ class Facts:
         Names in the code that the reader fills in.
     cache : dict or None
         ``info()`` of the cache, with the names of the search's spaces.
+    version, day : str
+    comparisons : dict of str to Estimate
+        What the best candidate is compared with.
     notes : list of str
         What the reader must know about the rest.
-    version, day : str
     """
 
     panels: list
@@ -121,10 +124,11 @@ class Facts:
     cache: dict | None
     version: str
     day: str
+    comparisons: dict = field(default_factory=dict)
     notes: list = field(default_factory=list)
 
 
-def read_facts(search, metric, prefix):
+def read_facts(search, metric, prefix, comparisons=None):
     """Read a fitted search into `Facts`.
 
     Parameters
@@ -132,6 +136,7 @@ def read_facts(search, metric, prefix):
     search : GridSearchCV or one of its relatives
     metric : str, list of str or None
     prefix : str or None
+    comparisons : dict of str to array-like or None, default=None
         As in `LayerPoolingReport.from_search`.
 
     Returns
@@ -169,6 +174,7 @@ def read_facts(search, metric, prefix):
         code=code,
         blanks=blanks,
         cache=read_cache(search, start, notes),
+        comparisons={name: estimate(one) for name, one in (comparisons or {}).items()},
         version=sklearn_llm2vec.__version__,
         day=date.today().isoformat(),
         notes=list(dict.fromkeys(notes)),

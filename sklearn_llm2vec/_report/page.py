@@ -56,7 +56,7 @@ def render(facts):
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'"
     )
-    sections = [_scores, _depths, cost_section, _cache, _code]
+    sections = [_scores, _expected, _depths, cost_section, _cache, _code]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -100,6 +100,8 @@ def _header(facts):
                 f"{best.depths[best.best[0]]} of {best.n_layers} blocks",
             )
         )
+    for name, one in list(facts.comparisons.items())[:1]:
+        rows.insert(0, ("Expected on new rows", number(one.mean), name))
     if facts.refit_seconds is not None:
         rows.append(("Refit", seconds(facts.refit_seconds), "the best on all rows"))
     listed = "".join(
@@ -124,6 +126,39 @@ def _breakable(text):
     return escape(text).replace("/", "/<wbr>")
 
 
+def _expected(facts):
+    """The best score is the highest of many: what to expect on new rows."""
+    best = facts.panels[0]
+    n_scores = int(np.isfinite(best.scores).sum())
+    text = (
+        f"The best score, {number(best.scores[best.best])}, is the highest of "
+        f"{n_scores:,} on the same folds, so it is higher than what new rows will have."
+    )
+    head = '<section id="expected"><h2>What to expect on new rows</h2>'
+    if not facts.comparisons:
+        advice = "Keep rows for a test, or cross-validate the whole search."
+        return f"{head}<p>{text} {advice}</p></section>"
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{number(one.mean)}</td>'
+        f"<td>{_interval(one)}</td></tr>"
+        for name, one in facts.comparisons.items()
+    )
+    return (
+        f"{head}<p>{text} These estimates are from the same folds:</p>"
+        '<div class="scroll" tabindex="0" role="region" aria-label="Estimates">'
+        '<table class="spaces"><thead><tr><th scope="col">features</th>'
+        f'<th scope="col">{escape(best.metric)}</th>'
+        '<th scope="col">95 % interval</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div></section>"
+    )
+
+
+def _interval(one):
+    if not math.isfinite(one.low):
+        return ""
+    return f"{number(one.low, like=one.mean)} to {number(one.high, like=one.mean)}"
+
+
 def _scores(facts):
     drawn = "".join(
         panel_heading(facts, panel)
@@ -135,10 +170,9 @@ def _scores(facts):
     others = any(text for p in facts.panels for row in p.others for text in row)
     return (
         '<section id="scores"><h2>Score by layer and pooling</h2>'
-        f"<p>Mean over the folds{_of_the_best_others(others)}. The more a cell stands "
-        f"out from the page, the higher its score. Point at it for {hint}, or move with "
-        "the arrow keys. Fit times include encoding for the fit that needed a text "
-        "first.</p>"
+        f"<p>Mean over the folds{_of_the_best_others(others)}. Stronger colours are "
+        f"higher scores. Point at a score for {hint}, or move with the arrow keys. Fit "
+        "times include encoding for the fit that needed a text first.</p>"
         f"{drawn}</section>"
     )
 

@@ -66,7 +66,7 @@ class LayerPoolingReport:
         self.best_ = best
 
     @classmethod
-    def from_search(cls, search, *, metric=None, prefix=None):
+    def from_search(cls, search, *, metric=None, prefix=None, comparisons=None):
         """Make the report of a fitted search.
 
         The scores are those of `LayerPoolingDisplay.from_search`. The page describes the
@@ -86,6 +86,12 @@ class LayerPoolingReport:
             Selects one of several transformers: the part of the parameter's name before
             ``__layer``.
 
+        comparisons : dict of str to array-like of shape (n_folds,) or None, default=None
+            Names and scores of what the best candidate is compared with, by the first
+            metric. ``cross_val_score(search, X, y)`` repeats the choice inside each fold,
+            which tells what to expect on new rows. The page shows means and 95 %
+            intervals.
+
         Returns
         -------
         LayerPoolingReport
@@ -98,7 +104,7 @@ class LayerPoolingReport:
             If the search wasn't over the layers and poolings of an
             `LLMEmbeddingTransformer`, lacks the metric, or has no score.
         """
-        facts = read_facts(search, metric, prefix)
+        facts = read_facts(search, metric, prefix, comparisons)
         panel = facts.panels[0]
         row, column = panel.best
         best = {

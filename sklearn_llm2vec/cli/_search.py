@@ -106,6 +106,12 @@ def _add_what_is_searched(add):
         metavar="NAME",
         help="a scikit-learn scorer (default: accuracy or r2)",
     )
+    add(
+        "--no-baselines",
+        dest="baselines",
+        action="store_false",
+        help="leave out TF-IDF and the most frequent class",
+    )
     add("--jobs", type=int, default=1, metavar="N", help="processes; -1 is all cores")
     add(
         "--seed",
@@ -129,22 +135,24 @@ def _add_outputs(add):
 
 def run(args):
     """Run ``search``."""
+    from sklearn_llm2vec.cli._comparisons import compare
     from sklearn_llm2vec.cli._layer_search import search_layers
 
     _check(args)
     table = open_named_table(args)
     frame, target, classes = _read_rows(table, args)
     search = search_layers(frame, target, classes, args)
+    comparisons = compare(search, frame, target, classes, args)
     try:
         # Files first: whoever reads stdout may stop reading, as `head` does.
-        _write_outputs(search, args)
+        _write_outputs(search, comparisons, args)
     finally:
-        print(scores_table(search))
+        print(scores_table(search, comparisons))
     if args.save:
         print(f"\n{loading_lines(args.save, table, args.text)}")
 
 
-def _write_outputs(search, args):
+def _write_outputs(search, comparisons, args):
     """Write the files that were asked for."""
     from sklearn_llm2vec._report.report import LayerPoolingReport
     from sklearn_llm2vec._search.display import LayerPoolingDisplay
@@ -155,7 +163,8 @@ def _write_outputs(search, args):
     if args.png:
         save_figure(lambda: LayerPoolingDisplay.from_search(search), args.png)
     if args.html:
-        LayerPoolingReport.from_search(search).save(args.html)
+        report = LayerPoolingReport.from_search(search, comparisons=comparisons)
+        report.save(args.html)
     if args.save:
         save_pipeline(ready_to_use(search.best_estimator_), args.save)
 

@@ -4,6 +4,7 @@ import csv
 import io
 
 from sklearn_llm2vec._common.whole_files import whole_file
+from sklearn_llm2vec._search.estimates import estimate
 from sklearn_llm2vec.cli._console import format_table
 
 TRANSFORMER = "features__texts"  # its name in the pipeline
@@ -14,8 +15,19 @@ def _cell_of(params):
     return params[f"{TRANSFORMER}__layer"], params[f"{TRANSFORMER}__pooling"]
 
 
-def scores_table(search):
-    """The mean score of each layer and pooling, and the best of them, for people."""
+def scores_table(search, comparisons):
+    """The mean score of each layer and pooling, and the best of them, for people.
+
+    Parameters
+    ----------
+    search : GridSearchCV
+    comparisons : dict of str to ndarray of shape (n_folds,)
+        What the best is compared with.
+
+    Returns
+    -------
+    str
+    """
     results = search.cv_results_
     cells, poolings = {}, []
     for params, score in zip(
@@ -43,9 +55,19 @@ def scores_table(search):
         f"{format_table(header, rows, left=0)}\n\n"
         f"best: layer {_layer_name(layer)}, pooling {pooling}: {score:.4f} "
         f"(standard deviation over the folds {deviation:.4f})\n"
-        f"It is the highest of {len(results['params'])} scores: expect a little less on "
-        "new rows."
+        f"It is the highest of {len(results['params'])} scores on its own folds. What to "
+        f"expect on new rows:\n\n{_estimates(comparisons)}"
     )
+
+
+def _estimates(comparisons):
+    """A line for each comparison, with the 95 % interval of its mean."""
+    rows = []
+    for name, scores in comparisons.items():
+        found = estimate(scores)
+        interval = f"{found.low:.4f} to {found.high:.4f}"
+        rows.append([name, f"{found.mean:.4f}", interval])
+    return format_table(["", "mean", "95 % interval"], rows)
 
 
 def _layer_name(layer):

@@ -12,8 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import WORDS
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    StratifiedKFold,
+    cross_val_score,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tables import same_bits
@@ -98,6 +104,94 @@ def test_search_prints_the_scores_of_scikit_learn(run, reviews, bert):
     results = pd.read_csv("all.csv")
     assert results["mean"].round(4).tolist() == list(scores.values())
     assert list(results)[2:] == ["mean", "std", "fold_1", "fold_2", "fold_3"]
+
+
+def compared(out):
+    """Mean and interval of each line below the best score."""
+    _, _, block = out.partition("What to expect on new rows:")
+    lines = [re.split(r" {2,}", line.strip()) for line in block.strip().splitlines()]
+    return {name: (float(mean), interval) for name, mean, interval in lines[2:5]}
+
+
+def test_the_best_score_is_compared_on_the_same_folds(run, reviews, bert):
+    code, out, err = run(
+        *("search", "reviews.csv", "--text", "review", "--text", "title"),
+        *("--target", "stars", "--model", bert, "--cache", "cache", "--cv", 3),
+        *("--layers", "1,3", "--poolings", "mean,last", "--html", "page.html"),
+    )
+    assert code == 0, err
+    found = compared(out)
+    assert list(found) == [
+        "layer and pooling chosen inside each fold",
+        "TF-IDF with the same head",
+        "the most frequent class",
+    ]
+    texts = reviews[["review", "title"]]
+    encoder = LLMEmbeddingTransformer(bert, cache="cache")
+    head = LogisticRegression(max_iter=1000)
+    pipe = make_pipeline(encoder, StandardScaler(), head)
+    grid = {
+        "llmembeddingtransformer__layer": [1, 3],
+        "llmembeddingtransformer__pooling": ["mean", "last"],
+    }
+    inner, outer = (StratifiedKFold(n, shuffle=True, random_state=0) for n in (3, 3))
+    search = GridSearchCV(pipe, grid, cv=inner)
+    want = cross_val_score(search, texts, reviews["stars"], cv=outer)
+    error = want.std(ddof=1) / 3**0.5 * 4.302653  # Student's t, 2 degrees of freedom
+    low, high = want.mean() - error, want.mean() + error
+    mean, interval = found["layer and pooling chosen inside each fold"]
+    assert mean == pytest.approx(want.mean(), abs=5e-5)
+    assert interval == f"{low:.4f} to {high:.4f}"
+    assert found["the most frequent class"][0] == 0.5
+    joined = [" ".join(t or "" for t in row) for row in texts.fillna("").to_numpy()]
+    tfidf = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2))
+    want = cross_val_score(
+        make_pipeline(tfidf, LogisticRegression(max_iter=1000)),
+        joined,
+        reviews["stars"],
+        cv=outer,
+    )
+    assert found["TF-IDF with the same head"][0] == pytest.approx(want.mean(), abs=5e-5)
+    assert (
+        f"<dd>{mean:.3f}<small>layer and pooling chosen"
+        in Path("page.html").read_text()
+    )
+    # Heads only: no text goes through the model again.
+    n_texts = len({t for name in texts for t in texts[name].dropna()})
+    assert EmbeddingCache("cache").info()["texts_encoded"] == n_texts
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ("--no-baselines", ["layer and pooling chosen inside each fold"]),
+        ("--head hist-gradient-boosting --numeric rooms", [3]),
+        ("--head ridge --numeric rooms", [3]),
+    ],
+)
+def test_baselines_with_every_head(options, names, run, reviews, bert):
+    code, out, err = run(
+        *("search", "reviews.csv", "--text", "review", "--target", "price"),
+        *("--model", bert, "--cache", "cache", "--cv", 2, "--layers", "1"),
+        *("--poolings", "mean", *options.split()),
+    )
+    assert code == 0, err
+    found = compared(out.partition("\n\nimport")[0])
+    assert list(found) == names or [len(found)] == names
+    if len(found) == 3:
+        assert found["the mean"][0] < 0.01
+
+
+def test_too_few_rows_to_choose_inside_the_folds(run, bert):
+    rows = [f"{word},{'ab'[i % 2]}" for i, word in enumerate(WORDS[:4])]
+    Path("t.csv").write_text("\n".join(["text,label", *rows]))
+    code, out, err = run(
+        *("search", "t.csv", "--text", "text", "--target", "label", "--model", bert),
+        *("--cache", "cache", "--cv", 2, "--layers", "1", "--poolings", "mean"),
+    )
+    assert code == 0, err
+    assert "too few rows to repeat the choice inside each fold" in err
+    assert "chosen inside" not in out
 
 
 def test_search_encodes_each_text_once(run, reviews, bert):

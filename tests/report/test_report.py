@@ -673,3 +673,16 @@ def test_an_outlier_does_not_take_the_colours(search):
     low, high = color_limits([panel])
     assert 0.5 < low <= scores.ravel()[1]
     assert high == scores.max()
+
+
+def test_the_page_says_what_to_expect_on_new_rows(search):
+    scores = [0.5, 0.7, 0.6]
+    page = LayerPoolingReport.from_search(
+        search, comparisons={"chosen <inside>": scores, "TF-IDF": [0.25]}
+    ).html
+    assert "Expected on new rows</dt><dd>0.600<small>chosen &lt;inside&gt;" in page
+    assert "<td>0.600</td><td>0.352 to 0.848</td>" in page
+    assert '<th scope="row">TF-IDF</th><td>0.250</td><td></td>' in page
+    alone = LayerPoolingReport.from_search(search).html
+    assert "is the highest of" in alone
+    assert "Expected on new rows" not in alone
