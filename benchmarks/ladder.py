@@ -1,8 +1,8 @@
 """LLM2Vec's steps on a real LLM: what each one gives.
 
 SmolLM2-135M causal, bidirectional, with MNTP, with MNTP and SimCSE on sentences of
-Wikipedia, with SimCSE alone, and with MNTP and supervised training on the pairs of stsb's
-training part that people called equal or nearly so. All rates are the recipe's own.
+Wikipedia, with SimCSE alone, and with MNTP and then supervised training on the pairs of
+stsb's training part that people called equal or nearly so. All rates are the recipe's own.
 
 Each is scored as in `methods.py`: at the last layer, and at the layer and pooling that
 held-out data choose. The sentences are none of the tasks' texts.
@@ -66,7 +66,11 @@ def steps(args):
         supervised_batch_size=args.batch_size,
         max_length=args.training_length,
     )
-    yield "+ MNTP", {"adapt": recipe("mntp", seed=0)}, sentences
+    mntp = {"adapt": recipe("mntp", seed=0)}
+    yield "+ MNTP", mntp, sentences
+    folders = make_encoder(args, **mntp).fit(sentences).save_adapters(args.results)
+    supervised = {"adapters": folders, "adapt": recipe("supervised", seed=0)}
+    yield "+ MNTP + pairs", supervised, similar_pairs()
     for seed in args.seeds:
         name = f"+ MNTP + SimCSE, seed {seed}"
         yield name, {"adapt": recipe("mntp+simcse", seed=seed)}, sentences
