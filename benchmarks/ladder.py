@@ -2,7 +2,8 @@
 
 SmolLM2-135M causal, bidirectional, with MNTP, with MNTP and SimCSE on sentences of
 Wikipedia, with SimCSE alone, and with MNTP and then supervised training on the pairs of
-stsb's training part that people called equal or nearly so. All rates are the recipe's own.
+stsb's training part that people called equal or nearly so. All learning rates are the
+recipe's own.
 
 Each is scored as in `methods.py`: at the last layer, and at the layer and pooling that
 held-out data choose. The sentences are none of the tasks' texts.
