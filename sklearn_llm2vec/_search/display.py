@@ -7,6 +7,7 @@ model and metric. matplotlib is imported when something is drawn.
 from collections.abc import Mapping
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_llm2vec._common.checks import refused
 from sklearn_llm2vec._common.extras import not_installed
@@ -18,6 +19,7 @@ from sklearn_llm2vec._search.heat_map import (
     panel_title,
 )
 from sklearn_llm2vec._search.score_tables import (
+    choice_tables,
     drop_shared_metric,
     panel_name,
     read_search,
@@ -81,7 +83,7 @@ class LayerPoolingDisplay:
 
     @property
     def best_(self):
-        """Panel, layer, pooling and score of the best cell."""
+        """Panel, layer, pooling and score of the best cell, or of the chosen one."""
         first_metric = next(iter(self.tables.values())).metric
         bests = [
             {
@@ -145,6 +147,38 @@ class LayerPoolingDisplay:
             for parts, table in read_search(one, metric, prefix, cls.__name__):
                 tables[panel_name([str(name), *parts], table.metric)] = table
         return cls(tables=drop_shared_metric(tables)).plot(ax, **kwargs)
+
+    @classmethod
+    def from_transformer(cls, transformer, *, ax=None, **kwargs):
+        """Draw how `fit` chose a layer and a pooling of "cv", a panel for each column.
+
+        Parameters
+        ----------
+        transformer : LLMEmbeddingTransformer
+            Fitted with ``layer="cv"``, ``pooling="cv"`` or both.
+        ax : Axes, array of Axes or None, default=None
+            Where to draw, one Axes per panel; None makes a figure.
+        **kwargs : dict
+            Passed to `plot`.
+
+        Returns
+        -------
+        LayerPoolingDisplay
+            Each cell shows the share of the target's variance that is predicted; the
+            marked one was chosen.
+
+        Raises
+        ------
+        NotFittedError
+            For a transformer whose `fit` chose nothing.
+        """
+        check_is_fitted(
+            transformer,
+            "choice_",
+            msg="This %(name)s instance has no 'choice_' to draw: call 'fit' with "
+            "layer='cv' or pooling='cv' first.",
+        )
+        return cls(tables=choice_tables(transformer.choice_)).plot(ax, **kwargs)
 
     @classmethod
     def from_scores(

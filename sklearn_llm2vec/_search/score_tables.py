@@ -6,7 +6,7 @@ each model and metric.
 
 import math
 import numbers
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +15,9 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_llm2vec._common.checks import refused
 from sklearn_llm2vec._network.pooling import POOLINGS
 from sklearn_llm2vec._search.grid import choose_prefix
+
+# What is read of a transformer's `choice_`.
+CHOICE = ("column", "layer", "pooling", "mean", "chosen")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +71,7 @@ def read_search(search, metric, prefix, caller):
     ValueError
         When it was not over layers and poolings, or lacks the metric.
     """
-    check_is_fitted(search, "cv_results_")
-    results = search.cv_results_
+    results = _results_of(search, caller)
     start = searched_prefix(results["params"], prefix, caller)
     for name, key in choose_metrics(search, metric, caller).items():
         panels = {}  # parts of the panel's name -> {cell: (layer, pooling, rank)}
@@ -89,6 +91,45 @@ def read_search(search, metric, prefix, caller):
             )
         for parts, cells in panels.items():
             yield parts, table_of_cells(cells.values(), name)
+
+
+def _results_of(search, caller):
+    """The ``cv_results_`` of a fitted search; those of other tools differ, or lack it."""
+    check_is_fitted(search)
+    results = getattr(search, "cv_results_", {})
+    if "params" not in results or not hasattr(search, "multimetric_"):
+        raise ValueError(
+            f"{caller} expects a search with the cv_results_ of scikit-learn's "
+            f"GridSearchCV. Got {type(search).__name__} without them instead. Pass the "
+            "scores to LayerPoolingDisplay.from_scores, as a dict of (layer, pooling)."
+        )
+    return results
+
+
+def choice_tables(choice):
+    """The ``choice_`` of a transformer, a table for each column.
+
+    Parameters
+    ----------
+    choice : dict of str to list
+
+    Returns
+    -------
+    dict of str to ScoreTable
+        ``best`` is the cell that was chosen.
+    """
+    tables = {}
+    rows = list(zip(*(choice[name] for name in CHOICE), strict=True))
+    for column in dict.fromkeys(choice["column"]):
+        its_rows = [row[1:] for row in rows if row[0] == column]
+        table = table_of_cells(
+            [(layer, pooling, (0, mean, -1)) for layer, pooling, mean, _ in its_rows],
+            "share of variance",
+        )
+        (chosen,) = [row[:2] for row in its_rows if row[-1]]
+        at = table.layers.index(_plain(chosen[0])), table.poolings.index(chosen[1])
+        tables[str(column)] = replace(table, best=at)
+    return tables
 
 
 def searched_prefix(candidates, prefix, caller):

@@ -397,3 +397,54 @@ def test_a_pipeline_of_make_pipeline():
         make_pipeline(Toy(), LogisticRegression()),
     )
     assert LayerPoolingDisplay.from_search(search).best_["layer"] == 2
+
+
+# --- other tools, and what fit chose --------------------------------------------------
+
+
+class OtherSearch(BaseEstimator):
+    """A search of another tool, with results of its own form."""
+
+    def __init__(self, results=None):
+        self.results = results
+
+    def fit(self, X, y=None):
+        self.study_ = "done"
+        if self.results is not None:
+            self.cv_results_ = self.results
+        return self
+
+
+@pytest.mark.parametrize("results", [None, {"mean_test_score": [0.5]}, {"params": []}])
+def test_searches_of_other_tools_are_refused_in_a_sentence(results):
+    with pytest.raises(
+        ValueError, match=r"cv_results_ of scikit-learn's.*OtherSearch.*from_scores"
+    ):
+        LayerPoolingDisplay.from_search(OtherSearch(results).fit(None))
+    with pytest.raises(NotFittedError):
+        LayerPoolingDisplay.from_search(OtherSearch(results))
+
+
+def test_what_fit_chose_is_drawn_a_panel_for_each_column():
+    toy = Toy()
+    toy.choice_ = {
+        "column": ["a"] * 3 + ["b"],
+        "layer": [4, 1, 1, 4],
+        "pooling": ["mean", "mean", "last", "mean"],
+        "mean": [0.5, 0.4, 0.51, 0.2],
+        "std": [0, 0.1, 0.1, 0],
+        "chosen": [True, False, False, True],
+    }
+    display = LayerPoolingDisplay.from_transformer(toy)
+    assert list(display.tables) == ["a", "b"]
+    table = display.tables["a"]
+    assert table.layers == [1, 4]
+    np.testing.assert_array_equal(table.scores, [[0.4, 0.51], [0.5, np.nan]])
+    # Not the highest: it wasn't clearly better than what is declared.
+    assert (table.layers[table.best[0]], table.poolings[table.best[1]]) == (4, "mean")
+    assert display.best_["panel"] == "a"
+
+
+def test_a_transformer_that_chose_nothing_is_refused():
+    with pytest.raises(NotFittedError, match="no 'choice_' to draw"):
+        LayerPoolingDisplay.from_transformer(Toy())
