@@ -70,17 +70,12 @@ def steps(args):
     mntp = {"adapt": recipe("mntp", seed=0)}
     yield "+ MNTP", mntp, sentences
     folders = make_encoder(args, **mntp).fit(sentences).save_adapters(args.results)
+    for seed in args.seeds:
+        settings = {"adapters": folders, "adapt": recipe("simcse", seed=seed)}
+        yield f"+ MNTP + SimCSE, seed {seed}", settings, sentences
     supervised = {"adapters": folders, "adapt": recipe("supervised", seed=0)}
     yield "+ MNTP + pairs", supervised, similar_pairs()
-    for seed in args.seeds:
-        name = f"+ MNTP + SimCSE, seed {seed}"
-        yield name, {"adapt": recipe("mntp+simcse", seed=seed)}, sentences
     yield "SimCSE alone", {"adapt": recipe("simcse", seed=0)}, sentences
-    yield (
-        "+ MNTP + pairs",
-        {"adapt": recipe("mntp+supervised", seed=0)},
-        similar_pairs(),
-    )
 
 
 def score_step(encoder, texts, function, data):
