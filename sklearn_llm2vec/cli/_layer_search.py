@@ -14,7 +14,11 @@ from sklearn.model_selection import GridSearchCV, KFold, ParameterGrid, Stratifi
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_llm2vec._common.people import format_bytes
+from sklearn_llm2vec._estimator.source import open_cache, open_source
 from sklearn_llm2vec._search.grid import layer_pooling_grid
+from sklearn_llm2vec._text.texts import read_texts
+from sklearn_llm2vec.cli._comparisons import INNER_FOLDS
 from sklearn_llm2vec.cli._console import make_bar, note
 from sklearn_llm2vec.cli._heads import HEADS
 from sklearn_llm2vec.cli._model_options import make_transformer
@@ -66,6 +70,7 @@ def search_layers(frame, target, classes, args):
     head = type(pipeline[-1]).__name__
     kind = f"{len(np.unique(target))} classes" if classes else "numbers"
     note(f"{len(frame):,} rows; {args.target}: {kind}; head: {head}", args)
+    _say_what_it_takes(pipeline, grid, frame, args)
     _encode_once(pipeline, grid, frame, args)
     n_cells = len(grid[f"{TRANSFORMER}__layer"]) * len(grid[f"{TRANSFORMER}__pooling"])
     with make_bar(n_cells, "cell", f"{args.cv} fits each", args) as bar:
@@ -93,6 +98,24 @@ def _make_pipeline(classes, args):
     if not trees:
         steps.append(("scale", StandardScaler()))
     return Pipeline([*steps, ("head", make_head(args.seed))])
+
+
+def _say_what_it_takes(pipeline, grid, frame, args):
+    """How many fits a search makes and how much it stores, and what makes it smaller."""
+    transformer = pipeline.get_params()[TRANSFORMER]
+    n_cells = len(ParameterGrid(grid))
+    n_fits = n_cells * args.cv * (1 + min(INNER_FOLDS, args.cv))
+    note(f"{n_cells} combinations of layer and pooling, about {n_fits:,} fits", args)
+    cache = open_cache(transformer.cache)
+    if cache is None:
+        return
+    n_texts = len(read_texts(frame[args.text], missing="zero").unique)
+    size = n_texts * n_cells * open_source(transformer).hidden_size * 4
+    note(
+        f"their vectors take {format_bytes(size)} of the cache; fewer --layers or "
+        "--poolings take less",
+        args,
+    )
 
 
 def _encode_once(pipeline, grid, frame, args):

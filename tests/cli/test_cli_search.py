@@ -26,6 +26,7 @@ from tables import same_bits
 
 import sklearn_llm2vec
 from sklearn_llm2vec import EmbeddingCache, LLM2VecRecipe, LLMEmbeddingTransformer
+from sklearn_llm2vec._common.people import format_bytes
 from sklearn_llm2vec.cli import _search
 from sklearn_llm2vec.cli._heads import penalties
 
@@ -204,6 +205,9 @@ def test_search_encodes_each_text_once(run, reviews, bert):
     assert info["texts_encoded"] == len(texts)
     assert info["vectors"] == len(texts) * 4 * 5  # layers 0 to 3, all poolings
     assert f"{len(texts)} of {len(texts)} texts went through the model" in err
+    assert "20 combinations of layer and pooling, about 120 fits" in err
+    size = format_bytes(len(texts) * 20 * 32 * 4)
+    assert f"their vectors take {size} of the cache; fewer --layers" in err
     assert "2 fits each: 100%" in err and "20/20" in err
 
 
