@@ -1,4 +1,4 @@
-"""What the cache of a search holds of it, and how often it was asked."""
+"""What the cache of a search holds of it."""
 
 import warnings
 
@@ -14,14 +14,14 @@ OUTSIDE_SPACE = (
 
 
 def read_cache(search, start, notes):
-    """What the cache says of itself, and the spaces in it that the search used."""
+    """The spaces in the cache that the search used; None without a cache."""
     cache, names = None, {}
     for params in _distinct_spaces(search.cv_results_["params"], start):
         transformer = transformer_of(search, params, start)
         if transformer.adapt is not None:
             notes.append(
-                "Adapted models have a space for each fold in the cache. These are part "
-                "of the totals, but not listed."
+                "Adapted models have vectors for each fold in the cache, which aren't "
+                "listed here."
             )
             continue
         own = open_cache(transformer.cache)
@@ -50,13 +50,12 @@ def read_cache(search, start, notes):
         )
     if cache is None:
         return None
-    info = cache.info()
     spaces = [
         {**space, "name": names[space["fingerprint"]]}
-        for space in info["spaces"]
+        for space in cache.info()["spaces"]
         if space["fingerprint"] in names
     ]
-    return {**info, "spaces": spaces, "n_spaces": len(info["spaces"])}
+    return {"spaces": spaces}
 
 
 def _distinct_spaces(candidates, start):

@@ -104,7 +104,7 @@ class Facts:
     blanks : list of str
         Names in the code that the reader fills in.
     cache : dict or None
-        ``info()`` of the cache, with the names of the search's spaces.
+        ``spaces``: what the search has in the cache, as `EmbeddingCache.info` tells it.
     version, day : str
     comparisons : dict of str to Estimate
         What the best candidate is compared with.

@@ -208,43 +208,26 @@ def _depths(facts):
 
 
 def _cache(facts):
-    head = '<section id="cache"><h2>What the cache holds</h2>'
-    cache = facts.cache
-    if cache is None:
+    """What this search has in the cache, and nothing of what others have there."""
+    head = '<section id="cache"><h2>What the search stored</h2>'
+    if facts.cache is None:
         return f"{head}<p>The search ran without a cache.</p></section>"
-    asked = cache["hits"] + cache["misses"]
-    rate = "" if not asked else f" ({100 * cache['hits'] / asked:.1f} %)"
-    counts = "".join(
-        f"<div><dt>{name}</dt><dd>{value}</dd></div>"
-        for name, value in (
-            ("texts", f"{cache['texts']:,}"),
-            ("vectors", f"{cache['vectors']:,}"),
-            ("size of vectors", format_bytes(cache["bytes"])),
-            ("hits", f"{cache['hits']:,}"),
-            ("misses", f"{cache['misses']:,}"),
-            ("texts encoded", f"{cache['texts_encoded']:,}"),
-        )
-    )
     rows = "".join(
         f'<tr><th scope="row">{escape(space["name"])}</th><td>{space["texts"]:,}</td>'
         f"<td>{len(space['cells']):,}</td><td>{space['vectors']:,}</td>"
         f"<td>{format_bytes(space['bytes'])}</td></tr>"
-        for space in cache["spaces"]
+        for space in facts.cache["spaces"]
     )
-    others = cache["n_spaces"] - len(cache["spaces"])
-    also = f" Spaces of other models or settings in it: {others:,}." if others else ""
-    table = (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Spaces in the '
-        'cache"><table class="spaces"><thead><tr><th scope="col">model and settings of '
-        'this search</th><th scope="col">texts</th><th scope="col">cells</th>'
-        '<th scope="col">vectors</th><th scope="col">size</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
+    if not rows:
+        return f"{head}<p>Its vectors are in a cache.</p></section>"
     return (
-        f"{head}<p>As of {escape(facts.day)}, over its lifetime: of {asked:,} vectors "
-        f"requested, {cache['hits']:,} were found{rate}; "
-        f"{cache['texts_encoded']:,} texts went through a model.{also}</p>"
-        f'<dl class="counts">{counts}</dl>{table if rows else ""}</section>'
+        f"{head}<p>Vectors of these texts and settings in the cache on "
+        f"{escape(facts.day)}. They are found there by the next search.</p>"
+        '<div class="scroll" tabindex="0" role="region" aria-label="Stored vectors">'
+        '<table class="spaces"><thead><tr><th scope="col">model and settings</th>'
+        '<th scope="col">texts</th><th scope="col">layers with poolings</th>'
+        '<th scope="col">vectors</th><th scope="col">size</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div></section>"
     )
 
 

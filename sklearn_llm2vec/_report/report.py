@@ -14,7 +14,7 @@ class LayerPoolingReport:
     """Report of a search over layers and poolings, as a single HTML page.
 
     The page contains the heat map of layers and poolings, the scores by depth, the cost
-    of each layer, the contents of the cache, and Python code that builds the best
+    of each layer, what the search stored, and Python code that builds the best
     candidate. It is one file that loads nothing from elsewhere, so it can be mailed,
     archived and opened without a network. It contains none of the texts. A notebook
     displays the page.

@@ -180,11 +180,20 @@ def test_the_share_of_each_layer(search, page):
     assert f"runs {best} of 3 blocks: {shares[best]} of a full pass" in page.text
 
 
-def test_what_the_cache_says(search, report, cache, page):
-    info = cache.info()
-    for name in ("texts", "vectors", "hits", "misses"):
-        assert f"{name} {info[name]:,}" in page.text
-    assert f"{info['texts_encoded']:,} texts went through a model" in page.text
+def test_what_the_search_stored(search, cache, page):
+    (space,) = cache.info()["spaces"]
+    where = page.rows.index(next(r for r in page.rows if "layers with poolings" in r))
+    told = page.rows[where + 1]
+    assert told[1:4] == [f"{space['texts']:,}", "20", f"{space['vectors']:,}"]
+
+
+def test_what_others_stored_is_not_on_the_page(bert, llama, tmp_path):
+    cache = EmbeddingCache(tmp_path)
+    LLMEmbeddingTransformer(llama, cache=cache).fit_transform(["a secret"] * 3)
+    page = LayerPoolingReport.from_search(search_of(make_pipe(bert, cache))).html
+    assert llama not in page
+    for word in ("hits", "misses", "lifetime"):
+        assert word not in page
 
 
 def test_without_a_cache(bert):
@@ -442,7 +451,7 @@ def test_a_served_model_is_not_asked_for(bert, cache, monkeypatch):
 
     monkeypatch.setattr("sklearn_llm2vec._estimator.served.read_served_model", ask)
     page = Page(LayerPoolingReport.from_search(search).html)
-    assert f"texts {cache.info()['texts']:,}" in page.text
+    assert "Its vectors are in a cache." in page.text
     assert "What a layer costs" not in page.text
 
 

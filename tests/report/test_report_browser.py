@@ -393,3 +393,11 @@ def test_a_notebook_keeps_its_style(browser, report, tmp_path):
     finally:
         browser.switch_to.default_content()
     assert severe(browser) == []
+
+
+def test_a_phone_shows_the_score_of_each_layer(browser, path):
+    open_page(browser, path, width=390)
+    heads = browser.find_elements("css selector", ".cost thead th")
+    shown = [head for head in heads if head.is_displayed()]
+    assert [head.text for head in shown][-2:] == ["accuracy", "pooling"]
+    assert shown[-1].rect["x"] + shown[-1].rect["width"] <= 390
