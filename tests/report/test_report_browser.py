@@ -399,5 +399,5 @@ def test_a_phone_shows_the_score_of_each_layer(browser, path):
     open_page(browser, path, width=390)
     heads = browser.find_elements("css selector", ".cost thead th")
     shown = [head for head in heads if head.is_displayed()]
-    assert [head.text for head in shown][-2:] == ["accuracy", "pooling"]
+    assert [head.text for head in shown][-2:] == ["score", "pooling"]
     assert shown[-1].rect["x"] + shown[-1].rect["width"] <= 390
