@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from sklearn_llm2vec._common.digests import file_digest
@@ -32,6 +32,8 @@ WEIGHTS = "adapter_model.safetensors"
 START = "base_model.model."
 # What peft's configuration has no place for: how the adapter is to be used.
 NOTE = "sklearn_llm2vec.json"
+# What peft writes where no code of Megatron is asked for.
+MEGATRON = (None, "", "megatron.core")
 
 
 @dataclass(frozen=True)
@@ -262,6 +264,7 @@ def _merge(network, adapter, n_layers):
         return network
     _check_config(adapter)
     config = _peft_config(adapter)
+    _check_known(adapter, config)
     config.inference_mode = True
     config.task_type = None  # the head that a task adds isn't loaded
     # A name proves nothing, and peft would warn of another place of the same model; names
@@ -342,6 +345,28 @@ def _check_config(adapter):
     for value in (said.get("lora_alpha"), *alphas.values()):
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(_refusal(adapter, f"its 'lora_alpha' is {value}"))
+    # peft imports the module that the second names.
+    if said.get("megatron_config") or said.get("megatron_core") not in MEGATRON:
+        raise ValueError(
+            _refusal(adapter, "it asks for other code ('megatron_core') to be imported")
+        )
+
+
+def _check_known(adapter, config):
+    """Refuse settings that this peft would leave out: the vectors would be others."""
+    import peft
+
+    known = {one.name for one in fields(config)} | {"peft_version"}
+    said = json.loads(adapter.read_config())
+    foreign = sorted(name for name in said if name not in known and said[name])
+    if foreign:
+        raise ValueError(
+            _refusal(
+                adapter,
+                f"its configuration has {foreign}, which peft {peft.__version__} doesn't "
+                "know; a newer peft may",
+            )
+        )
 
 
 def _peft_config(adapter):
@@ -350,7 +375,10 @@ def _peft_config(adapter):
 
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, CONFIG).write_bytes(adapter.read_config())
-        return peft.PeftConfig.from_pretrained(folder)
+        with warnings.catch_warnings():
+            # What it leaves out is refused here.
+            warnings.filterwarnings("ignore", "Unexpected keyword", UserWarning)
+            return peft.PeftConfig.from_pretrained(folder)
 
 
 def _matched(theirs, own, adapter):

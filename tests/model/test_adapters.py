@@ -336,6 +336,11 @@ def test_an_adapter_that_names_another_base(llama, tmp_path, monkeypatch):
         ({"layer_replication": [[0, 2], [1, 4]]}, "it repeats layers of the model"),
         ({"lora_alpha": float("nan")}, "its 'lora_alpha' is nan"),
         ({"alpha_pattern": {"q_proj": float("inf")}}, "its 'lora_alpha' is inf"),
+        (
+            {"scale_of_tomorrow": 3},
+            r"\['scale_of_tomorrow'\], which peft .* doesn't know",
+        ),
+        ({"megatron_core": "os"}, "asks for other code"),
     ],
 )
 def test_configurations_that_would_give_other_vectors(llama, tmp_path, entries, why):
@@ -343,6 +348,17 @@ def test_configurations_that_would_give_other_vectors(llama, tmp_path, entries, 
     path = folder / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | entries))
     with pytest.raises(ValueError, match=why):
+        make(llama, adapters=folder).fit_transform(["a small card"])
+
+
+def test_an_adapter_imports_no_code(llama, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "planted.py").write_text("raise SystemExit('ran')")
+    folder = save_adapter(llama, tmp_path / "one")
+    path = folder / "adapter_config.json"
+    entries = {"megatron_config": {"a": 1}, "megatron_core": "planted"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+    with pytest.raises(ValueError, match="asks for other code"):
         make(llama, adapters=folder).fit_transform(["a small card"])
 
 
