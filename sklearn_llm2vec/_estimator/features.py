@@ -13,6 +13,28 @@ from sklearn_llm2vec._common.rowwise import row_products, unit_length
 NEWER = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 8)
 
 
+def check_n_components(params, columns, width):
+    """Refuse more components than texts or features, before anything is encoded.
+
+    Parameters
+    ----------
+    params : SimpleNamespace
+    columns : TextColumns
+    width : int
+        Features of a vector.
+    """
+    if params.n_components is None:
+        return
+    for rows in columns.inverse.T:
+        n_texts = int(np.count_nonzero(rows >= 0))
+        if min(n_texts, width) < params.n_components:
+            expected = (
+                f"at most the number of texts in a column ({n_texts}) and of features "
+                f"({width})"
+            )
+            raise refused("n_components", expected, params.n_components)
+
+
 def fit_pca(params, vectors, rows):
     """The PCA of one column.
 
@@ -27,14 +49,8 @@ def fit_pca(params, vectors, rows):
     -------
     PCA
     """
-    present, n = rows[rows >= 0], params.n_components
-    if len(present) < n or vectors.shape[1] < n:
-        expected = (
-            f"at most the number of texts in a column ({len(present)}) and of features "
-            f"({vectors.shape[1]})"
-        )
-        raise refused("n_components", expected, n)
-    return PCA(n, random_state=params.random_state).fit(vectors[present])
+    pca = PCA(params.n_components, random_state=params.random_state)
+    return pca.fit(vectors[rows[rows >= 0]])
 
 
 def rows_of_features(params, blocks, pcas):

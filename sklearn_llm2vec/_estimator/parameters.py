@@ -240,6 +240,8 @@ def _is_adaptation(value):
 
 
 def _is_cache(value):
+    if isinstance(value, str) and not value.strip():
+        return False  # the working directory, by accident
     return isinstance(value, bool | str | os.PathLike | EmbeddingCache)
 
 

@@ -16,6 +16,7 @@ from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._estimator import adaptation
 from sklearn_llm2vec._estimator.choice import choose_cells
 from sklearn_llm2vec._estimator.features import (
+    check_n_components,
     fit_pca,
     keep_index,
     rows_of_features,
@@ -524,6 +525,7 @@ default="auto"
         for name in _LEARNED:
             self.__dict__.pop(name, None)
         source = open_source(self, params)
+        check_n_components(params, columns, source.width)
         if recipe is not None:
             texts = read_training_texts(columns, y, pairs, stages)
             self.adapter_, self.adaptation_history_ = adaptation.train_adapters(

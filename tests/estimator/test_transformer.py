@@ -70,6 +70,9 @@ def test_init_only_stores():
         ("layer", (0, 9)),
         ("layer", float("nan")),
         ("pooling", "avg"),
+        ("layer", "best"),
+        ("cache", ""),
+        ("cache", " "),
         ("pooling", None),
         ("special_tokens", "yes"),
         ("special_tokens", 1),
@@ -410,6 +413,13 @@ def test_pca_is_one_a_column_and_learned_in_fit(make):
     assert (got[3, :4] == 0).all()
     with pytest.raises(ValueError, match=r"'n_components'.*\(2\).*Got 4"):
         make(n_components=4).fit(["a", "b"])
+
+
+def test_too_few_texts_for_a_pca_are_refused_before_the_pass(make, tmp_path):
+    with EmbeddingCache(tmp_path / "empty") as cache:
+        with pytest.raises(ValueError, match="'n_components'"):
+            make(n_components=4, cache=cache).fit(["a", "b"])
+        assert cache.info()["texts_encoded"] == 0
 
 
 # --- the cache -----------------------------------------------------------------------
