@@ -70,7 +70,7 @@ def _read_vector(values, prompt, model, show):
                 vector = np.frombuffer(base64.b64decode(values), "<f4")
             else:
                 vector = np.asarray(values, np.float32)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         vector = np.zeros(0)
     if vector.ndim != 1 or not vector.size:
         kind = "a vector, a list of numbers"
@@ -105,9 +105,27 @@ def is_final(status):
     return status is not None and status < 500 and status not in PASSING
 
 
+def refusal_of(error):
+    """Why the client didn't read an answer; None where it did, or there was none.
+
+    The client wraps the error of the transport in one of its own.
+    """
+    while error is not None:
+        if type(error).__name__ == "RefusedAnswer":
+            return str(error)
+        error = error.__cause__
+    return None
+
+
 def error_for_users(error, model, key, n_attempts):
     """What the user is told of the client's error: without the key."""
     status = getattr(error, "status_code", None)
+    refusal = refusal_of(error)
+    if refusal is not None:
+        return ValueError(
+            f"{_server(model)} must answer with embeddings, at once and itself. It was "
+            f"left: {shown(refusal, key, most=500)}."
+        )
     said = shown(_message(error), key, most=500)
     if is_final(status):
         advice = ""

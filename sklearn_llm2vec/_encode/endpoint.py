@@ -29,6 +29,7 @@ from sklearn_llm2vec._encode.answers import (
     error_for_users,
     is_final,
     read_vectors,
+    refusal_of,
     shown,
 )
 from sklearn_llm2vec._encode.block import Block
@@ -316,6 +317,8 @@ class EndpointEncoder:
     def _try(self, body):
         import openai
 
+        from sklearn_llm2vec._encode.transport import RefusedAnswer
+
         options = {"headers": {} if self._key else {"Authorization": openai.Omit()}}
         if self._key and urlsplit(self.model.endpoint).query:
             # Azure's name for it, which the client would hand on to another host.
@@ -327,9 +330,10 @@ class EndpointEncoder:
                 "/embeddings", cast_to=object, body=body, options=options
             )
             return answer, None
-        except openai.APIError as error:
+        except (openai.APIError, RefusedAnswer) as error:
             return None, error
-        except json.JSONDecodeError:
+        # Numbers of thousands of digits, lists in lists in lists: no JSON for Python.
+        except (ValueError, RecursionError):
             return "no JSON", None
 
 
@@ -351,12 +355,16 @@ def _open_client(endpoint, key):
     except ImportError as error:
         who = "The 'endpoint' parameter of LLMEmbeddingTransformer"
         raise not_installed(who, "the client openai", "endpoint") from error
+    from sklearn_llm2vec._encode.transport import BoundedClient
+
     parts = urlsplit(endpoint)
+    timeout = openai.Timeout(TIMEOUT, connect=CONNECT_TIMEOUT)
     return openai.OpenAI(
         base_url=parts._replace(query="").geturl(),
         default_query=dict(parse_qsl(parts.query)),
         api_key=key or "none",  # the client wants one; see `_try`
-        timeout=openai.Timeout(TIMEOUT, connect=CONNECT_TIMEOUT),
+        timeout=timeout,
+        http_client=BoundedClient(timeout),
         max_retries=0,
     )
 
@@ -391,7 +399,7 @@ def _as_block(finished):
 def _pause(error, attempt):
     """Seconds until a request is worth sending again; None if it never is."""
     status = getattr(error, "status_code", None)
-    if is_final(status):
+    if is_final(status) or refusal_of(error) is not None:
         return None
     asked = None if status is None else _retry_after(error.response.headers)
     if asked is not None:

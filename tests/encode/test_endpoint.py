@@ -28,6 +28,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn_llm2vec import LLMEmbeddingTransformer, layer_pooling_grid
 from sklearn_llm2vec._common import facts
 from sklearn_llm2vec._encode import endpoint as endpoint_module
+from sklearn_llm2vec._encode import transport
 from sklearn_llm2vec._encode.endpoint import PROBE
 from sklearn_llm2vec._estimator.served import DECIDED_BY_A_SERVER
 
@@ -336,6 +337,60 @@ def test_azures_query_and_key(server, make, monkeypatch):
     with pytest.raises(ValueError, match="status 307"):
         encoder.transform(["b"])
     assert not any("elsewhere" in path for path in server.paths)
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+def test_a_redirection_to_another_host_is_refused(key, server, make, monkeypatch):
+    if key:
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+    elsewhere = server.url.replace("127.0.0.1", "localhost")
+    server.fault = lambda texts: (307, {"location": f"{elsewhere}/embeddings"}, {})
+    with pytest.raises(ValueError, match="redirects to http://localhost, which isn't"):
+        make().fit(["a"])
+    assert len(server.requests) == 1
+
+
+def test_a_redirection_on_the_same_host_is_followed(server, make):
+    seen = []
+
+    def fault(texts):
+        seen.append(texts)
+        if len(seen) % 2:
+            return 307, {"location": server.url + "/there/embeddings"}, {}
+        return None
+
+    server.fault = fault
+    encoder = make().fit(["a"])
+    assert np.array_equal(encoder.transform(["a"]), expected(["a"]))
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        ((200, {"content-encoding": "gzip"}, {}), r"packed answer \(gzip\)"),
+        ("[" * 100_000, "must answer with a JSON object"),
+        ('{"data": [{"embedding": [' + "9" * 5000 + "]}]}", "with a JSON object"),
+        ({"data": [{"embedding": [10**400]}]}, "must answer with"),
+    ],
+    ids=["packed", "deep", "long number", "large number"],
+)
+def test_answers_that_no_server_gives(fault, why, server, make):
+    server.fault = lambda texts: fault
+    with pytest.raises(ValueError, match=why):
+        make().fit(["a"])
+    assert len(server.requests) == 1
+
+
+def test_an_answer_without_end_is_left(server, make, monkeypatch):
+    monkeypatch.setattr(transport, "MOST_BYTES", 1000)
+    server.fault = lambda texts: {"data": [{"embedding": [0.5] * 10_000}]}
+    with pytest.raises(ValueError, match="longer than 1,000 bytes"):
+        make().fit(["a"])
+    assert len(server.requests) == 1
+    monkeypatch.setattr(transport, "MOST_BYTES", 10**9)
+    monkeypatch.setattr(transport, "MOST_SECONDS", 0.0)
+    with pytest.raises(ValueError, match="took more than 0 s"):
+        make().fit(["a"])
 
 
 def test_base64_is_read_though_it_isnt_asked_for(server, make):
