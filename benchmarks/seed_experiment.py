@@ -80,7 +80,7 @@ def run_classification(name, limits, cache):
         cells = all_cells(states, task)
         many = len(np.unique(task.train_labels)) >= scores.MANY_CLASSES
         if many:
-            best, _ = scores.choose_by_probe(cells, task.train_labels, model.usual)
+            best = scores.choose_by_probe(cells, task.train_labels, model.usual)
         else:
             best, searched = scores.choose_for_classes(
                 cells, task.train_labels, model.usual

@@ -13,7 +13,8 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_llm2vec._estimator.probe import leave_one_out_errors, probe_targets
+from sklearn_llm2vec._estimator.choice import clearly_better
+from sklearn_llm2vec._estimator.probe import leave_one_out, probe_target
 
 MANY_CLASSES = 30  # from which on the head that is scored isn't the one that chooses
 SEARCHED = 1500  # training texts that C and the cell are chosen on
@@ -115,16 +116,14 @@ def choose_for_classes(cells, labels, usual):
 
 
 def choose_by_probe(cells, labels, usual):
-    """The same with what ``layer="cv"`` compares: errors of a ridge regression.
+    """The cell that ``layer="cv"`` chooses: the one with the best ridge regression.
 
     For many classes, where a logistic regression for each cell would take hours.
     """
     rows = search_rows(labels)
-    targets = probe_targets(labels[rows])
-    errors = {c: -leave_one_out_errors(v[rows], targets) for c, v in cells.items()}
-    scale = (targets**2).sum(axis=1).mean()
-    found = {cell: 1 + float(error.mean() / scale) for cell, error in errors.items()}
-    return choose_clearly_better(errors, usual), found
+    target = probe_target(labels[rows])
+    order = [usual, *(cell for cell in cells if cell != usual)]
+    return clearly_better({c: leave_one_out(cells[c][rows], target) for c in order})
 
 
 def choose_clearly_better(values, usual):

@@ -18,7 +18,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 from sklearn_llm2vec._cache.store import EmbeddingCache
 from sklearn_llm2vec._estimator.inputs import block_names
 from sklearn_llm2vec._estimator.parameters import declared_parameters, parameters_of
-from sklearn_llm2vec._estimator.probe import leave_one_out_errors, probe_targets
+from sklearn_llm2vec._estimator.probe import leave_one_out, probe_target
 from sklearn_llm2vec._estimator.resolve import useful_poolings
 from sklearn_llm2vec._estimator.source import open_cache, open_source
 from sklearn_llm2vec._estimator.vectors import find_vectors
@@ -74,26 +74,28 @@ def choose_cells(estimator, params, columns, y):
         For a target of another length, with missing values, or constant.
     """
     check_consistent_length(columns.inverse, y)
-    targets = probe_targets(y)
+    target = probe_target(y)
     cells, table = [], {name: [] for name in NAMES}
     names = block_names(params, columns.names)
     for name, rows in zip(names, columns.inverse.T, strict=True):
         deciding = _deciding_rows(columns.unique, rows, params.random_state)
         texts = [columns.unique[i] for i in rows[deciding]]
-        errors = _errors_of_cells(estimator, params, texts, targets[deciding])
-        chosen = clearly_better(errors)
+        its_target = target.take(deciding)
+        scores = _scores_of_cells(estimator, params, texts, its_target)
+        chosen = clearly_better(scores)
         cells.append(chosen.asked)
-        _describe(table, name, errors, chosen, (targets[deciding] ** 2).sum(axis=1))
+        _describe(table, name, scores, chosen, its_target)
     return cells, table
 
 
-def clearly_better(errors):
+def clearly_better(scores):
     """The best cell, unless it is within a standard error of the declared one.
 
     Parameters
     ----------
-    errors : dict of Cell to ndarray of shape (n_rows,)
-        The declared cell is the first.
+    scores : dict of Cell to tuple of (ndarray of shape (n_rows,), int or None)
+        The squared error of each row and, for classes, how many rows are classified
+        right. The declared cell is the first.
 
     Returns
     -------
@@ -102,11 +104,15 @@ def clearly_better(errors):
     Notes
     -----
     The rule of Breiman et al., "Classification and Regression Trees" (1984), section
-    3.4.3, with the differences of the same rows.
+    3.4.3, with the differences of the same rows. Squared errors tell cells apart with
+    fewer rows than counts do; but with many classes they may fall while more rows are
+    classified wrong, so a cell with fewer rows right is no candidate.
     """
-    declared = next(iter(errors))
-    best = min(errors, key=lambda cell: errors[cell].sum())
-    gain = errors[declared] - errors[best]
+    declared = next(iter(scores))
+    errors, hits = scores[declared]
+    good = [cell for cell in scores if hits is None or scores[cell][1] >= hits]
+    best = min(good, key=lambda cell: scores[cell][0].sum())
+    gain = errors - scores[best][0]
     return best if gain.mean() > _standard_error(gain) else declared
 
 
@@ -137,22 +143,22 @@ def _seed(random_state):
     return check_random_state(copy.deepcopy(random_state)).randint(2**31)
 
 
-def _errors_of_cells(estimator, params, texts, targets):
-    """The error of each row with each cell; the declared cell is the first."""
+def _scores_of_cells(estimator, params, texts, target):
+    """What `leave_one_out` gives with each cell; the declared cell is the first."""
     declared = open_source(estimator, declared_parameters(params))
     candidates = _candidates(params, declared)
     if len(texts) < FEWEST_ROWS:
-        return {candidates[0]: np.full(1, np.nan)}
+        return {candidates[0]: (np.full(1, np.nan), None)}
     unique = list(dict.fromkeys(texts))
     place = {text: i for i, text in enumerate(unique)}
     at = [place[text] for text in texts]
-    errors = {}
+    scores = {}
     with _cache_with_all(candidates, declared, unique, params) as cache:
         for cell in candidates:
             source = open_source(estimator, parameters_of(params, cell.asked))
             vectors, _ = find_vectors(unique, source, cache, params.verbose)
-            errors[cell] = leave_one_out_errors(source.finish(vectors)[at], targets)
-    return errors
+            scores[cell] = leave_one_out(source.finish(vectors)[at], target)
+    return scores
 
 
 def _candidates(params, declared):
@@ -196,18 +202,18 @@ def _cache_with_all(candidates, declared, texts, params):
             cache.close()
 
 
-def _describe(table, name, errors, chosen, squares):
+def _describe(table, name, scores, chosen, target):
     """Add a row to `choice_` for each cell of a column."""
-    declared = next(iter(errors))
+    squares = (target.columns**2).sum(axis=1)
     whole = max(float(squares.sum()) / max(len(squares), 1), np.finfo(np.float32).tiny)
-    for cell, error in errors.items():
-        gain = errors[declared] - error
+    declared, _ = next(iter(scores.values()))
+    for cell, (errors, _) in scores.items():
         row = {
             "column": name,
             "layer": cell.layer,
             "pooling": cell.pooling,
-            "mean": 1 - float(error.mean()) / whole,
-            "std": float(_standard_error(gain)) / whole,
+            "mean": 1 - float(errors.mean()) / whole,
+            "std": float(_standard_error(declared - errors)) / whole,
             "chosen": cell is chosen,
         }
         for key, value in row.items():

@@ -3,6 +3,8 @@
 Knows no texts and no models: features and targets in, errors out.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.multiclass import type_of_target
@@ -15,7 +17,30 @@ PENALTIES = (0.01, 0.1, 1.0, 10.0)
 MOST_CLASSES = {"i": 0.5, "u": 0.5, "f": 0.1}
 
 
-def probe_targets(y):
+class Target(NamedTuple):
+    """Columns of numbers that stand for a target.
+
+    Attributes
+    ----------
+    columns : float32 ndarray of shape (n_rows, n_columns)
+        One for each class or number, centred. Numbers have unit variance, so that all
+        targets count the same.
+    means : ndarray of shape (n_columns,)
+        What was taken away.
+    one_of_classes : bool
+        Whether the columns are the classes of one target.
+    """
+
+    columns: np.ndarray
+    means: np.ndarray
+    one_of_classes: bool
+
+    def take(self, rows):
+        """The same of some rows."""
+        return self._replace(columns=self.columns[rows])
+
+
+def probe_target(y):
     """Columns of numbers that stand for a target: one for each class or number.
 
     Parameters
@@ -26,8 +51,7 @@ def probe_targets(y):
 
     Returns
     -------
-    float32 ndarray of shape (n_rows, n_columns)
-        Centred. Numbers have unit variance, so that all targets count the same.
+    Target
 
     Raises
     ------
@@ -36,8 +60,8 @@ def probe_targets(y):
 
     Examples
     --------
-    >>> from sklearn_llm2vec._estimator.probe import probe_targets
-    >>> probe_targets(["a", "b", "c", "a"]).round(2).tolist()[0]
+    >>> from sklearn_llm2vec._estimator.probe import probe_target
+    >>> probe_target(["a", "b", "c", "a"]).columns.round(2).tolist()[0]
     [0.5, -0.25, -0.25]
     """
     y = np.asarray(y)
@@ -46,15 +70,20 @@ def probe_targets(y):
     if any(value is None or value != value for value in y.ravel()):
         raise ValueError("Input y contains NaN or None, where a target is needed.")
     kind = type_of_target(y, input_name="y", raise_unknown=True)
-    columns = y.reshape(len(y), -1).T
     if kind == "multilabel-indicator":
-        return _centred(y)
-    if kind.startswith("continuous"):
-        return np.hstack([_numbers(column) for column in columns])
-    return np.hstack([_classes_or_numbers(column) for column in columns])
+        values, classes = y.astype(float), False
+    else:
+        parts = [
+            _numbers(column) if kind.startswith("continuous") else _values(column)
+            for column in y.reshape(len(y), -1).T
+        ]
+        values = np.hstack(parts)
+        classes = len(parts) == 1 and values.shape[1] > 1
+    means = values.mean(axis=0)
+    return Target((values - means).astype(np.float32), means, classes)
 
 
-def _classes_or_numbers(column):
+def _values(column):
     """One column for each class, or one of numbers."""
     share = MOST_CLASSES.get(column.dtype.kind, 1)
     if len(np.unique(column)) > share * len(column):
@@ -62,33 +91,29 @@ def _classes_or_numbers(column):
     indicators = LabelBinarizer().fit_transform(column)
     if indicators.shape[1] == 1:
         indicators = np.hstack([1 - indicators, indicators])
-    return _centred(indicators)
+    return indicators.astype(float)
 
 
 def _numbers(column):
     """One column, of unit variance."""
-    numbers = _centred(column[:, None])
+    numbers = column[:, None].astype(float)
     return numbers / (numbers.std() or 1)
 
 
-def _centred(values):
-    values = np.asarray(values, np.float64)
-    return (values - values.mean(axis=0)).astype(np.float32)
-
-
-def leave_one_out_errors(features, targets):
-    """Squared error of each row under a ridge regression that didn't see the row.
+def leave_one_out(features, target):
+    """How a ridge regression predicts each row that it didn't see.
 
     Parameters
     ----------
     features : float32 ndarray of shape (n_rows, n_features)
-    targets : float32 ndarray of shape (n_rows, n_columns)
-        Centred.
+    target : Target
 
     Returns
     -------
-    float64 ndarray of shape (n_rows,)
-        Summed over columns, with the penalty of the lowest sum.
+    errors : float64 ndarray of shape (n_rows,)
+        Squared, summed over columns, with the penalty of the lowest sum.
+    hits : int or None
+        Rows whose class has the highest prediction; None where the target isn't a class.
 
     Notes
     -----
@@ -109,11 +134,15 @@ def leave_one_out_errors(features, targets):
         squares, left = np.linalg.eigh(scaled @ scaled.T)  # (rows, rows)
         squares = np.maximum(squares, 0)
         shrunk = [squares / (squares + p * n_rows) for p in PENALTIES]
-    seen = left.T @ targets  # (features, columns)
-    errors = []
+    seen = left.T @ target.columns  # (features, columns)
+    found = []
     for factors in shrunk:
-        residuals = targets - left @ (factors[:, None] * seen)
+        residuals = target.columns - left @ (factors[:, None] * seen)
         leverage = left**2 @ factors + 1 / n_rows  # the mean is fitted too
         residuals /= np.maximum(1 - leverage, 1e-6)[:, None]
-        errors.append((residuals.astype(np.float64) ** 2).sum(axis=1))
-    return min(errors, key=np.sum)
+        found.append(((residuals.astype(np.float64) ** 2).sum(axis=1), residuals))
+    errors, residuals = min(found, key=lambda one: one[0].sum())
+    if not target.one_of_classes:
+        return errors, None
+    predicted = target.columns - residuals + target.means
+    return errors, int((predicted.argmax(1) == target.columns.argmax(1)).sum())

@@ -247,7 +247,8 @@ default="auto"
     to nine layers are compared, and all poolings. The score of a combination is that of a
     ridge regression on each row, fitted without that row; classes are columns of zeros
     and ones. What the model declares stays unless another combination is better by more
-    than one standard error of the differences (Breiman et al., 1984, section 3.4.3). All
+    than one standard error of the differences (Breiman et al., 1984, section 3.4.3) and,
+    for classes, predicts at least as many rows right. All
     other texts go through the model only up to the chosen layer. Sample weights and
     groups aren't taken into account.
 

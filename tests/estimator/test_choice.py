@@ -70,7 +70,19 @@ def test_better_means_by_more_than_a_standard_error(better, expected):
     declared = Cell((-1, "auto"), 4, "mean")
     other = Cell((1, "mean"), 1, "mean")
     errors = {declared: np.full(100, 5.0), other: 5.0 - better * error + noise}
-    assert clearly_better(errors) is (other if expected == "other" else declared)
+    scores = {cell: (one, None) for cell, one in errors.items()}
+    assert clearly_better(scores) is (other if expected == "other" else declared)
+
+
+def test_a_cell_that_classifies_fewer_rows_right_is_not_better():
+    declared = Cell((-1, "auto"), 4, "mean")
+    lower, second = Cell((1, "mean"), 1, "mean"), Cell((2, "mean"), 2, "mean")
+    scores = {
+        declared: (np.full(100, 5.0), 80),
+        lower: (np.full(100, 3.0), 79),
+        second: (np.full(100, 4.0), 80),
+    }
+    assert clearly_better(scores) is second
 
 
 def test_each_column_has_its_own_cell(make, llama, many):
@@ -172,13 +184,13 @@ def put_nothing(cache):
 
 def test_only_the_training_rows_are_seen(make, many, monkeypatch):
     seen = []
-    errors_of_cells = choice._errors_of_cells
+    scores_of_cells = choice._scores_of_cells
 
     def spy(estimator, params, texts, targets):
         seen.append(set(texts))
-        return errors_of_cells(estimator, params, texts, targets)
+        return scores_of_cells(estimator, params, texts, targets)
 
-    monkeypatch.setattr(choice, "_errors_of_cells", spy)
+    monkeypatch.setattr(choice, "_scores_of_cells", spy)
     y = np.arange(len(many)) / 7
     found = cross_validate(
         make_pipeline(make(), Ridge()), many, y, cv=4, return_indices=True
