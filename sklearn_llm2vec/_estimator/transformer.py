@@ -85,7 +85,8 @@ default="auto"
     attention : {"auto", "causal", "bidirectional"}, default="auto"
         "auto" is what the model was made for. "bidirectional" lets every token of a
         causal decoder see all others (LLM2Vec, section 2.1), which is checked when the
-        model is loaded. Without training it helps some models and hurts others.
+        model is loaded. Without training it helps some models and hurts others, small
+        ones (SmolLM2-135M) by 20 points of similarity.
     template : str or None, default=None
         The prompt around each text:
 
@@ -116,7 +117,8 @@ default="auto"
         Token Prepending (arXiv 2412.11556) for causal decoders with a prompt: before the
         layers from 1 up to this one, not included, the state of a placeholder in front of
         the text is replaced by that of the last token. A tuple gives the first layer and
-        the one after the last.
+        the one after the last. Its gains were published for 7B parameters; SmolLM2-135M
+        lost 2 points of similarity.
     adapters : str, path-like, sequence of these or None, default=None
         PEFT adapters, as hub ids or local folders, which are merged into the model in
         order. With those of LLM2Vec, ``attention="auto"`` is "bidirectional". Needs the
