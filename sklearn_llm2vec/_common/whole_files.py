@@ -6,6 +6,7 @@ had the name before stays.
 
 import os
 import shutil
+import stat
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def check_output(path, inputs=()):
         raise IsADirectoryError(
             f"The output {str(path)!r} is a folder. Choose another name."
         )
+    _check_plain(path)
     for other in map(Path, inputs):
         if path.exists() and other.exists() and path.samefile(other):
             raise FileExistsError(
@@ -86,6 +88,16 @@ def check_file(path, caller, example):
             f"The 'path' parameter of {caller} must be a file in a folder that "
             f"exists. Got {str(path)!r}: make {str(path.parent)!r} first."
         )
+    _check_plain(path)
+
+
+def _check_plain(path):
+    """Raise where a pipe, a device or a socket has the name, which would be lost."""
+    if path.exists() and not path.is_file():
+        raise OSError(
+            f"The output {str(path)!r} must be a plain file. Got a pipe, device or "
+            "socket instead: choose another name."
+        )
 
 
 @contextmanager
@@ -95,12 +107,15 @@ def whole_file(path):
     Parameters
     ----------
     path : Path
-        In a folder that is there. A process that is killed may leave
-        ``.{name}.xxxxxxxx.part`` beside it.
+        In a folder that is there. A link stays, and the file that it leads to is
+        replaced. A new file has the permissions of the one before. A process that is
+        killed may leave ``.{name}.xxxxxxxx.part`` beside it.
     """
+    path = Path(os.path.realpath(path))
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666
     beside = _beside(path)
     try:
-        with open(beside, "xb") as file:
+        with open(beside, "xb", opener=lambda *args: os.open(*args, mode)) as file:
             yield file
             file.flush()
             # Or a power cut could leave the name without the content.
