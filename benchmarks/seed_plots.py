@@ -24,9 +24,9 @@ LOOKS = {
 }
 # What the first plot shows, in words: decoders in colour, all others in grey.
 OVERVIEW = {
-    "word2vec": ("word2vec", "#bbbbbb"),
-    "TF-IDF": ("TF-IDF", "#bbbbbb"),
-    "MiniLM, mean": ("MiniLM, last layer", "#bbbbbb"),
+    "word2vec": ("word2vec", "#888888"),
+    "TF-IDF": ("TF-IDF", "#888888"),
+    "MiniLM, mean": ("MiniLM, last layer", "#888888"),
     "MiniLM, chosen": ("MiniLM, chosen layer", "#7fb8da"),
     "SmolLM2 135M, last": ("SmolLM2 135M, last layer", "#f3d08f"),
     "SmolLM2 135M, chosen": ("SmolLM2 135M, chosen layer", "#e6a532"),
@@ -95,8 +95,8 @@ def _overview(plt, summary):
     figure, ax = plt.subplots(figsize=(7.5, 0.7 + 0.34 * len(names)))
     for row, name in enumerate(names):
         mean, color = means[name], OVERVIEW[name][1]
-        ax.barh(row, mean["score"], color=color, height=0.7)
-        ax.plot([mean["low"], mean["high"]], [row, row], color="#222222", lw=1)
+        ax.plot([mean["low"], mean["high"]], [row, row], color=color, lw=3)
+        ax.plot(mean["score"], row, "o", color=color, ms=9)
         ax.annotate(
             f"{mean['score']:.1f}",
             (mean["high"], row),
@@ -109,7 +109,9 @@ def _overview(plt, summary):
     ax.spines["left"].set_visible(False)
     n_sets = sum(s["kind"] == "classification" for s in summary["sets"].values())
     ax.set_xlabel(f"accuracy x 100, mean of {n_sets} sets, with 95 % interval")
-    ax.set_xlim(left=min(means[name]["score"] for name in names) - 12)
+    ax.margins(x=0.1)
+    ax.grid(axis="x")
+    ax.set_axisbelow(True)
     figure.set_layout_engine("constrained")
     return figure
 

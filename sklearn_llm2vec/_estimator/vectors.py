@@ -224,6 +224,8 @@ class _Work:
         if cache is not None:
             cache.describe(self.space, source.describe())
             lending.offer(cache, source)
+        if not bar.n:  # its time begins when the model is loaded
+            bar.start_t = bar.last_print_t = time.time()
         texts = [self.texts[i] for i in missing]
         with closing(encoder.encode(texts, layers, poolings)) as blocks:
             for block in blocks:

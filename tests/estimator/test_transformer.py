@@ -1,7 +1,9 @@
 """The contract of the estimator: parameters, inputs, outputs, cache, scikit-learn."""
 
 import copy
+import io
 import pickle
+import time
 import warnings
 
 import joblib
@@ -721,6 +723,31 @@ def test_rows_order_and_subsets(make):
     np.testing.assert_array_equal(
         np.concatenate([estimator.transform([t]) for t in TEXTS]), whole
     )
+
+
+def test_the_bar_begins_when_the_model_is_loaded(make, monkeypatch):
+    from tqdm.auto import tqdm
+
+    from sklearn_llm2vec._estimator import local
+
+    made, loaded = [], []
+
+    def keep(total, unit, description, verbose, **options):
+        made.append(tqdm(total=total, disable=False, file=io.StringIO(), **options))
+        return made[0]
+
+    load = local.LocalSource.encoder
+
+    def slow(self, depth):
+        encoder = load(self, depth)
+        loaded.append(time.time())
+        return encoder
+
+    monkeypatch.setattr("sklearn_llm2vec._estimator.vectors.progress_bar", keep)
+    monkeypatch.setattr(local.LocalSource, "encoder", slow)
+    make(cache=None).fit_transform(TEXTS)
+    assert made[0].start_t >= loaded[0]
+    assert made[0].n == made[0].total
 
 
 def test_progress_bar(make, capsys):
