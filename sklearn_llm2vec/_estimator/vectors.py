@@ -136,6 +136,7 @@ class _Work:
         self.vectors = np.zeros((len(texts), source.hidden_size), np.float32)
         self.n_encoded = self.n_tokens = self.bytes_written = self.n_cut = 0
         self.ran_out = None
+        self.said_too_large = False
 
     def look_up(self, rows, *, count=False):
         """Fill `vectors` from the cache; return those of `rows` that aren't there."""
@@ -163,14 +164,13 @@ class _Work:
 
     def encode(self, missing, verbose):
         """Fill `vectors` for the rows that the cache doesn't have."""
-        cells = self._kept_cells(missing)
         name = f"Encoding with {self.source.name}"
         # Within another bar it goes when it is finished.
         with progress_bar(len(missing), "text", name, verbose, leave=None) as bar:
             if self.cache is None:
-                self._run(missing, cells, bar)
+                self._run(missing, self._kept_cells(missing), bar)
             else:
-                self._encode_once(missing, cells, bar)
+                self._encode_once(missing, bar)
         if self.n_cut:
             warn(
                 f"{self.n_cut} of {len(missing)} texts are longer than "
@@ -185,8 +185,9 @@ class _Work:
                 "tried in vain."
             )
 
-    def _encode_once(self, missing, cells, bar):
+    def _encode_once(self, missing, bar):
         """Encode what no other process encodes; wait for what another does."""
+        cells = self._kept_cells(missing)
         ask_others = not self.source.is_ready(max(cells[0]))
         while True:
             if ask_others:
@@ -198,7 +199,8 @@ class _Work:
                 missing = self.look_up(missing)
                 offered = lending.is_offered(self.cache, self.source)
                 if len(missing) and not (ask_others and offered):
-                    self._run(missing, cells, bar)
+                    # Decided anew: whoever held the lock may have begun a search.
+                    self._run(missing, self._kept_cells(missing), bar)
                     return
 
     def _ask(self, missing, cells, bar):
@@ -271,6 +273,9 @@ class _Work:
         needed = n_texts * n_cells * self.vectors.shape[1] * 4
         if needed <= self.cache.room():
             return True
+        if self.said_too_large:
+            return False
+        self.said_too_large = True
         warn(
             f"Keeping all {n_cells} layers and poolings of {n_texts} texts would take "
             f"{format_bytes(needed)}, more than the cache's size_limit leaves. Only what "
