@@ -14,6 +14,19 @@ from contextlib import contextmanager
 
 import numpy as np
 
+# What reading a damaged value may raise. numpy evaluates the name of a dtype.
+DAMAGE = (
+    sqlite3.DatabaseError,
+    ValueError,
+    TypeError,
+    IndexError,
+    SyntaxError,
+    OverflowError,
+    MemoryError,
+)
+# Those that are written.
+DTYPES = ("<f4", "<f2")
+
 
 @contextmanager
 def wanted(db, keys):
@@ -47,8 +60,17 @@ def merge_note(db, space_id, note):
     """Add facts to the note of a space; those of the same names are replaced."""
     query = "SELECT note FROM spaces WHERE id = ?"
     (old,) = db.execute(query, (space_id,)).fetchone()
-    merged = json.dumps({**json.loads(old), **note}, sort_keys=True)
+    merged = json.dumps({**read_note(old), **note}, sort_keys=True)
     db.execute("UPDATE spaces SET note = ? WHERE id = ?", (merged, space_id))
+
+
+def read_note(text):
+    """The note of a space; empty where it is damaged, as nothing depends on it."""
+    try:
+        note = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return {}
+    return note if isinstance(note, dict) else {}
 
 
 def count_up(db, **counts):
@@ -167,11 +189,13 @@ def verify_cell(db, cell_id):
         good = _checksums(vectors, keys, layer, pooling) == checksums
         good &= np.isfinite(vectors).all(1)  # earlier versions stored those, too
         return n_rows, int(good.sum())
-    except (sqlite3.DatabaseError, ValueError, TypeError):
+    except DAMAGE:
         return 1, 0
 
 
 def _cell_arrays(dtype, dim, checksums, data):
+    if dtype not in DTYPES:
+        raise ValueError(f"no dtype of vectors: {dtype!r}")
     vectors = np.frombuffer(data, dtype).reshape(-1, dim)
     return vectors, np.frombuffer(checksums, "<u4")
 
@@ -194,7 +218,7 @@ def read_places(db, places, keys, layer, pooling, out, found):
             chosen = vectors[rows]
             asked = [keys[position] for position in positions]
             good = _checksums(chosen, asked, layer, pooling) == checksums[rows]
-        except (sqlite3.DatabaseError, ValueError, TypeError, IndexError):
+        except DAMAGE:
             n_damaged += len(part)
             continue
         if vectors.shape[1] != out.shape[1]:

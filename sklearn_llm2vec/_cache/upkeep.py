@@ -1,13 +1,12 @@
 """Looking after a database: what it holds, whether it is sound, and what must go."""
 
-import json
 import sqlite3
 import time
 from datetime import datetime, timezone
 
 import numpy as np
 
-from sklearn_llm2vec._cache.blocks import remove_block, verify_cell
+from sklearn_llm2vec._cache.blocks import read_note, remove_block, verify_cell
 from sklearn_llm2vec._cache.database import transaction
 
 
@@ -46,12 +45,15 @@ def _space(db, space_id, fingerprint, note, n_bytes, created, last_used):
         "cells": sorted((layer, pooling) for layer, pooling, _ in cells),
         "created": _when(created),
         "last_used": _when(last_used),
-        "note": json.loads(note),
+        "note": read_note(note),
     }
 
 
 def _when(seconds):
-    moment = datetime.fromtimestamp(seconds, tz=timezone.utc)
+    try:
+        moment = datetime.fromtimestamp(seconds, tz=timezone.utc)
+    except (ValueError, TypeError, OverflowError, OSError):
+        return "unknown"  # damaged
     return moment.isoformat(timespec="seconds")
 
 

@@ -8,6 +8,7 @@ torch. A fact that can't be written is found again.
 import json
 import os
 import threading
+import zlib
 from pathlib import Path
 
 _known: dict[str, object] = {}
@@ -46,20 +47,42 @@ def remember(key, compute, directory):
 
 
 def _read(path):
+    """The facts of a file that are as they were written."""
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        entries = found.items()
+        return {
+            key: entry["value"]
+            for key, entry in entries
+            if entry["checksum"] == _checksum(key, entry["value"])
+        }
+    except (
+        OSError,
+        ValueError,
+        AttributeError,
+        TypeError,
+        LookupError,
+        RecursionError,
+    ):
         return {}
-    return facts if isinstance(facts, dict) else {}
+
+
+def _checksum(key, value):
+    """Of a fact: a flipped bit could give a model other layers, or another name."""
+    return zlib.crc32(json.dumps([key, value], sort_keys=True).encode())
 
 
 def _write(path, facts):
     # Written beside and renamed: a reader never sees half a file. Two writers at once may
     # lose one fact, which is then found again.
     beside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+    entries = {
+        key: {"value": value, "checksum": _checksum(key, value)}
+        for key, value in facts.items()
+    }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(facts, indent=0, sort_keys=True), encoding="utf-8")
+        beside.write_text(json.dumps(entries, indent=0, sort_keys=True), "utf-8")
         os.replace(beside, path)
     except OSError:
         pass
