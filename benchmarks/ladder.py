@@ -1,9 +1,8 @@
 """LLM2Vec's steps on a real LLM: what each one gives.
 
 SmolLM2-135M causal, bidirectional, with MNTP, with MNTP and SimCSE on sentences of
-Wikipedia, with SimCSE alone, and with MNTP and then supervised training on the pairs of
-stsb's training part that people called equal or nearly so. All learning rates are the
-recipe's own.
+Wikipedia, and with MNTP and then supervised training on the pairs of stsb's training part
+that people called equal or nearly so. All learning rates are the recipe's own.
 
 Each is scored as in `methods.py`: at the last layer, and at the layer and pooling that
 held-out data choose. The sentences are none of the tasks' texts.
@@ -75,7 +74,6 @@ def steps(args):
         yield f"+ MNTP + SimCSE, seed {seed}", settings, sentences
     supervised = {"adapters": folders, "adapt": recipe("supervised", seed=0)}
     yield "+ MNTP + pairs", supervised, similar_pairs()
-    yield "SimCSE alone", {"adapt": recipe("simcse", seed=0)}, sentences
 
 
 def score_step(encoder, texts, function, data):
