@@ -65,14 +65,21 @@ def feature_names(params, columns, widths):
     params : SimpleNamespace
     columns : sequence of str or None
         None for a column without a name.
-    widths : sequence of int
-        Features of each block.
+    widths : int or tuple of int
+        Features of each block; an int is that of all.
 
     Returns
     -------
     ndarray of str, dtype object
     """
-    blocks = zip(block_names(params, columns), widths, strict=True)
+    blocks = block_names(params, columns)
+    if not isinstance(widths, tuple):
+        widths = (widths,) * len(blocks)
     return np.array(
-        [f"{one}_{i}" for one, width in blocks for i in range(width)], dtype=object
+        [
+            f"{block}_{i}"
+            for block, width in zip(blocks, widths, strict=True)
+            for i in range(width)
+        ],
+        dtype=object,
     )

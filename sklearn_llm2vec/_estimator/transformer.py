@@ -444,9 +444,9 @@ default="auto"
         columns = self._column_names
         if input_features is not None:
             columns = check_input_features(self, input_features)
-        params, widths = plain_parameters(self), self._widths
+        params, widths = plain_parameters(self), self.embedding_dim_
         if params.n_components is not None:
-            widths = [pca.n_components_ for pca in self.pca_]
+            widths = self.pca_[0].n_components_
         return feature_names(params, columns, widths)
 
     def __sklearn_tags__(self):
@@ -556,8 +556,7 @@ default="auto"
         self._fitted_model = fitted_model(params, first)
         self.n_layers_ = first.n_layers
         self.fingerprint_ = first.fingerprint
-        self._widths = [source.width for source in sources]
-        widths = tuple(self._widths)
+        widths = tuple(source.width for source in sources)
         self.embedding_dim_ = widths[0] if len(set(widths)) == 1 else widths
         self.layer_, self.pooling_ = first.layer, first.pooling
         if is_chosen(params) and len(sources) > 1:

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t
 
 LEVEL = 0.95
 
@@ -38,6 +37,8 @@ def estimate(scores):
     >>> [round(end, 3) for end in estimate([0.7, 0.8, 0.9])]
     [0.8, 0.552, 1.048]
     """
+    from scipy.stats import t  # late: the command line's help does without
+
     scores = np.asarray(scores, float)
     mean = float(scores.mean())
     if len(scores) < 2:
