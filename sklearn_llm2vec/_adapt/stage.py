@@ -83,7 +83,8 @@ def make_stage(recipe, name, *, n_texts, n_layers, width, pooling, seed):
         steps = min(PAPER_STEPS, -(-PASSES[name] * n_texts // batch))
     rate = getattr(recipe, f"{name}_learning_rate")
     if rate == "auto":
-        # Measured for 576 features, and between them and the paper's 4,096 by this rule.
+        # The paper's rates were made for 4,096 features. With 576, rates of 1e-3 were the
+        # best (docs/experiments.md); the square lies between the two.
         rate = PAPER[name]["learning_rate"] * (PAPER_WIDTH / width) ** 2
         rate = min(rate, HIGHEST_RATE)
     warmup = getattr(recipe, f"{name}_warmup")

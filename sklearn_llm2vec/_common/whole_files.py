@@ -116,6 +116,8 @@ def whole_file(path):
     beside = _beside(path)
     try:
         with open(beside, "xb", opener=lambda *args: os.open(*args, mode)) as file:
+            if path.exists():
+                os.chmod(beside, mode)  # the umask took some of it
             yield file
             file.flush()
             # Or a power cut could leave the name without the content.

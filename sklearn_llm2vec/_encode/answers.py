@@ -123,8 +123,8 @@ def error_for_users(error, model, key, n_attempts):
     refusal = refusal_of(error)
     if refusal is not None:
         return ValueError(
-            f"{_server(model)} must answer with embeddings, at once and itself. It was "
-            f"left: {shown(refusal, key, most=500)}."
+            f"{_server(model)} must answer with embeddings. Its answer wasn't read: "
+            f"{shown(refusal, key, most=500)}."
         )
     said = shown(_message(error), key, most=500)
     if is_final(status):

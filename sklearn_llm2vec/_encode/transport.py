@@ -70,7 +70,7 @@ def _bounded(response, started):
     """Yield the parts of an answer, up to a length and a time."""
     packed = response.headers.get("content-encoding", "identity")
     if packed != "identity":
-        raise RefusedAnswer(f"it sent a packed answer ({packed}), unasked")
+        raise RefusedAnswer(f"it is compressed ({packed}), which wasn't asked for")
     n_bytes = 0
     for part in response.iter_raw():
         n_bytes += len(part)

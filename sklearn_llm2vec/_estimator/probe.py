@@ -67,8 +67,10 @@ def probe_target(y):
     y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y)
-    if any(value is None or value != value for value in y.ravel()):
-        raise ValueError("Input y contains NaN or None, where a target is needed.")
+    if y.dtype.kind in "fO" and any(map(_is_missing, y.ravel())):
+        raise ValueError(
+            "Input y contains NaN, None or another missing value. Leave out these rows."
+        )
     kind = type_of_target(y, input_name="y", raise_unknown=True)
     if kind == "multilabel-indicator":
         values, classes = y.astype(float), False
@@ -81,6 +83,11 @@ def probe_target(y):
         classes = len(parts) == 1 and values.shape[1] > 1
     means = values.mean(axis=0)
     return Target((values - means).astype(np.float32), means, classes)
+
+
+def _is_missing(value):
+    """Whether it is None, a NaN or the NA of pandas, which can't be compared."""
+    return value is None or type(value).__name__ == "NAType" or value != value
 
 
 def _values(column):

@@ -85,8 +85,8 @@ default="auto"
     attention : {"auto", "causal", "bidirectional"}, default="auto"
         "auto" is what the model was made for. "bidirectional" lets every token of a
         causal decoder see all others (LLM2Vec, section 2.1), which is checked when the
-        model is loaded. Without training it helps some models and hurts others, small
-        ones (SmolLM2-135M) by 20 points of similarity.
+        model is loaded. Without training it helps some models and hurts others;
+        SmolLM2-135M loses 20 points of similarity.
     template : str or None, default=None
         The prompt around each text:
 

@@ -132,7 +132,7 @@ def _expected(facts):
     n_scores = int(np.isfinite(best.scores).sum())
     text = (
         f"The best score, {number(best.scores[best.best])}, is the highest of "
-        f"{n_scores:,} on the same folds, so it is higher than what new rows will have."
+        f"{n_scores:,} on the same folds, so expect a lower one on new rows."
     )
     head = '<section id="expected"><h2>What to expect on new rows</h2>'
     if not facts.comparisons:

@@ -98,7 +98,7 @@ def _add_what_is_searched(add):
         "--poolings",
         type=names_from(POOLINGS),
         metavar="LIST",
-        help=f"default: {','.join(POOLINGS)}; of a causal decoder not first",
+        help=f"default: {','.join(POOLINGS)}; without first for causal decoders",
     )
     add("--cv", type=count_from, default=5, metavar="N", help="folds (default: 5)")
     add(

@@ -18,7 +18,7 @@ def test_an_interrupted_file_leaves_the_one_before(tmp_path):
     assert os.listdir(tmp_path) == ["a.npy"]
 
 
-@pytest.mark.parametrize("mode", [0o600, 0o640])
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
 def test_a_file_keeps_its_permissions(mode, tmp_path):
     path = tmp_path / "a.npy"
     path.touch()

@@ -367,7 +367,7 @@ def test_a_redirection_on_the_same_host_is_followed(server, make):
 @pytest.mark.parametrize(
     ("fault", "why"),
     [
-        ((200, {"content-encoding": "gzip"}, {}), r"packed answer \(gzip\)"),
+        ((200, {"content-encoding": "gzip"}, {}), r"it is compressed \(gzip\)"),
         ("[" * 100_000, "must answer with a JSON object"),
         ('{"data": [{"embedding": [' + "9" * 5000 + "]}]}", "with a JSON object"),
         ({"data": [{"embedding": [10**400]}]}, "must answer with"),

@@ -1,6 +1,7 @@
 """The linear probes that compare layers: against scikit-learn, row by row."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
@@ -91,7 +92,13 @@ def test_each_number_counts_the_same():
 
 
 @pytest.mark.parametrize(
-    "y", [[0.5, np.nan, 1.5], np.array(["a", np.nan], object), ["a", None, "b"]]
+    "y",
+    [
+        [0.5, np.nan, 1.5],
+        np.array(["a", np.nan], object),
+        ["a", None, "b"],
+        pd.Series([1, None, 2], dtype="Int64"),
+    ],
 )
 def test_missing_targets_are_refused(y):
     with pytest.raises(ValueError, match="y contains NaN"):
