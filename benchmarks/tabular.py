@@ -1,6 +1,6 @@
 """Tables with text columns: what each encoding of the text is worth, and costs.
 
-Six tables, the text columns as nothing, ordinal codes, target means, skrub's encoders,
+Seven tables, the text columns as nothing, ordinal codes, target means, skrub's encoders,
 TF-IDF + SVD, or hidden states (a column at a time, all joined by a template, the whole
 row), each with gradient-boosted trees and a linear model behind it; CatBoost, which takes
 text itself, as the outside reference. Every method sees the same folds and the other
@@ -59,7 +59,8 @@ from tabular_sets import READERS, read_table
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
 
-NEWS_LLAMA = str(harness.DATA.parent / "models" / "news-llama-4m")
+SMOLLM = "HuggingFaceTB/SmolLM2-135M-Instruct"
+CHOSEN = {"layer": "cv", "pooling": "cv"}  # by `fit`, for each column
 MAX_LENGTH = 128  # tokens; longer texts and rows are cut
 FIRST = "hidden states, per column, 30"  # starts with an empty cache
 TREES, LINEAR, CATBOOST = "trees", "linear", "CatBoost"
@@ -149,9 +150,17 @@ for form, template in [("per column", None), ("joined", "joined"), ("row", "row"
 ENCODINGS["hidden states, per column, 64, layer 4 of 6"] = partial(
     hidden_states, n_components=64, layer=4, **LAYERS
 )
-ENCODINGS["hidden states, per column, 64, news-llama-4m"] = partial(
-    hidden_states, model=NEWS_LLAMA, n_components=64, pooling="mean"
-)
+for size in (64, None):
+    name = f"hidden states, per column, {size or 'all'}"
+    ENCODINGS[f"{name}, chosen layer"] = partial(
+        hidden_states, n_components=size, **CHOSEN
+    )
+    ENCODINGS[f"{name}, SmolLM2"] = partial(
+        hidden_states, n_components=size, model=SMOLLM
+    )
+    ENCODINGS[f"{name}, SmolLM2, chosen layer"] = partial(
+        hidden_states, n_components=size, model=SMOLLM, **CHOSEN
+    )
 EMPTY = "hidden states, per column, 64, missing='empty'"
 ENCODINGS[EMPTY] = partial(hidden_states, n_components=64, missing="empty", **LAYERS)
 ENCODINGS["LLMEncoder, 30"] = partial(each, llm_encoder)
@@ -313,7 +322,7 @@ def run_catboost(table, encoding, heads, args):
 
 def plan():
     """Pairs (encoding, heads) in the order in which they are run, slow ones last."""
-    slow = [name for name in ENCODINGS if name.endswith(", all")]
+    slow = [name for name in ENCODINGS if ", all" in name]
     late = ("LLMEncoder", "hidden states, joined", "hidden states, row")
     catboost = [
         (f"CatBoost, text as {kind}", [CATBOOST]) for kind in ("text", "categories")
@@ -325,11 +334,15 @@ def plan():
         for name in [*first, *then]
     ]
     cells[len(first) : len(first)] = catboost
-    return cells + [(name, [TREES]) for name in slow]
+    return cells + [(name, [TREES]) for name in slow if "SmolLM2" not in name]
 
 
 def applies(encoding, table):
     """Whether a table can show a difference by this encoding."""
+    if encoding == "no text":
+        return table.frame.shape[1] > len(table.text)
+    if "row" in encoding:
+        return table.frame.shape[1] > 1
     if "joined" in encoding:
         return table.template is not None
     return encoding != EMPTY or table.frame[table.text].isna().any(axis=None)

@@ -19,6 +19,9 @@ PLOTTED = [
     OURS,
     "hidden states, per column, all",
     "hidden states, per column, 64, layer 4 of 6",
+    "hidden states, per column, 64, chosen layer",
+    "hidden states, per column, 64, SmolLM2, chosen layer",
+    "hidden states, per column, all, SmolLM2, chosen layer",
     "hidden states, joined, 64",
     "hidden states, row, 64",
     "CatBoost, text as text",
@@ -42,7 +45,29 @@ PAIRS = [
     ("hidden states, joined, 64", OURS),
     ("hidden states, row, 64", OURS),
     ("hidden states, per column, 64, layer 4 of 6", OURS),
-    (OURS, "hidden states, per column, 64, news-llama-4m"),
+    ("hidden states, per column, 64, chosen layer", OURS),
+    ("hidden states, per column, all, chosen layer", "hidden states, per column, all"),
+    (
+        "hidden states, per column, all, chosen layer",
+        "hidden states, per column, 64, chosen layer",
+    ),
+    ("hidden states, per column, 64, chosen layer", "StringEncoder, 64"),
+    ("hidden states, per column, 64, chosen layer", "TF-IDF + SVD, 64"),
+    ("hidden states, per column, all, chosen layer", "StringEncoder, 64"),
+    ("hidden states, per column, all, chosen layer", "TF-IDF + SVD, 64"),
+    ("hidden states, per column, 64, SmolLM2, chosen layer", f"{OURS}, SmolLM2"),
+    (
+        "hidden states, per column, all, SmolLM2, chosen layer",
+        "hidden states, per column, all, SmolLM2",
+    ),
+    (
+        "hidden states, per column, 64, SmolLM2, chosen layer",
+        "hidden states, per column, 64, chosen layer",
+    ),
+    (
+        "hidden states, per column, all, SmolLM2, chosen layer",
+        "hidden states, per column, all, chosen layer",
+    ),
 ]
 COSTED = [
     "StringEncoder, 64",
@@ -50,6 +75,8 @@ COSTED = [
     "TF-IDF + SVD, 64",
     "LLMEncoder, 30",
     "hidden states, per column, 30",
+    "hidden states, per column, 64, chosen layer",
+    "hidden states, per column, 64, SmolLM2, chosen layer",
     "hidden states, joined, 30",
     "hidden states, row, 30",
 ]
@@ -292,7 +319,8 @@ def plot(scores, tables, path):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 3, figsize=(11, 6.6), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(2, 4, figsize=(13, 7.6), sharey=True, squeeze=False)
+    axes[1, 3].axis("off")
     labels = PLOTTED[::-1]
     for axis, table in zip(axes.flat, tables, strict=False):
         for head, colour, shift in (

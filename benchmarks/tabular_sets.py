@@ -1,4 +1,4 @@
-"""The six tables of `tabular.py`: which columns are text, which are the target.
+"""The seven tables of `tabular.py`: which columns are text, which are the target.
 
 Left out are identifiers, what is another form of the target, and what is known only once
 the target is; the reason stands beside each set. Knows nothing of encoders and models.
@@ -152,6 +152,17 @@ def imdb_movies(frame):
     )
 
 
+def toxicity(frame):
+    return dict(
+        text=["text"],
+        categories=[],
+        numbers=[],
+        template=None,
+        y=frame["is_toxic"],
+        target="comment on the web toxic or not",
+    )
+
+
 READERS = {
     reader.__name__: reader
     for reader in (
@@ -161,6 +172,7 @@ READERS = {
         videogame_sales,
         womens_clothing,
         imdb_movies,
+        toxicity,
     )
 }
 

@@ -48,9 +48,19 @@ def fit_pca(params, vectors, rows):
     Returns
     -------
     PCA
+
+    Notes
+    -----
+    With ``missing="zero"`` the zeros are rows like all others, as in a pipeline of the
+    transformer and a PCA. Zeros that are written after the PCA would be the mean of all
+    texts, which a linear model can't tell from a text.
     """
     pca = PCA(params.n_components, random_state=params.random_state)
-    return pca.fit(vectors[rows[rows >= 0]])
+    if params.missing != "zero":
+        return pca.fit(vectors[rows[rows >= 0]])
+    filled = vectors[rows]  # (rows, width)
+    filled[rows < 0] = 0
+    return pca.fit(filled)
 
 
 def rows_of_features(params, blocks, pcas):
@@ -83,12 +93,14 @@ def rows_of_features(params, blocks, pcas):
     out = np.empty((len(blocks[0][1]), sum(widths)), np.float32)
     parts = np.split(out, np.cumsum(widths)[:-1], axis=1)  # views
     for (vectors, rows), pca, part in zip(blocks, pcas, parts, strict=True):
-        block = vectors if pca is None else _project(pca, vectors)
-        if params.normalize:
-            block = unit_length(block)
+        block = _finish(params, pca, vectors)
         if len(block):
             np.take(block, rows, axis=0, out=part, mode="wrap")
-        part[rows < 0] = np.nan if params.missing == "nan" else 0.0
+        if params.missing == "nan":
+            part[rows < 0] = np.nan
+        elif (rows < 0).any():
+            zero = np.zeros((1, vectors.shape[1]), np.float32)
+            part[rows < 0] = _finish(params, pca, zero)
     return out
 
 
@@ -124,6 +136,12 @@ def keep_index(estimator, X, features):
     if _get_output_config("transform", estimator)["dense"] != "pandas":
         return features
     return pandas.DataFrame(features, index=X.index)
+
+
+def _finish(params, pca, vectors):
+    """Features of vectors: through the PCA and of unit length, where asked for."""
+    block = vectors if pca is None else _project(pca, vectors)
+    return unit_length(block) if params.normalize else block
 
 
 def _project(pca, vectors):

@@ -211,6 +211,28 @@ def test_missing_values(make):
         make(missing="error").fit_transform(X)
 
 
+def test_zeros_of_missing_texts_take_part_in_the_pca(make):
+    """As in a pipeline with scikit-learn's own PCA; NaN stays NaN, and takes no part."""
+    from sklearn.decomposition import PCA
+
+    texts = ["card", "the bank", "a cat", "refund", "red", "blue", None, None, "dog"]
+    plain = make().fit_transform(texts)
+    expected = PCA(2, random_state=0).fit(plain).transform(plain)
+    reduced = make(n_components=2, random_state=0)
+    features = reduced.fit_transform(texts)
+    np.testing.assert_allclose(features, expected, atol=1e-5)
+    assert np.linalg.norm(features[6]) > 0.1
+    np.testing.assert_array_equal(reduced.transform([None]), features[[6]])
+
+    skipped = make(n_components=2, random_state=0, missing="nan")
+    found = skipped.fit_transform(texts)
+    present = plain[[0, 1, 2, 3, 4, 5, 8]]
+    np.testing.assert_allclose(
+        skipped.pca_[0].mean_, PCA(2).fit(present).mean_, atol=1e-6
+    )
+    assert np.isnan(found[6:8]).all() and np.isfinite(np.delete(found, [6, 7], 0)).all()
+
+
 def test_all_missing(make, counted):
     assert (make().fit_transform([None, None]) == np.zeros((2, 32))).all()
     assert counted == []
@@ -408,11 +430,9 @@ def test_pca_is_one_a_column_and_learned_in_fit(make):
     np.testing.assert_allclose(got, estimator.transform(X), atol=1e-6)
     for n, column in enumerate("ab"):
         raw = make().fit_transform(X[column])
-        present = X[column].notna().to_numpy()
-        want = estimator.pca_[n].transform(raw[present])
-        np.testing.assert_allclose(got[present, 4 * n : 4 * n + 4], want, atol=1e-5)
+        want = estimator.pca_[n].transform(raw)
+        np.testing.assert_allclose(got[:, 4 * n : 4 * n + 4], want, atol=1e-5)
         np.testing.assert_allclose(want.mean(0), 0, atol=1e-4)
-    assert (got[3, :4] == 0).all()
     with pytest.raises(ValueError, match=r"'n_components'.*\(2\).*Got 4"):
         make(n_components=4).fit(["a", "b"])
 
