@@ -26,6 +26,7 @@ from sklearn.pipeline import make_pipeline
 from threadpoolctl import threadpool_limits
 
 from sklearn_llm2vec import EmbeddingCache, LLMEmbeddingTransformer, layer_pooling_grid
+from sklearn_llm2vec._estimator.parameters import plain
 
 
 class CountLoads(TransformerMixin, BaseEstimator):
@@ -66,7 +67,7 @@ def search(name, texts, labels, folder, *, head, written=False, n_jobs=1, folds=
     )
     grid = layer_pooling_grid(pipeline)
     if written:
-        grid = {key: values for key, values in grid.items() if not key.endswith("keep")}
+        grid = {key: list(map(plain, values)) for key, values in grid.items()}
     cache = EmbeddingCache(folder)
     before = cache.info()["texts_encoded"]
     started = time.perf_counter()

@@ -48,11 +48,11 @@ for text, vector in zip(["cat", long], got):
         ])
     np.testing.assert_allclose(vector, states.amin(0), rtol=2e-5, atol=2e-6)
 
-# A search over all poolings that tell texts apart, in one pass: the grid sets `keep`.
+# A search over all poolings that tell texts apart, in one pass.
 useful = [pooling for pooling in POOLINGS if pooling != "first"]
 pipe = make_pipeline(LLMEmbeddingTransformer(folder, cache=place), LogisticRegression())
 grid = layer_pooling_grid(pipe)
-assert grid["llmembeddingtransformer__keep"] == [("all", tuple(useful))]
+assert grid["llmembeddingtransformer__pooling"][0].cells == ("all", tuple(useful))
 assert grid["llmembeddingtransformer__pooling"][-1] == "min"
 search = GridSearchCV(pipe, grid, cv=2).fit(texts, [0, 1, 1, 0, 0, 1])
 assert EmbeddingCache(place).info()["texts_encoded"] == len(texts)

@@ -104,7 +104,7 @@ class LocalSource:
 
     @staticmethod
     def search_space(params):
-        """Layers by the model's configuration, and the poolings worth a search."""
+        """Layers and features by the configuration, and the poolings worth a search."""
         model = read_model(
             params.model,
             revision=params.revision,
@@ -112,7 +112,7 @@ class LocalSource:
         )
         adapters = read_adapters(params.adapters, model.memo_directory)
         attention = resolve_attention(params, model, adapters)
-        return model.n_layers, useful_poolings(attention)
+        return model.n_layers, useful_poolings(attention), model.hidden_size
 
     @property
     def name(self):

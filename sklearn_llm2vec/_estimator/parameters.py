@@ -19,6 +19,7 @@ from sklearn_llm2vec._common.checks import (
     refused,
 )
 from sklearn_llm2vec._common.names import ATTENTIONS, CHAINS, LONG_TEXTS, MISSING
+from sklearn_llm2vec._estimator.searched import cells_of_search
 from sklearn_llm2vec._network.pooling import POOLINGS
 
 
@@ -75,7 +76,7 @@ def check_parameters(estimator):
     Returns
     -------
     SimpleNamespace
-        As `plain_parameters` gives it.
+        As `plain_parameters` gives it; a candidate of a search keeps what all need.
     """
     params = plain_parameters(estimator)
     for name, (accepts, expected) in _PARAMETERS.items():
@@ -84,6 +85,9 @@ def check_parameters(estimator):
             raise refused(name, expected, value)
     _check_secrets(params)
     _check_choice(params)
+    searched = cells_of_search(estimator)
+    if searched is not None and params.keep in ("auto", "requested"):
+        params.keep = searched
     return params
 
 

@@ -77,7 +77,7 @@ class ServedSource:
     @staticmethod
     def search_space(params):
         """Nothing to search: a server tells neither layers nor poolings."""
-        return None, []
+        return None, [], None
 
     @property
     def name(self):

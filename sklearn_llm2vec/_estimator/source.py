@@ -92,7 +92,7 @@ class Source(Protocol):
 
     @staticmethod
     def search_space(params):
-        """`n_layers` and the poolings worth a search, without asking a server."""
+        """`n_layers`, the poolings worth a search and `hidden_size`, without a server."""
 
     def is_ready(self, depth):
         """Whether `encoder` would have to load nothing."""
@@ -191,6 +191,7 @@ def search_space(estimator):
     n_layers : int or None
         None for a server.
     poolings : list of str
+    hidden_size : int or None
     """
     params = check_parameters(estimator)
     return _kind_of(params).search_space(params)

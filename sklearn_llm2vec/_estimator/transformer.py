@@ -48,6 +48,7 @@ _LEARNED = (
     "adaptation_history_",
     "choice_",
     "_cells",
+    "_knew_its_texts",
     "feature_names_in_",
 )
 
@@ -139,8 +140,9 @@ default="auto"
     normalize : bool, default=False
         Scale each vector to unit length, after everything else.
     missing : {"zero", "nan", "empty", "error"}, default="zero"
-        What None, NaN, ``pd.NA`` and ``pd.NaT`` become: a zero vector, a NaN vector, the
-        vector of the empty string, or a ValueError.
+        What None, NaN, ``pd.NA`` and ``pd.NaT`` become: a zero vector (which takes part
+        in the PCA of `n_components`), a NaN vector, the vector of the empty string, or a
+        ValueError.
     max_length : int or None, default=None
         Tokens of a text, special tokens included. None is the model's own limit, at most
         512.
@@ -388,6 +390,7 @@ default="auto"
         params, columns, sources, blocks = self._fit(X, y)
         if blocks is None:
             blocks = self._blocks(params, columns, sources)
+        self._knew_its_texts = self.last_report_.encoded == 0
         return self._output(X, params, blocks)
 
     def transform(self, X):

@@ -7,20 +7,26 @@ weights.
 
 import numpy as np
 
-from sklearn_llm2vec._common.checks import among, is_integer, is_number, refused
+from sklearn_llm2vec._common.checks import among, is_integer, is_number, refused, warn
+from sklearn_llm2vec._common.people import format_bytes
 from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._estimator.resolve import resolve_layer
+from sklearn_llm2vec._estimator.searched import SearchedPooling
 from sklearn_llm2vec._estimator.source import search_space
 from sklearn_llm2vec._estimator.transformer import LLMEmbeddingTransformer
 from sklearn_llm2vec._network.pooling import POOLINGS
+
+# Bytes that a search stores for a text; more of them are worth a warning.
+MUCH_A_TEXT = 100_000
 
 
 @public_in("sklearn_llm2vec")
 def layer_pooling_grid(estimator, *, layers="all", poolings="all", prefix=None):
     """Parameter grid over layers and poolings that costs one pass of the model.
 
-    The grid also sets `keep`, so that the first candidate stores the vectors that all the
-    others need.
+    The first candidate stores the vectors that all the others need: the values of
+    `pooling` tell it what the grid holds. The estimator that was refitted to all rows
+    stores only its own for new texts.
 
     Parameters
     ----------
@@ -45,6 +51,11 @@ def layer_pooling_grid(estimator, *, layers="all", poolings="all", prefix=None):
         Maps names of parameters to lists of values, for `GridSearchCV` and similar
         searches. You can add other parameters to it.
 
+    Warns
+    -----
+    UserWarning
+        If the search stores more than 100 kB for each text.
+
     Raises
     ------
     ValueError
@@ -66,7 +77,6 @@ def layer_pooling_grid(estimator, *, layers="all", poolings="all", prefix=None):
     ...     print(name, values)
     llmembeddingtransformer__layer [3, -1]
     llmembeddingtransformer__pooling ['mean', 'last']
-    llmembeddingtransformer__keep [((3, 6), ('mean', 'last'))]
     """
     found = _find_transformers(estimator)
     if not found:
@@ -78,7 +88,7 @@ def layer_pooling_grid(estimator, *, layers="all", poolings="all", prefix=None):
     transformer = found[prefix]
     every_pooling = isinstance(poolings, str) and poolings == "all"
     poolings = None if every_pooling else _check_poolings(poolings)
-    n_layers, useful = search_space(transformer)
+    n_layers, useful, hidden_size = search_space(transformer)
     if n_layers is None:
         raise ValueError(
             "layer_pooling_grid expects an LLMEmbeddingTransformer whose layers can be "
@@ -94,15 +104,31 @@ def layer_pooling_grid(estimator, *, layers="all", poolings="all", prefix=None):
     else:
         kept_layers = _flat_layers(layers, n_layers)
     if every_layer and set(poolings) == set(POOLINGS):
-        keep = "all"
+        cells = "all"
     else:
-        keep = (kept_layers, tuple(poolings))
+        cells = (kept_layers, tuple(poolings))
+    _warn_of_a_large_search(layers, poolings, n_layers, hidden_size)
     start = f"{prefix}__" if prefix else ""
     return {
         f"{start}layer": layers,
-        f"{start}pooling": poolings,
-        f"{start}keep": [keep],
+        f"{start}pooling": [SearchedPooling(pooling, cells) for pooling in poolings],
     }
+
+
+def _warn_of_a_large_search(layers, poolings, n_layers, hidden_size):
+    """Say what a search stores and fits, where that is much, and the smaller ways."""
+    n_cells = len(layers) * len(poolings)
+    a_text = len(_flat_layers(layers, n_layers)) * len(poolings) * hidden_size * 4
+    if a_text < MUCH_A_TEXT:
+        return
+    step = -(-n_layers // 8)
+    warn(
+        f"This grid has {n_cells} combinations of layer and pooling: GridSearchCV makes "
+        f"{n_cells} fits for each fold, and the cache stores {format_bytes(a_text)} for "
+        f"each text ({format_bytes(10_000 * a_text)} for 10,000 texts). Fewer layers "
+        f"take less, such as layers=range(0, {n_layers + 1}, {step}); or let "
+        "LLMEmbeddingTransformer(layer='cv') choose, without a grid."
+    )
 
 
 def choose_prefix(prefixes, prefix, caller):

@@ -124,8 +124,7 @@ def _encode_once(pipeline, grid, frame, args):
     Each cell is asked for, because an earlier command may have left some of them only;
     the first that is missing makes a pass that keeps them all.
     """
-    (keep,) = grid[f"{TRANSFORMER}__keep"]
-    transformer = clone(pipeline.get_params()[TRANSFORMER]).set_params(keep=keep)
+    transformer = clone(pipeline.get_params()[TRANSFORMER])
     n_encoded = 0
     for layer in grid[f"{TRANSFORMER}__layer"]:
         for pooling in grid[f"{TRANSFORMER}__pooling"]:
@@ -137,10 +136,7 @@ def _encode_once(pipeline, grid, frame, args):
 
 
 def ready_to_use(pipeline):
-    """The fitted pipeline for new rows: it keeps no layers but the one it uses."""
+    """The fitted pipeline for new rows, with the usual progress bars."""
     texts = pipeline.named_steps["features"].named_transformers_["texts"]
-    texts.set_params(keep="requested", verbose="auto")
-    pipeline.set_params(
-        **{f"{TRANSFORMER}__keep": "requested", f"{TRANSFORMER}__verbose": "auto"}
-    )
-    return pipeline
+    texts.set_params(verbose="auto")
+    return pipeline.set_params(**{f"{TRANSFORMER}__verbose": "auto"})

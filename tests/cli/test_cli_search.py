@@ -330,8 +330,8 @@ def test_the_three_lines_load_the_best_pipeline(run, reviews, bert, tmp_path, en
     guesses, about = done.stdout.splitlines()
     assert np.mean(np.array(guesses.split()) == reviews["stars"]) > 0.9
     layer, pooling = re.search(r"best: layer (\d), pooling (\w+)", out).groups()
-    # Nothing but what it needs is made for new texts, and known ones aren't encoded.
-    assert about.split() == [layer, pooling, "requested", "0"]
+    # It keeps its own cell of new texts, and known ones aren't encoded.
+    assert about.split() == [layer, pooling, "auto", "0"]
 
 
 def test_the_lines_read_the_table_as_it_was_read(run, bert):

@@ -1,5 +1,7 @@
 """The grid names the right parameters, and one candidate keeps what all need."""
 
+import pickle
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +12,14 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, ParameterGrid
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from threadpoolctl import threadpool_limits
 
-from sklearn_llm2vec import LLMEmbeddingTransformer, layer_pooling_grid
+from sklearn_llm2vec import (
+    EmbeddingCache,
+    LLMEmbeddingTransformer,
+    layer_pooling_grid,
+)
+from sklearn_llm2vec._model.folders import read_model
 
 POOLINGS = ["mean", "weighted_mean", "last", "first", "max"]
 N_LAYERS = 4
@@ -26,7 +34,11 @@ def four_layers(monkeypatch):
         calls.append((model, options))
         causal = "decoder" in model
         return SimpleNamespace(
-            name=model, n_layers=N_LAYERS, causal=causal, memo_directory=None
+            name=model,
+            n_layers=N_LAYERS,
+            hidden_size=32,
+            causal=causal,
+            memo_directory=None,
         )
 
     monkeypatch.setattr("sklearn_llm2vec._estimator.local.read_model", read_model)
@@ -62,8 +74,8 @@ def test_finds_the_transformer_and_sets_real_parameters(home, prefix):
     assert grid == {
         f"{prefix}layer": [0, 1, 2, 3, 4],
         f"{prefix}pooling": POOLINGS,
-        f"{prefix}keep": ["all"],
     }
+    assert {pooling.cells for pooling in grid[f"{prefix}pooling"]} == {"all"}
     for params in ParameterGrid(grid):
         estimator.set_params(**params)
 
@@ -73,9 +85,8 @@ def test_the_first_token_of_a_causal_decoder_is_left_out():
     assert layer_pooling_grid(decoder)["pooling"] == [
         p for p in POOLINGS if p != "first"
     ]
-    assert layer_pooling_grid(decoder)["keep"] == [
-        ("all", ("mean", "weighted_mean", "last", "max"))
-    ]
+    kept = ("all", ("mean", "weighted_mean", "last", "max"))
+    assert layer_pooling_grid(decoder)["pooling"][0].cells == kept
     decoder.set_params(attention="bidirectional")
     assert layer_pooling_grid(decoder)["pooling"] == POOLINGS
     named = layer_pooling_grid(
@@ -108,10 +119,31 @@ def test_keep(layers, poolings, keep):
     grid = layer_pooling_grid(
         LLMEmbeddingTransformer(), layers=layers, poolings=poolings
     )
-    assert grid["keep"] == [keep]
     assert grid["pooling"] == poolings
+    assert {pooling.cells for pooling in grid["pooling"]} == {keep}
     everything = isinstance(layers, str)
     assert grid["layer"] == list(range(N_LAYERS + 1) if everything else layers)
+
+
+def test_a_large_search_is_announced(monkeypatch):
+    """31 layers of 576 features with 4 poolings, as of SmolLM2: 286 kB a text."""
+    large = SimpleNamespace(
+        name="a decoder",
+        n_layers=30,
+        hidden_size=576,
+        causal=True,
+        memo_directory=None,
+    )
+    monkeypatch.setattr(
+        "sklearn_llm2vec._estimator.local.read_model", lambda *_, **__: large
+    )
+    with pytest.warns(
+        UserWarning, match=r"124 fits for each fold.*285.7 kB for each t"
+    ):
+        layer_pooling_grid(LLMEmbeddingTransformer("a decoder"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer_pooling_grid(LLMEmbeddingTransformer("a decoder"), layers=range(0, 31, 4))
 
 
 def test_layers_are_plain_numbers():
@@ -140,7 +172,7 @@ def test_several_need_a_prefix(two):
 @pytest.mark.parametrize("prefix", ["body", "body__"])
 def test_prefix_chooses(two, prefix):
     grid = layer_pooling_grid(two, prefix=prefix)
-    assert list(grid) == ["body__layer", "body__pooling", "body__keep"]
+    assert list(grid) == ["body__layer", "body__pooling"]
 
 
 def test_unknown_prefix(two):
@@ -180,10 +212,9 @@ def test_layers_that_the_model_has_not(layer):
 class Lengths(TransformerMixin, BaseEstimator):
     """Takes the parameters of the real one, and no model."""
 
-    def __init__(self, layer=-1, pooling="auto", keep="auto"):
+    def __init__(self, layer=-1, pooling="auto"):
         self.layer = layer
         self.pooling = pooling
-        self.keep = keep
 
     def fit(self, X, y=None):
         return self
@@ -205,20 +236,45 @@ def test_a_search_takes_the_grid_with_tuples():
     search = GridSearchCV(pipe, grid, cv=2).fit(X, y)
     layers = search.cv_results_["param_llmembeddingtransformer__layer"]
     assert set(layers) == {0, -1, 0.5, (1, 2)}
-    kept = search.cv_results_["param_llmembeddingtransformer__keep"]
-    assert len(kept) == 8
-    assert kept[0] == ((0, 1, 2, 4), ("mean", "last"))
+    assert len(layers) == 8
     assert search.best_score_ == 1
 
 
 def test_a_search_with_the_real_transformer(bert, monkeypatch):
-    from sklearn_llm2vec._model.folders import read_model
-
     monkeypatch.setattr("sklearn_llm2vec._estimator.local.read_model", read_model)
     transformer = LLMEmbeddingTransformer(bert, cache=False)
     pipe = make_pipeline(transformer, LogisticRegression())
     grid = layer_pooling_grid(pipe, layers=[1, (1, -1)], poolings=["mean", "max"])
-    assert grid["llmembeddingtransformer__keep"] == [((1, 3), ("mean", "max"))]
     X, y = ["red cat", "blue dog", "red card", "blue book"] * 2, [0, 1] * 4
     search = GridSearchCV(pipe, grid, cv=2, error_score="raise").fit(X, y)
     assert len(search.cv_results_["params"]) == 4
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_search_is_one_pass_and_leaves_no_trace(bert, tmp_path, monkeypatch, n_jobs):
+    """New rows of the best pipeline, saved or not, keep the chosen cell only."""
+    monkeypatch.setattr("sklearn_llm2vec._estimator.local.read_model", read_model)
+    pipe = make_pipeline(
+        ColumnTransformer([("text", LLMEmbeddingTransformer(bert, cache=tmp_path), 0)]),
+        LogisticRegression(),
+    )
+    grid = layer_pooling_grid(pipe, layers=[1, 2, 3], poolings=["mean", "max"])
+    texts = [f"{color} {what}" for color in ("red", "blue") for what in "abcdef"]
+    X, y = np.array(texts)[:, None], [0] * 6 + [1] * 6
+    with threadpool_limits(1):
+        search = GridSearchCV(pipe, grid, cv=3, n_jobs=n_jobs).fit(X, y)
+    cache = EmbeddingCache(tmp_path)
+    counts = cache.info()
+    assert (counts["texts_encoded"], counts["vectors"]) == (12, 12 * 6)
+    assert set(search.best_params_) == {
+        "columntransformer__text__layer",
+        "columntransformer__text__pooling",
+    }
+    assert "SearchedPooling" not in f"{search.best_params_} {search.best_estimator_}"
+    saved = pickle.dumps(search.best_estimator_)
+    assert b"SearchedPooling" not in saved
+
+    search.best_estimator_.predict(np.array([["green"]]))
+    assert cache.info()["vectors"] == counts["vectors"] + 1
+    pickle.loads(saved).predict(np.array([["yellow"]]))
+    assert cache.info()["vectors"] == counts["vectors"] + 2
