@@ -248,7 +248,8 @@ def other_columns(head, table):
         one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
         impute = SimpleImputer(strategy="median")
         parts = (one_hot, table.categories), (impute, table.numbers)
-    return make_column_transformer(*[part for part in parts if part[1]])
+    present = [part for part in parts if part[1]]
+    return make_column_transformer(*present or [("drop", [])])
 
 
 def fit_and_score(model, X_train, y_train, X_test, y_test, is_class):

@@ -169,7 +169,9 @@ default="auto"
         None is the first accelerator, otherwise the CPU.
     dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
         Dtype of the model's arithmetic. "auto" is bfloat16 on an accelerator that
-        supports it, otherwise float32. The features are always float32.
+        supports it, otherwise float32. On a CPU, "bfloat16" takes half the memory. It is
+        faster on CPUs with instructions for it (AVX512_BF16, AMX), and slower on others,
+        where a warning says so. The features are always float32.
     batch_tokens : int or "auto", default="auto"
         Largest number of tokens in one pass of the model or, by an estimate, in one
         request to an `endpoint`. "auto" is 1,024 on a CPU and is chosen by the free

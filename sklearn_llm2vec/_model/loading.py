@@ -14,6 +14,7 @@ from transformers import (
 from sklearn_llm2vec._common.imports import quiet
 from sklearn_llm2vec._model.adapters import merge_adapters
 from sklearn_llm2vec._model.config import auto_config, text_config
+from sklearn_llm2vec._model.devices import warn_of_slow_bfloat16
 from sklearn_llm2vec._model.gguf_weights import from_gguf
 from sklearn_llm2vec._model.tokenizer import load_tokenizer
 from sklearn_llm2vec._model.weights import check_filled, check_finite, check_used
@@ -55,6 +56,7 @@ class LoadedModel:
 
 def load(model, depth, dtype, device, attention, adapters):
     """Load a model as `load_model` of the registry takes it, whatever is there."""
+    warn_of_slow_bfloat16(dtype, device)
     tokenizer = load_tokenizer(model)
     # Two layers at least: with one, nothing would prove where hidden states are taken.
     n_layers = min(max(depth, 2), model.n_layers)
