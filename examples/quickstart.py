@@ -23,15 +23,18 @@ from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import get_scorer
 from sklearn.model_selection import (
     GridSearchCV,
     KFold,
+    ParameterGrid,
     StratifiedKFold,
     StratifiedShuffleSplit,
     cross_val_score,
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from tqdm.auto import tqdm
 
 from sklearn_llm2vec import (
     EmbeddingCache,
@@ -145,12 +148,31 @@ def tfidf_search(text, numeric, inside, metric):
         *((TfidfVectorizer(sublinear_tf=True), column) for column in text),
         (StandardScaler(), numeric),
     )
-    if metric == "r2":
+    if metric.__name__ == "r2":
         head, grid = Ridge(), {"ridge__alpha": [0.1, 1.0, 10.0]}
     else:
         head = LogisticRegression(tol=1e-2, max_iter=200)
         grid = {"logisticregression__C": [1.0, 10.0, 100.0]}
     return GridSearchCV(make_pipeline(columns, head), grid, cv=inside, scoring=metric)
+
+
+def counted(metric, bar):
+    """The metric as a scorer that moves a progress bar on with each fit."""
+    scorer = get_scorer(metric)
+
+    def score(estimator, X, y):
+        bar.update()
+        return scorer(estimator, X, y)
+
+    score.__name__ = metric  # what LayerPoolingDisplay calls it
+    return score
+
+
+def count_fits(parts, inside, *searches):
+    """How many fits a search on all rows and the comparison on the splits make."""
+    n_parts, n_folds = parts.get_n_splits(), inside.get_n_splits()
+    sizes = [len(ParameterGrid(search.param_grid)) for search in searches]
+    return sizes[-1] * n_folds + n_parts * (1 + sum(n * n_folds + 1 for n in sizes))
 
 
 def main():
@@ -183,12 +205,16 @@ def main():
     n_layers = clone(transformer).fit(X[text]).n_layers_
     layers = list(range(0, n_layers + 1, 3 if n_layers > 12 else 1))
     grid = layer_pooling_grid(pipeline, layers=layers, poolings=POOLINGS)
-    search = GridSearchCV(pipeline, grid, cv=inside, scoring=metric)
+    bar = tqdm(desc="Fitting", unit="fit", delay=3, leave=False)
+    score = counted(metric, bar)
+    search = GridSearchCV(pipeline, grid, cv=inside, scoring=score)
+    baseline = tfidf_search(text, numeric, inside, score)
+    bar.total = count_fits(parts, inside, baseline, search)
 
     started = time.perf_counter()
     # On all rows, for the heat map; every layer and pooling is in the cache then.
     on_all = clone(search).fit(X, y)
-    scored = {"TF-IDF": tfidf_search(text, numeric, inside, metric)}
+    scored = {"TF-IDF": baseline}
     scored["last layer, mean"] = clone(pipeline).set_params(
         **{name.replace("layer", "pooling"): "mean" for name in grid if "layer" in name}
     )
@@ -197,9 +223,11 @@ def main():
     known = X.assign(**{column: X[column].fillna("") for column in text})
     for name, model in scored.items():
         rows = known if name == "TF-IDF" else X
-        scores = cross_val_score(model, rows, y, cv=parts, scoring=metric)
+        scores = cross_val_score(model, rows, y, cv=parts, scoring=score)
+        bar.clear()
         print(f"  {name:<36}{scores.mean():.3f} ± {scores.std(ddof=1):.3f}", flush=True)
     seconds = time.perf_counter() - started
+    bar.close()
 
     info = cache.info()
     print(

@@ -1,5 +1,7 @@
 """Sizes, texts and progress as people read them."""
 
+import sys
+
 
 def format_bytes(n_bytes):
     """A size in powers of 1,000.
@@ -38,6 +40,9 @@ def progress_bar(total, unit, description, verbose, **options):
     """
     from tqdm.auto import tqdm
 
+    if not sys.stderr.isatty():
+        # In a log, a bar below another one would be empty lines.
+        options = {"position": 0, **options}
     return tqdm(
         total=total,
         desc=description,
