@@ -176,6 +176,10 @@ default="auto"
         names the version of the served model; another word means other vectors.
     trust_remote_code : bool, default=False
         Whether Python code that comes with the model may run.
+    token_env : str or None, default=None
+        Name of the environment variable whose value is sent to the hub as the token, for
+        gated or private models and adapters. With None, or a variable that isn't set,
+        huggingface_hub uses ``HF_TOKEN`` or its login. The token is never stored.
     endpoint : str or None, default=None
         Base URL of an OpenAI-compatible embeddings server, such as
         ``"http://localhost:8000/v1"``, from which the vectors are requested; no model is
@@ -298,6 +302,7 @@ default="auto"
         batch_tokens="auto",
         revision=None,
         trust_remote_code=False,
+        token_env=None,
         endpoint=None,
         api_key_env="OPENAI_API_KEY",
         verbose="auto",
@@ -327,6 +332,7 @@ default="auto"
         self.batch_tokens = batch_tokens
         self.revision = revision
         self.trust_remote_code = trust_remote_code
+        self.token_env = token_env
         self.endpoint = endpoint
         self.api_key_env = api_key_env
         self.verbose = verbose
