@@ -2,7 +2,7 @@
 
 from langchain_core.embeddings import Embeddings
 
-from sklearn_llm2vec.integrations._features import features_of_texts
+from sklearn_llm2vec.integrations._features import features_of_texts, has_none
 
 
 class LangChainEmbeddings(Embeddings):
@@ -13,7 +13,7 @@ class LangChainEmbeddings(Embeddings):
 
     def embed_documents(self, texts):
         """A list of floats for each text."""
-        if not isinstance(texts, str) and not len(texts):
+        if has_none(texts):
             return []  # the width of no rows isn't worth a pass
         return features_of_texts(
             self.documents, texts, "as_langchain_embeddings"

@@ -6,7 +6,7 @@ from typing import Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 
-from sklearn_llm2vec.integrations._features import features_of_texts
+from sklearn_llm2vec.integrations._features import features_of_texts, has_none
 
 # The largest that LlamaIndex allows: how texts are batched is for the transformer to say.
 MOST_TEXTS = 2048
@@ -48,6 +48,6 @@ class LlamaIndexEmbedding(BaseEmbedding):
 
 
 def _vectors(transformer, texts):
-    if not len(texts):
+    if has_none(texts):
         return []
     return features_of_texts(transformer, texts, "as_llama_index_embedding").tolist()

@@ -109,6 +109,25 @@ def test_unknown_settings_are_refused(encoder):
         encoder.encode(TEXTS, normalise=True)
 
 
+@pytest.mark.parametrize(
+    ("sentences", "error"),
+    [
+        (None, TypeError),
+        (iter(TEXTS), TypeError),
+        ([["a pair", "of texts"]], TypeError),
+        ([("a pair", "of texts"), ("another", "one")], TypeError),
+        (np.array([["a pair", "of texts"]]), ValueError),
+        ({"text": ["a"], "other": ["b"]}, TypeError),
+        ({"a", "b"}, TypeError),
+        ([b"bytes"], TypeError),
+    ],
+    ids=str,
+)
+def test_what_isnt_one_text_a_row_is_refused(encoder, sentences, error):
+    with pytest.raises(error, match="expects"):
+        encoder.encode(sentences)
+
+
 def test_pipelines_and_sparse_features(transformer):
     pipe = make_pipeline(transformer, PCA(2)).fit(TEXTS)
     assert SentenceEncoder(pipe).get_sentence_embedding_dimension() == 2

@@ -145,8 +145,9 @@ def test_langchain(wrap, transformer):
     assert embeddings.embed_documents(TEXTS) == rows_of(transformer, "a {text}")
     assert embeddings.embed_query(TEXTS[1]) == rows_of(transformer, "the {text}")[1]
     assert embeddings.embed_documents([]) == []
-    with pytest.raises(ValueError, match="string object received"):
-        embeddings.embed_documents("card payment")
+    for text in ("card payment", ""):
+        with pytest.raises(ValueError, match="string object received"):
+            embeddings.embed_documents(text)
 
 
 def test_llama_index(wrap, transformer):
