@@ -25,7 +25,7 @@ _HOMES = {
     "transform_to_npy": "_estimator.npy",
 }
 
-_MODULES = ("distributed", "evaluation")
+_MODULES = ("distributed", "evaluation", "integrations")
 
 __all__ = [
     "AdaptationDisplay",

@@ -28,6 +28,7 @@ FOLDERS = [
     "_report",
     "evaluation",
     "distributed",
+    "integrations",
     "cli",
 ]
 

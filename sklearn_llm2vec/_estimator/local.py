@@ -74,9 +74,13 @@ class LocalSource:
             params.model,
             revision=params.revision,
             trust_remote_code=params.trust_remote_code,
+            token_env=params.token_env,
             memo_directory=memo_directory,
         )
-        adapters = read_adapters(params.adapters, model.memo_directory) + adapters
+        adapters = (
+            read_adapters(params.adapters, model.memo_directory, params.token_env)
+            + adapters
+        )
         devices = resolve_devices(params.device)
         spec = resolve_space(params, model, adapters, devices[0])
         always_kept, kept_in_search = resolve_keep(params.keep, model.n_layers)
@@ -109,8 +113,11 @@ class LocalSource:
             params.model,
             revision=params.revision,
             trust_remote_code=params.trust_remote_code,
+            token_env=params.token_env,
         )
-        adapters = read_adapters(params.adapters, model.memo_directory)
+        adapters = read_adapters(
+            params.adapters, model.memo_directory, params.token_env
+        )
         attention = resolve_attention(params, model, adapters)
         return model.n_layers, useful_poolings(attention), model.hidden_size
 

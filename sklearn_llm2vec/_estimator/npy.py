@@ -13,6 +13,7 @@ from numpy.lib import format as npy
 from scipy.sparse import issparse
 
 from sklearn_llm2vec._common.checks import is_integer, refused
+from sklearn_llm2vec._common.halves import as_float16
 from sklearn_llm2vec._common.people import progress_bar
 from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._common.whole_files import check_file, whole_file
@@ -20,7 +21,9 @@ from sklearn_llm2vec._text.columns import read_native
 
 
 @public_in("sklearn_llm2vec")
-def transform_to_npy(transformer, X, path, *, block_rows=10_000, verbose="auto"):
+def transform_to_npy(
+    transformer, X, path, *, block_rows=10_000, dtype=None, verbose="auto"
+):
     """Write the features of `X` into a ``.npy`` file, a block of rows at a time.
 
     Memory doesn't grow with the number of rows: apart from `X`, only one or two blocks
@@ -37,6 +40,9 @@ def transform_to_npy(transformer, X, path, *, block_rows=10_000, verbose="auto")
         The file, in an existing folder.
     block_rows : int, default=10_000
         Number of rows in one call of `transform`.
+    dtype : "float16" or None, default=None
+        "float16" takes half the disk of float32 and keeps about three digits. None is the
+        dtype of the first block.
     verbose : "auto" or bool, default="auto"
         Whether to show a progress bar; "auto" shows it if this takes longer than 3
         seconds.
@@ -44,7 +50,7 @@ def transform_to_npy(transformer, X, path, *, block_rows=10_000, verbose="auto")
     Returns
     -------
     features : memmap of shape (n_rows, n_features)
-        The file, read-only. The first block determines the dtype.
+        The file, read-only.
 
     Raises
     ------
@@ -52,8 +58,8 @@ def transform_to_npy(transformer, X, path, *, block_rows=10_000, verbose="auto")
         For input whose rows can't be counted, a transformer without `transform`, and
         sparse features.
     ValueError
-        If a block has an unexpected number of rows, number of features or dtype, and for
-        parameters out of range.
+        If a block has an unexpected number of rows, number of features or dtype, for
+        features that float16 can't hold, and for parameters out of range.
     OSError
         If the file can't be written. After any error, also one of `transform`, the
         unfinished file is removed.
@@ -88,6 +94,8 @@ def transform_to_npy(transformer, X, path, *, block_rows=10_000, verbose="auto")
     if not is_integer(block_rows, least=1):
         expected = "an int of at least 1"
         raise refused("block_rows", expected, block_rows, of="transform_to_npy")
+    if not (dtype is None or (isinstance(dtype, str) and dtype == "float16")):
+        raise refused("dtype", "'float16' or None", dtype, of="transform_to_npy")
     n_rows, take = _sliceable(X)
     path = Path(path)
     check_file(path, "transform_to_npy", "features.npy")
@@ -95,6 +103,8 @@ def transform_to_npy(transformer, X, path, *, block_rows=10_000, verbose="auto")
     # full disk is an error here, where it would kill the process there.
     with whole_file(path) as file:
         blocks = _blocks(transformer, n_rows, take, block_rows)
+        if dtype is not None:
+            blocks = (as_float16(block, "transform_to_npy") for block in blocks)
         with progress_bar(n_rows, "row", f"Writing {path.name}", verbose) as bar:
             _write(file, blocks, n_rows, bar)
     return npy.open_memmap(path, mode="r")

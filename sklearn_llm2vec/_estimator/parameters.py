@@ -93,13 +93,8 @@ def check_parameters(estimator):
 
 def _check_secrets(params):
     """Refuse what may hold a secret without showing it."""
-    name = params.api_key_env
-    if not (name is None or (isinstance(name, str) and _ENV_NAME.fullmatch(name))):
-        raise ValueError(
-            "The 'api_key_env' parameter of LLMEmbeddingTransformer must be the name of "
-            "an environment variable or None. Got something else instead (not shown): "
-            "put the key into the variable, and its name here."
-        )
+    check_variable("api_key_env", params.api_key_env, "key")
+    check_variable("token_env", params.token_env, "token")
     if not (params.endpoint is None or _is_url(params.endpoint)):
         raise ValueError(
             "The 'endpoint' parameter of LLMEmbeddingTransformer must be the base URL of "
@@ -107,6 +102,30 @@ def _check_secrets(params):
             "user, password and any query but Azure's 'api-version', or None. Got "
             "something else instead (not shown): give a key by the environment variable "
             "that 'api_key_env' names."
+        )
+
+
+def check_variable(name, value, secret, of="LLMEmbeddingTransformer"):
+    """Refuse what is no name of an environment variable, without showing it.
+
+    Parameters
+    ----------
+    name : str
+        Of the parameter.
+    value : object
+    secret : str
+        What the variable holds.
+    of : str, default="LLMEmbeddingTransformer"
+    """
+    if value is None:
+        return
+    is_name = isinstance(value, str) and _ENV_NAME.fullmatch(value)
+    # A token of the hub could be a variable's name, but isn't one.
+    if not is_name or (value.startswith("hf_") and len(value) > 20):
+        raise ValueError(
+            f"The {name!r} parameter of {of} must be the name of an environment variable "
+            f"or None. Got something else instead (not shown): put the {secret} into the "
+            "variable, and its name here."
         )
 
 

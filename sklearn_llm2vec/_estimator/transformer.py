@@ -4,8 +4,6 @@ It never holds a model: a clone is free, ``set_params`` always takes effect, and
 is small.
 """
 
-import dataclasses
-
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import NotFittedError
@@ -37,8 +35,8 @@ from sklearn_llm2vec._estimator.parameters import (
     plain_parameters,
 )
 from sklearn_llm2vec._estimator.source import open_cache, open_source, open_sources
-from sklearn_llm2vec._estimator.vectors import Report, find_blocks
-from sklearn_llm2vec._model.adapters import TrainedAdapter
+from sklearn_llm2vec._estimator.stored import full_state, plain_state
+from sklearn_llm2vec._estimator.vectors import find_blocks
 from sklearn_llm2vec._text.texts import split_pairs
 
 # What an earlier `fit` may have left.
@@ -182,6 +180,10 @@ default="auto"
         names the version of the served model; another word means other vectors.
     trust_remote_code : bool, default=False
         Whether Python code that comes with the model may run.
+    token_env : str or None, default=None
+        Name of the environment variable whose value is sent to the hub as the token, for
+        gated or private models and adapters. With None, or a variable that isn't set,
+        huggingface_hub uses ``HF_TOKEN`` or its login. The token is never stored.
     endpoint : str or None, default=None
         Base URL of an OpenAI-compatible embeddings server, such as
         ``"http://localhost:8000/v1"``, from which the vectors are requested; no model is
@@ -304,6 +306,7 @@ default="auto"
         batch_tokens="auto",
         revision=None,
         trust_remote_code=False,
+        token_env=None,
         endpoint=None,
         api_key_env="OPENAI_API_KEY",
         verbose="auto",
@@ -333,6 +336,7 @@ default="auto"
         self.batch_tokens = batch_tokens
         self.revision = revision
         self.trust_remote_code = trust_remote_code
+        self.token_env = token_env
         self.endpoint = endpoint
         self.api_key_env = api_key_env
         self.verbose = verbose
@@ -468,24 +472,10 @@ default="auto"
         return tags
 
     def __getstate__(self):
-        # Plain values in place of our own classes and of numpy's: whoever loads a skops
-        # file, or a model from mlflow, has to trust no type but the transformer.
-        state = {**super().__getstate__(), **vars(plain_parameters(self))}
-        if "last_report_" in state:
-            state["last_report_"] = state["last_report_"]._asdict()
-        if "adapter_" in state:
-            state["adapter_"] = [dataclasses.asdict(one) for one in state["adapter_"]]
-        return state
+        return plain_state({**super().__getstate__(), **vars(plain_parameters(self))})
 
     def __setstate__(self, state):
-        state = dict(state)
-        if "last_report_" in state:
-            state["last_report_"] = Report(**state["last_report_"])
-        if "adapter_" in state:
-            state["adapter_"] = tuple(
-                TrainedAdapter(**one) for one in state["adapter_"]
-            )
-        super().__setstate__(state)
+        super().__setstate__(full_state(state))
 
     # --- what an adaptation made ------------------------------------------------------
 

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklearn_llm2vec._common.checks import is_integer, is_number, refused
 from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._common.rowwise import row_products
+from sklearn_llm2vec._estimator.parameters import check_variable
 from sklearn_llm2vec._model.folders import read_model
 
 NAME = "UnembeddingFilter"
@@ -53,6 +54,9 @@ class UnembeddingFilter(
         values. None leaves out as many at the beginning as at the end.
     revision : str or None, default=None
         Branch, tag or commit of the model on the hub.
+    token_env : str or None, default=None
+        Name of the environment variable with a token of the hub, as in
+        `LLMEmbeddingTransformer`.
 
     Attributes
     ----------
@@ -80,11 +84,14 @@ class UnembeddingFilter(
     ... )
     """
 
-    def __init__(self, model, *, n_components=0.5, start=None, revision=None):
+    def __init__(
+        self, model, *, n_components=0.5, start=None, revision=None, token_env=None
+    ):
         self.model = model
         self.n_components = n_components
         self.start = start
         self.revision = revision
+        self.token_env = token_env
 
     def fit(self, X, y=None):
         """Read the model's unembedding matrix; nothing is learned from `X`.
@@ -105,7 +112,10 @@ class UnembeddingFilter(
             For a model without such a matrix, or another number of features.
         """
         X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan")
-        folder = read_model(self.model, revision=self.revision)
+        check_variable("token_env", self.token_env, "token", "UnembeddingFilter")
+        folder = read_model(
+            self.model, revision=self.revision, token_env=self.token_env
+        )
         self.singular_values_, directions = _singular_directions(
             folder.place, folder.weights_digest, folder.tied and folder.causal
         )

@@ -141,7 +141,7 @@ def _digest_of(digests):
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def read_adapters(adapters, memo_directory):
+def read_adapters(adapters, memo_directory, token_env=None):
     """Find adapters and read what they say; no weights are loaded.
 
     Parameters
@@ -149,6 +149,8 @@ def read_adapters(adapters, memo_directory):
     adapters : None, str, path-like or sequence of these
         Local folders or hub ids.
     memo_directory : path-like
+    token_env : str or None, default=None
+        Name of the environment variable with a token of the hub.
 
     Returns
     -------
@@ -163,11 +165,13 @@ def read_adapters(adapters, memo_directory):
         return ()
     if isinstance(adapters, str | os.PathLike):
         adapters = [adapters]
-    return tuple(_read_adapter(adapter, memo_directory) for adapter in adapters)
+    return tuple(
+        _read_adapter(adapter, memo_directory, token_env) for adapter in adapters
+    )
 
 
-def _read_adapter(adapter, memo_directory):
-    folder = _find_folder(str(adapter))
+def _read_adapter(adapter, memo_directory, token_env):
+    folder = _find_folder(str(adapter), token_env)
     config = read_json(folder / CONFIG)
     if not config or not (folder / WEIGHTS).is_file():
         raise ModelNotFoundError(
@@ -189,7 +193,7 @@ def _read_adapter(adapter, memo_directory):
     )
 
 
-def _find_folder(name):
+def _find_folder(name, token_env):
     path = Path(name).expanduser()
     if path.is_dir():
         return path
@@ -205,7 +209,10 @@ def _find_folder(name):
     try:
         for local_files_only in (True, False):
             folder = hub_folder(
-                name, None, local_files_only=local_files_only, is_whole=is_whole
+                name,
+                local_files_only=local_files_only,
+                is_whole=is_whole,
+                token_env=token_env,
             )
             if folder is not None:
                 break

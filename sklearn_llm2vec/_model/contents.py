@@ -99,9 +99,7 @@ def _code_that_runs(folder, trust_remote_code, memo_directory):
         return None
     places = {folder}
     for name in _repositories(maps):
-        if found := hub_folder(
-            name, None, local_files_only=True, is_whole=lambda _: True
-        ):
+        if found := hub_folder(name, local_files_only=True, is_whole=lambda _: True):
             places.add(found)
     return [
         [path.name, file_digest(path, memo_directory)]

@@ -152,7 +152,14 @@ class ModelFolder:
 _read: dict[tuple, tuple] = {}
 
 
-def read_model(model, *, revision=None, trust_remote_code=False, memo_directory=None):
+def read_model(
+    model,
+    *,
+    revision=None,
+    trust_remote_code=False,
+    token_env=None,
+    memo_directory=None,
+):
     """Find a model's folder and read what it says; no weights are loaded.
 
     Parameters
@@ -166,6 +173,8 @@ def read_model(model, *, revision=None, trust_remote_code=False, memo_directory=
         Branch, tag or commit on the hub.
     trust_remote_code : bool
         Whether code that the model's folder brings may run.
+    token_env : str or None
+        Name of the environment variable with a token of the hub.
     memo_directory : path-like or None
         Where facts that cost seconds are remembered; None is the default cache's place.
 
@@ -182,7 +191,7 @@ def read_model(model, *, revision=None, trust_remote_code=False, memo_directory=
         models in GGUF files.
     """
     memo = Path(memo_directory) if memo_directory is not None else default_directory()
-    place = find_model(model, revision, memo)
+    place = find_model(model, revision, memo, token_env)
     # Asked for in every transform, so a folder whose files are as they were isn't read.
     key = os.path.abspath(place), place, str(model), memo, trust_remote_code
     folders, state, described = _read.get(key, ((), None, None))

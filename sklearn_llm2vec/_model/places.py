@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+import traceback
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -72,7 +73,7 @@ class ModelNotFoundError(ValueError):
     """No place holds the model: local folder, hub cache, pip package, hub."""
 
 
-def find_model(model, revision, memo_directory):
+def find_model(model, revision, memo_directory, token_env=None):
     """The folder or the GGUF file that holds `model`; see `read_model` for the places."""
     if not isinstance(model, str | os.PathLike):
         expected = "a hub id or a local folder, as a str or a path"
@@ -91,11 +92,12 @@ def find_model(model, revision, memo_directory):
             " which doesn't exist."
         )
     if is_gguf:
-        return _gguf_of_hub(name, revision)
+        return _gguf_of_hub(name, revision, token_env)
+    of_hub = {"revision": revision, "is_whole": _is_whole, "token_env": token_env}
     return (
-        hub_folder(name, revision, local_files_only=True, is_whole=_is_whole)
+        hub_folder(name, local_files_only=True, **of_hub)
         or (_from_package(name, memo_directory) if revision is None else None)
-        or hub_folder(name, revision, local_files_only=False, is_whole=_is_whole)
+        or hub_folder(name, local_files_only=False, **of_hub)
     )
 
 
@@ -125,7 +127,7 @@ def _may_be_of_hub(name):
     return not name.startswith((".", "/", "~")) and name.count("/") >= 2
 
 
-def _gguf_of_hub(name, revision):
+def _gguf_of_hub(name, revision, token_env):
     """A GGUF file by its name "owner/name/file.gguf", with what belongs to it."""
     repository, file = "/".join(name.split("/")[:2]), "/".join(name.split("/")[2:])
     if not file:
@@ -142,9 +144,10 @@ def _gguf_of_hub(name, revision):
     for local_files_only in (True, False):
         folder = hub_folder(
             repository,
-            revision,
+            revision=revision,
             local_files_only=local_files_only,
             is_whole=is_whole,
+            token_env=token_env,
             only=[re.sub(r"([*?\[])", r"[\1]", path) for path in parts + beside],
         )
         if folder is not None:
@@ -194,16 +197,20 @@ def _package_folder(module):
     return Path(package.submodule_search_locations[0])
 
 
-def hub_folder(name, revision, *, local_files_only, is_whole, only=None):
+def hub_folder(
+    name, *, local_files_only, is_whole, revision=None, token_env=None, only=None
+):
     """The snapshot of a hub repository, from the hub's cache alone or from the hub.
 
     Parameters
     ----------
     name : str
-    revision : str or None
     local_files_only : bool
     is_whole : callable
         Takes the folder, returns whether it holds what is needed.
+    revision : str or None
+    token_env : str or None
+        Name of the environment variable with the token; it is read here and not kept.
     only : list of str or None
         Patterns of the files to fetch; None is all that a model's folder needs.
 
@@ -219,20 +226,36 @@ def hub_folder(name, revision, *, local_files_only, is_whole, only=None):
     wanted = (
         {"ignore_patterns": NOT_NEEDED} if only is None else {"allow_patterns": only}
     )
+    # Without one, huggingface_hub takes the token of its own login or HF_TOKEN.
+    token = os.environ.get(token_env or "", "").strip() or None
+    failure = None
     try:
         folder = snapshot_download(
             name,
             revision=revision,
             local_files_only=local_files_only,
+            token=token,
             **wanted,
         )
     except Exception as error:  # the hub client's errors have many unrelated classes
         if local_files_only:
             return None
-        raise ModelNotFoundError(_not_found_message(name, revision)) from error
+        failure = error
+    if failure is not None:
+        # An HTTP client may show the header that it couldn't send. Raised here, where
+        # that error isn't being handled, it isn't kept either.
+        cause = None if token is not None and _shows(failure, token) else failure
+        message = _not_found_message(name, revision, token_env)
+        raise ModelNotFoundError(message) from cause
     folder = Path(folder)
     # An interrupted download leaves a snapshot without its weights: ask the hub again.
     return folder if is_whole(folder) or not local_files_only else None
+
+
+def _shows(error, secret):
+    """Whether a printed traceback of an error would show a secret."""
+    lines = traceback.format_exception(error)
+    return any(form in line for line in lines for form in (secret, repr(secret)[1:-1]))
 
 
 def _hub_cache():
@@ -248,7 +271,7 @@ def _in_hub_cache(name):
     return os.path.isdir(os.path.join(_hub_cache(), folder))
 
 
-def _not_found_message(name, revision):
+def _not_found_message(name, revision, token_env):
     at = f" at revision {revision!r}" if revision is not None else ""
     message = (
         f"The model {name!r}{at} was found in none of these places: a local folder of "
@@ -265,6 +288,10 @@ def _not_found_message(name, revision):
         if offline
         else " (not reached, or it has no such model, or the model needs a login)."
     )
+    if not offline and token_env is None:
+        why += " For a gated model, name the variable with your token in 'token_env'."
+    elif not offline and not os.environ.get(token_env, "").strip():
+        why += f" The environment variable {token_env!r} ('token_env') isn't set."
     if "/" not in name:
         why += (
             " Names on the hub begin with their owner, such as "

@@ -11,6 +11,7 @@ import narwhals as nw
 import numpy as np
 from scipy.sparse import issparse
 
+from sklearn_llm2vec._text.lazy import as_table, not_in_memory, refuse_lazy
 from sklearn_llm2vec._text.values import is_missing
 
 # Object says nothing of its values, and a column of a Null dtype is Unknown: the
@@ -75,6 +76,8 @@ def read_native(X, estimator_name):
     TypeError, ValueError
         For what is no collection of texts, and for a lazy frame.
     """
+    X = as_table(X)
+    refuse_lazy(X, estimator_name)
     _refuse_what_is_no_collection(X, estimator_name)
     try:
         native = nw.from_native(X, allow_series=True, pass_through=True)
@@ -84,10 +87,7 @@ def read_native(X, estimator_name):
             f"unique names too. {e}"
         ) from e
     if isinstance(native, nw.LazyFrame):
-        raise TypeError(
-            f"{estimator_name} expects a frame in memory, got a lazy "
-            f"{type(X).__module__.partition('.')[0]} one. Call `.collect()` on it."
-        )
+        raise not_in_memory(X, "Call `.collect()` on it.", estimator_name)
     return native
 
 

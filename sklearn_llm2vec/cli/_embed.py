@@ -8,6 +8,7 @@ again and finds those vectors there; the output is written anew, from its first 
 import time
 from contextlib import ExitStack, closing
 
+from sklearn_llm2vec._common.halves import as_float16
 from sklearn_llm2vec._common.whole_files import check_output, whole_file
 from sklearn_llm2vec._common.words import count_from, file_ending_in
 from sklearn_llm2vec.cli._columns import open_named_table, survey_texts
@@ -23,6 +24,7 @@ from sklearn_llm2vec.cli._model_options import add_model_options, make_transform
 from sklearn_llm2vec.cli._table_options import AppendOnce, add_table, add_texts
 
 KEEPING = endings_of(one for one in WRITTEN if one.writer.keeps)
+NARROWING = endings_of(one for one in WRITTEN if one.writer.narrows)
 
 ABOUT = """\
 Write the features of a table's text columns into a file. Rows are read and
@@ -74,6 +76,12 @@ def add_to(commands, summary):
         help=f"column to copy into {listed(KEEPING)}; may be repeated",
     )
     command.add_argument(
+        "--output-dtype",
+        choices=("float32", "float16"),
+        default="float32",
+        help=f"float16, in {listed(NARROWING)}, takes half the disk (default: float32)",
+    )
+    command.add_argument(
         "--overwrite", action="store_true", help="replace an existing output"
     )
     command.add_argument(
@@ -114,6 +122,8 @@ def run(args):
                 _check_names(args, make_writer.adds(layout))
                 writer = opened.enter_context(closing(make_writer(file, layout)))
             features = transformer.transform(texts)
+            if args.output_dtype == "float16":
+                features = as_float16(features, "--output-dtype")
             writer.write(chunk.select(args.keep), features)
             n_rows += len(chunk)
             n_encoded += transformer.last_report_.encoded
@@ -135,6 +145,10 @@ def _check_output(args, writer):
     if args.keep and not writer.keeps:
         args.parser.error(
             f"a {output.suffix} file can't --keep columns: write {listed(KEEPING)}"
+        )
+    if args.output_dtype == "float16" and not writer.narrows:
+        args.parser.error(
+            f"a {output.suffix} file can't hold float16: write {listed(NARROWING)}"
         )
     check_output(output, [args.file])
     if output.exists() and not args.overwrite:

@@ -11,7 +11,8 @@ To read, it is made with a path and a `Spelling`, and has ``path``,
 To write, it has a ``writer``, or None. This one is made with an open binary file and a
 layout, and has ``write(kept, features)`` and ``close()``. Its class has ``about``, for
 ``--help``; ``keeps``, whether columns can be kept beside the features; ``typed``, whether
-numbers are told from texts; and ``adds(layout)``, the names of columns that aren't kept.
+numbers are told from texts; ``narrows``, whether features may be float16; and
+``adds(layout)``, the names of columns that aren't kept.
 A layout has ``n_rows``, ``features``, the names of all features, and ``blocks``, the
 names of blocks of them that are equally wide, one for each text column.
 """
@@ -28,10 +29,10 @@ from sklearn_llm2vec.cli._text_formats import SPELLING, TEXT_FORMATS
 
 
 class ParquetFeatures:
-    """The kept columns, and for each block of features a column of float32 lists."""
+    """The kept columns, and for each block of features a column of lists of floats."""
 
-    about = "a column of float32 lists for each text column"
-    keeps, typed = True, True
+    about = "a column of lists of floats for each text column"
+    keeps, typed, narrows = True, True, True
 
     def __init__(self, file, layout):
         self._file, self._names, self._writer = file, layout.blocks, None
@@ -118,13 +119,13 @@ class Parquet:
 
 
 class NPYFeatures:
-    """One float32 array of all rows; nothing can be kept beside it."""
+    """One array of all rows; nothing can be kept beside it."""
 
-    about = "a float32 array"
-    keeps, typed = False, True
+    about = "an array"
+    keeps, typed, narrows = False, True, True
 
     def __init__(self, file, layout):
-        self._file, self._n_rows, self._began = file, layout.n_rows, False
+        self._file, self._n_rows, self._kind = file, layout.n_rows, None
 
     @staticmethod
     def adds(layout):
@@ -135,13 +136,15 @@ class NPYFeatures:
         import numpy as np
         from numpy.lib import format as npy
 
-        if not self._began:
+        if self._kind is None:
             # The header comes first, and says how many rows there will be.
             shape = (self._n_rows, features.shape[1])
-            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            kind = features.dtype.newbyteorder("<")
+            header = {"descr": kind.str, "fortran_order": False, "shape": shape}
             npy.write_array_header_1_0(self._file, header)
-            self._began = True
-        self._file.write(np.ascontiguousarray(features, "<f4").reshape(-1).view("u1"))
+            self._kind = kind
+        rows = np.ascontiguousarray(features, self._kind)
+        self._file.write(rows.reshape(-1).view("u1"))
 
     def close(self):
         """Nothing is left to write."""

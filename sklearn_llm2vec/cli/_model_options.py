@@ -22,8 +22,8 @@ from sklearn_llm2vec._network.pooling import POOLINGS
 PLAIN = (
     "model layer pooling special_tokens attention template prompt_counts "
     "token_prepending adapters truncate_dim normalize missing max_length long_texts "
-    "chunk_overlap device dtype batch_tokens revision trust_remote_code endpoint "
-    "api_key_env"
+    "chunk_overlap device dtype batch_tokens revision trust_remote_code token_env "
+    "endpoint api_key_env"
 ).split()
 
 
@@ -103,6 +103,11 @@ def add_model_options(parser, *, searched=False, served=True):
         "--trust-remote-code",
         action="store_true",
         help="allow code that comes with the model to run",
+    )
+    add(
+        "--token-env",
+        metavar="NAME",
+        help="environment variable with a token of the hub (default: HF_TOKEN)",
     )
     if served:
         add(

@@ -52,7 +52,7 @@ class CSVFeatures:
     """
 
     about = "a column for each feature"
-    keeps, typed = True, False
+    keeps, typed, narrows = True, False, False
 
     def __init__(self, file, layout):
         self._text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sklearn_llm2vec._common.checks import among, refused
 from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec.distributed._actors import (
     check_batch_size,
@@ -65,6 +66,7 @@ def embed_parquet(
     num_cpus=None,
     num_gpus=None,
     batch_size=1024,
+    dtype="float32",
     overwrite=False,
 ):
     """Embed Parquet files, writing one output file for each.
@@ -99,6 +101,9 @@ def embed_parquet(
     batch_size : int, default=1024
         Number of rows that are read, embedded and written at a time, and of a row group
         of the output.
+    dtype : {"float32", "float16"}, default="float32"
+        Dtype of the features in the output. "float16" takes half the disk and keeps about
+        three digits; a value that it can't hold is an error.
     overwrite : bool, default=False
         Whether to replace files in the destination that were made by another transformer
         or another program.
@@ -131,6 +136,8 @@ def embed_parquet(
     caller = "embed_parquet"
     columns, outputs = check_task(transformer, columns, output_columns, caller)
     check_batch_size(batch_size, caller)
+    if dtype not in ("float32", "float16"):
+        raise refused("dtype", among(("float32", "float16")), dtype, of=caller)
     share = check_share(num_cpus, num_gpus, caller)
     size = pool_size(concurrency, caller)
     task = (transformer, columns, outputs)
@@ -139,7 +146,7 @@ def embed_parquet(
     # on which the dtype and so the identity depends.
     look = ray.remote(survey).options(**share)
     try:
-        found = ray.get(look.remote(task, places, overwrite))
+        found = ray.get(look.remote(task, dtype, places, overwrite))
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     n_files, folder, names, identity = found
@@ -150,7 +157,7 @@ def embed_parquet(
     ).map_batches(
         _FileEmbedder,
         fn_constructor_args=(
-            (*task, share["num_cpus"]),
+            (*task, share["num_cpus"], dtype),
             places,
             folder,
             identity,

@@ -83,13 +83,13 @@ def list_files(place):
     return place, sorted(names)
 
 
-def survey(task, places, overwrite):
+def survey(task, dtype, places, overwrite):
     """What there is to do, before anything is encoded.
 
     Returns the number of files, their folder, the names of those to embed, and what
     makes their features.
     """
-    embedder = TableEmbedder(*task, None)  # encodes nothing
+    embedder = TableEmbedder(*task, None, dtype)  # encodes nothing
     identity = identity_of(embedder)
     source, destination = map(open_place, places)
     folder, names = list_files(source)

@@ -10,6 +10,7 @@ import json
 import numpy as np
 
 from sklearn_llm2vec._common.checks import refused
+from sklearn_llm2vec._common.halves import as_float16
 from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._estimator.features import block_widths
 from sklearn_llm2vec._estimator.fitted import check_columns, check_fitted
@@ -36,16 +37,18 @@ class TableEmbedder:
         The new ones, as `check_task` gives them.
     num_cpus : float or None
         Threads to encode with; None leaves torch as it is.
+    dtype : {"float32", "float16"}, default="float32"
+        Of the features.
     """
 
-    def __init__(self, transformer, columns, outputs, num_cpus):
+    def __init__(self, transformer, columns, outputs, num_cpus, dtype="float32"):
         if num_cpus is not None:
             with loading:
                 import torch
 
             # Ray counts CPUs but doesn't keep torch from using all of them.
             torch.set_num_threads(max(1, int(num_cpus)))
-        self.columns, self.outputs = columns, outputs
+        self.columns, self.outputs, self.dtype = columns, outputs, dtype
         # Arrays, whatever the user set.
         self.transformer = transformer.set_output(transform="default")
         if transformer.verbose == "auto":
@@ -64,6 +67,8 @@ class TableEmbedder:
         features = np.zeros((0, sum(self.widths)), np.float32)
         if table.num_rows:
             features = self.transformer.transform(table.select(self.columns))
+        if self.dtype == "float16":
+            features = as_float16(features, "embed_parquet")
         blocks = np.split(features, np.cumsum(self.widths)[:-1], axis=1)
         for name, width, block in zip(self.outputs, self.widths, blocks, strict=True):
             part = np.ascontiguousarray(block)
@@ -98,6 +103,8 @@ def identity_of(embedder):
         "columns": embedder.columns,
         "output_columns": embedder.outputs,
     }
+    if embedder.dtype != "float32":  # files of before say nothing of it
+        identity["dtype"] = embedder.dtype
     return json.loads(json.dumps(identity, default=int))  # as it comes out of a file
 
 
@@ -122,8 +129,8 @@ def _pca_digest(transformer):
 
 def difference(there, here):
     """Where two identities differ, in words."""
-    names = [name for name in here if there.get(name) != here[name]]
-    return ", ".join(f"{n} {there.get(n)!r}, here {here[n]!r}" for n in names)
+    names = [n for n in {**here, **there} if there.get(n) != here.get(n)]
+    return ", ".join(f"{n} {there.get(n)!r}, here {here.get(n)!r}" for n in names)
 
 
 # --- columns -------------------------------------------------------------------------

@@ -4,6 +4,7 @@ Any transformer of scikit-learn will do.
 """
 
 import copy
+from collections.abc import Mapping, Set
 
 import narwhals as nw
 import numpy as np
@@ -226,7 +227,8 @@ def count_rows(X, caller):
         In the words that the transformer itself would use.
     """
     native = read_native(X, caller)
-    if not hasattr(native, "__len__"):
+    # The items of a dict or a set are no rows.
+    if not hasattr(native, "__len__") or isinstance(native, Mapping | Set):
         raise TypeError(
             f"{caller} expects a list, array, Series or frame, got {type(X).__name__}."
         )

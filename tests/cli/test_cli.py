@@ -143,6 +143,10 @@ def test_options_become_parameters_and_what_is_not_given_is_not_passed_on(tmp_pa
         ("cache prune", "what is to go"),
         ("adapt t.csv --text a -o f --set steps", "expected NAME=VALUE"),
         ("embed t.csv --text a -o t.npy --cache c --no-cache", "not allowed with"),
+        (
+            "embed t.csv --text a -o t.csv --output-dtype float16",
+            "write .parquet or .npy",
+        ),
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_why(run, argv, message):
@@ -190,6 +194,22 @@ def test_embed_writes_what_transform_gives(run, table, bert, source, output):
     n_texts = len({t for name in texts for t in texts[name].dropna()})
     assert f"{n_texts} texts went through the model" in err
     assert EmbeddingCache("cache").info()["texts_encoded"] == n_texts
+
+
+@pytest.mark.parametrize("output", ["out.parquet", "out.npy"])
+def test_embed_in_float16(run, table, bert, output):
+    argv = ("embed", "in.csv", "--text", "title", "--model", bert, "--cache", "cache")
+    code, _, err = run(*argv, "-o", output, "--output-dtype", "float16")
+    assert code == 0, err
+    texts = table.select(["title"]).to_pandas()
+    want = LLMEmbeddingTransformer(bert, cache="cache").fit_transform(texts)
+    if output == "out.npy":
+        got = np.load(output)
+    else:
+        lists = pq.read_table(output)["title_embedding"].combine_chunks()
+        got = np.stack(lists.to_numpy(zero_copy_only=False))
+    assert got.dtype == np.float16
+    np.testing.assert_array_equal(got, want.astype(np.float16))
 
 
 # Each is changed by a number: an id, a phone number, a version, names.

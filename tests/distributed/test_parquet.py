@@ -243,3 +243,23 @@ def test_a_fitted_transformer_in_another_process(llama):
     want = encoder.transform(table.select(columns))
     assert want.shape == (60, 4)
     same_bits(features(got, "embedding"), want)
+
+
+def test_float16_is_another_output(llama, tmp_path):
+    table = make_table(20)
+    made = embedder(llama)
+    source, target, _ = embed_one(made, tmp_path, table)
+    want = features(pq.read_table(target.path), "title_embedding")
+    half = TableEmbedder(made.transformer, made.columns, made.outputs, 1, "float16")
+    with pytest.raises(ValueError, match="dtype None, here 'float16'"):
+        finished(half, source, target)
+    assert not finished(half, source, target, overwrite=True)
+    embed_one(half, tmp_path)
+    assert finished(half, source, target)
+    with pytest.raises(ValueError, match="dtype 'float16', here None"):
+        finished(made, source, target)
+    written = pq.read_table(target.path)
+    column = written["title_embedding"]
+    assert column.type == pa.list_(pa.float16(), want.shape[1])
+    halves = np.stack(column.combine_chunks().to_numpy(zero_copy_only=False))
+    np.testing.assert_array_equal(halves, want.astype(np.float16))

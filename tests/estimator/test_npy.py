@@ -1,5 +1,6 @@
 """``transform_to_npy``: the rows of transform, in a file that is whole or not there."""
 
+import re
 import tracemalloc
 from collections import deque
 
@@ -296,3 +297,42 @@ def test_paths_where_no_file_can_be(tmp_path):
         transform_to_npy(by_calls(never), X, tmp_path)
     with pytest.raises(FileNotFoundError):
         transform_to_npy(by_calls(never), X, tmp_path / "none" / "made.npy")
+
+
+# --- float16 -------------------------------------------------------------------------
+
+
+def test_float16_takes_half_the_disk(llama, tmp_path, texts):
+    encoder = LLMEmbeddingTransformer(llama, cache=str(tmp_path / "cache"))
+    want = encoder.transform(texts)
+    whole = transform_to_npy(encoder, texts, tmp_path / "whole.npy")
+    got = transform_to_npy(
+        encoder, texts, tmp_path / "half.npy", dtype="float16", block_rows=9
+    )
+    assert got.dtype == np.float16
+    assert got.nbytes == whole.nbytes / 2
+    np.testing.assert_array_equal(got, want.astype(np.float16))
+
+
+@pytest.mark.parametrize("value", [65520.0, -1e30])
+def test_what_float16_cant_hold_is_refused(tmp_path, value):
+    rows = np.array([[1.0, 2.0], [np.inf, value], [np.nan, 0.0]])
+    path = tmp_path / "made.npy"
+    path.write_bytes(b"before")
+    message = re.escape(f"to 65504 with float16. Got {value:.6g}")
+    with pytest.raises(ValueError, match=message):
+        transform_to_npy(
+            FunctionTransformer(), rows, path, dtype="float16", block_rows=1
+        )
+    assert path.read_bytes() == b"before"
+    rows[1, 1] = np.sign(value) * 65504
+    got = transform_to_npy(FunctionTransformer(), rows, path, dtype="float16")
+    np.testing.assert_array_equal(got, rows)
+
+
+@pytest.mark.parametrize("dtype", ["int8", np.float64, 16])
+def test_other_dtypes_are_refused(tmp_path, dtype):
+    with pytest.raises(ValueError, match="'dtype' parameter of transform_to_npy must"):
+        transform_to_npy(
+            FunctionTransformer(), np.ones((1, 1)), tmp_path / "a.npy", dtype=dtype
+        )

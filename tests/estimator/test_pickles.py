@@ -4,6 +4,7 @@ import copy
 import importlib
 import io
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from sklearn_llm2vec import EmbeddingCache, LLM2VecRecipe, LLMEmbeddingTransform
 from sklearn_llm2vec._model.adapters import TrainedAdapter
 
 TEXTS = ["card payment", "the bank", "a small blue cat", "the bank", "refund"] * 2
+TWO_COLUMNS = [[a, b] for a, b in zip(TEXTS, TEXTS[::-1], strict=True)]
 Y = [0, 1, 0, 1, 0] * 2
 ADAPTER = TrainedAdapter("simcse", b"{}", b"weights", True, '{"seed": 1}')
 
@@ -43,7 +45,10 @@ def classes_in(data):
     return found
 
 
-@pytest.mark.parametrize("module", ["sklearn_llm2vec", "sklearn_llm2vec.evaluation"])
+@pytest.mark.parametrize(
+    "module",
+    ["sklearn_llm2vec", "sklearn_llm2vec.evaluation", "sklearn_llm2vec.integrations"],
+)
 def test_public_names_say_the_public_module(module):
     public = importlib.import_module(module)
     for name in public.__all__:
@@ -63,10 +68,7 @@ def test_a_fitted_pipeline_names_no_private_path(pipe):
     data = pickle.dumps(pipe)
     assert b"sklearn_llm2vec._" not in data
     ours = {name for name in classes_in(data) if name.startswith("sklearn_llm2vec")}
-    assert ours == {
-        "sklearn_llm2vec.LLMEmbeddingTransformer",
-        "sklearn_llm2vec.EmbeddingCache",
-    }
+    assert ours == {"sklearn_llm2vec.LLMEmbeddingTransformer"}
     assert b"sklearn_llm2vec._" not in pickle.dumps(LLM2VecRecipe())
 
 
@@ -86,13 +88,56 @@ def test_what_was_found_out_travels(pipe, duplicate):
     assert pipe[0].adapter_ == (ADAPTER,)
 
 
-def test_skops_needs_to_trust_the_transformer_only(pipe, tmp_path, bert):
+# Each with a parameter that takes a value of a class, ours or another package's.
+OF_CLASSES = {
+    "paths": lambda model, place: {"model": Path(model), "cache": place},
+    "cache": lambda model, place: {"cache": EmbeddingCache(place, size_limit=10**6)},
+    "device": lambda model, place: {"device": torch_device("cpu")},
+    "recipe": lambda model, place: {"adapt": LLM2VecRecipe("simcse", simcse_steps=3)},
+    "numpy": lambda model, place: {"layer": np.int64(2), "pooling": np.str_("max")},
+    "cells": lambda model, place: {"layer": "cv", "pooling": "cv", "n_components": 2},
+    "seed": lambda model, place: {"random_state": np.random.RandomState(0)},
+}
+
+
+def torch_device(name):
+    import torch
+
+    return torch.device(name)
+
+
+@pytest.mark.parametrize("about", OF_CLASSES)
+def test_skops_needs_to_trust_the_transformer_only(about, tmp_path, bert):
     skops = pytest.importorskip("skops.io")
-    path = tmp_path / "cache"
-    pipe[0].set_params(cache=str(path)).adapter_ = (ADAPTER,)
+    given = {"model": bert, "cache": str(tmp_path / "cache")}
+    given |= OF_CLASSES[about](bert, tmp_path / "other")
+    encoder = LLMEmbeddingTransformer(**given)
+    if about == "recipe":  # as if it were trained: this is about what is written
+        encoder.adapter_, encoder._adapted_by = (ADAPTER,), given["adapt"].get_params()
+    else:
+        encoder.fit(TWO_COLUMNS, Y).transform(TWO_COLUMNS)
+    data = skops.dumps(encoder)
+    unknown = skops.get_untrusted_types(data=data)
+    assert unknown == ["sklearn_llm2vec.LLMEmbeddingTransformer"]
+    loaded = skops.loads(data, trusted=unknown)
+    if about == "recipe":
+        assert loaded.adapter_ == (ADAPTER,)
+        assert isinstance(loaded.adapt, LLM2VecRecipe)
+        assert loaded.adapt.get_params() == given["adapt"].get_params()
+        return
+    assert type(loaded.cache) is EmbeddingCache or about != "cache"
+    assert loaded.cache == (encoder.cache if about != "paths" else str(encoder.cache))
+    assert loaded.last_report_ == encoder.last_report_
+    np.testing.assert_array_equal(
+        loaded.transform(TWO_COLUMNS), encoder.transform(TWO_COLUMNS)
+    )
+
+
+def test_a_pipeline_in_skops_predicts_the_same(pipe, tmp_path):
+    skops = pytest.importorskip("skops.io")
     skops.dump(pipe, tmp_path / "pipe.skops")
     unknown = skops.get_untrusted_types(file=tmp_path / "pipe.skops")
     assert unknown == ["sklearn_llm2vec.LLMEmbeddingTransformer"]
     loaded = skops.load(tmp_path / "pipe.skops", trusted=unknown)
     np.testing.assert_array_equal(loaded.predict(TEXTS), pipe.predict(TEXTS))
-    assert loaded[0].adapter_ == (ADAPTER,)
+    assert loaded[0].cache == pipe[0].cache

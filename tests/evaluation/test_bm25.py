@@ -101,6 +101,9 @@ def test_errors():
         BM25().score_documents(["a"])
     with pytest.raises(ValueError, match="Iterable over raw text documents"):
         BM25().fit("a text")
+    for texts in ({"id": "a text"}, {"a text"}):
+        with pytest.raises(TypeError, match="BM25 expects a list, array, Series or"):
+            BM25().fit(texts)
     with pytest.raises(TypeError, match="BM25 expects texts. Got 3 in row 1"):
         BM25().fit(["a", 3])
     with pytest.raises(

@@ -138,7 +138,7 @@ def test_a_download_brings_tokenizers_of_any_name_and_no_pickles(bert, monkeypat
         return bert
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    places.hub_folder("a/b", None, local_files_only=False, is_whole=lambda f: True)
+    places.hub_folder("a/b", local_files_only=False, is_whole=lambda f: True)
     assert "allow_patterns" not in asked
 
     def is_left_out(name):

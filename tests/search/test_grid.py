@@ -98,7 +98,7 @@ def test_the_first_token_of_a_causal_decoder_is_left_out():
 def test_reads_the_model_that_the_transformer_names(four_layers):
     transformer = LLMEmbeddingTransformer("some/model", revision="v1")
     layer_pooling_grid(transformer)
-    options = {"revision": "v1", "trust_remote_code": False}
+    options = {"revision": "v1", "trust_remote_code": False, "token_env": None}
     assert four_layers == [("some/model", options)]
 
 

@@ -87,6 +87,7 @@ FRAMES = {
     "polars": pl.DataFrame,
     "polars categorical": lambda d: pl.DataFrame(d).cast(pl.Categorical),
     "pyarrow": pa.table,
+    "pyarrow batch": pa.record_batch,
 }
 
 
@@ -239,7 +240,6 @@ WRONG_TYPE = {
     "None": (None, r"got NoneType"),
     "int": (3, r"got int"),
     "sparse": (csr_matrix((2, 2)), r"Sparse data was passed"),
-    "lazy frame": (pl.LazyFrame({"a": ["x"]}), r"lazy polars one\. Call `\.collect"),
     "bytes inside": (["a", b"b"], r"row 1 of the input .* type bytes\. Decode"),
     "int inside": (["a", None, 3], r"row 2 of the input .* type int\. Convert"),
     "float inside": (["a", 1.5], r"row 1 .* type float\."),

@@ -1,0 +1,19 @@
+"""BERTopic's interface of an embedding model. Importing this file needs BERTopic."""
+
+from bertopic.backend import BaseEmbedder
+
+from sklearn_llm2vec.integrations._features import features_of_texts
+
+
+class BERTopicBackend(BaseEmbedder):
+    """A transformer as a backend of BERTopic, which embeds documents and words by it."""
+
+    def __init__(self, transformer):
+        super().__init__()
+        self.embedding_model = transformer
+
+    def embed(self, documents, verbose=False):
+        """One row for each text; whether there is a bar, the transformer decides."""
+        return features_of_texts(
+            self.embedding_model, list(documents), "as_bertopic_backend"
+        )

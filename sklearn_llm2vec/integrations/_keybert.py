@@ -1,0 +1,19 @@
+"""KeyBERT's interface of an embedding model. Importing this file needs KeyBERT."""
+
+from keybert.backend import BaseEmbedder
+
+from sklearn_llm2vec.integrations._features import features_of_texts
+
+
+class KeyBERTBackend(BaseEmbedder):
+    """A transformer as a backend of KeyBERT, which embeds documents and words by it."""
+
+    def __init__(self, transformer):
+        super().__init__()
+        self.embedding_model = transformer
+
+    def embed(self, documents, verbose=False):
+        """One row for each text; whether there is a bar, the transformer decides."""
+        return features_of_texts(
+            self.embedding_model, list(documents), "as_keybert_backend"
+        )
