@@ -1,4 +1,4 @@
-"""The database is garbled or cut short: results stay, errors are sentences, clear works."""
+"""A garbled or short database: results stay, errors are sentences, clear works."""
 
 import os
 import subprocess
@@ -103,7 +103,9 @@ def test_clear_removes_what_nobody_can_read(cache):
     path = fill(cache)
     path.write_bytes(b"nonsense" * 5000)
     with EmbeddingCache(cache.path) as damaged:
-        with pytest.raises(ValueError, match=r"Remove it with EmbeddingCache.clear\(\)"):
+        with pytest.raises(
+            ValueError, match=r"Remove it with EmbeddingCache.clear\(\)"
+        ):
             damaged.info()
         check_clear(damaged)
 
@@ -128,7 +130,7 @@ def test_a_cache_that_another_process_clears_goes_on(cache):
     fill(cache)
     out = np.zeros((300, 16), "f4")
     assert cache.get_many("space", KEYS, *CELL, out).all()
-    code = f"from sklearn_llm2vec import EmbeddingCache as C; C({str(cache.path)!r}).clear()"
+    code = f"import sklearn_llm2vec as s; s.EmbeddingCache({str(cache.path)!r}).clear()"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert not cache.get_many("space", KEYS, *CELL, out).any()
     assert cache.put_many("space", KEYS, {CELL: VECTORS})
