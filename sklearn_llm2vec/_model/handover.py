@@ -97,14 +97,14 @@ def offer(directory, name, encode):
             # The key is asked for in a thread for each: one that says nothing would
             # keep all others waiting.
             listener = Listener(backlog=64)
-            content = {
-                "address": listener.address,
-                "key": key.hex(),
-                "pid": os.getpid(),
-            }
-            _write_private(path, content)
         except OSError:
             return  # no socket, no file: the others load the model themselves
+        place = {"address": listener.address, "key": key.hex(), "pid": os.getpid()}
+        try:
+            _write_private(path, place)
+        except OSError:
+            listener.close()
+            return
         _offered.add(path)
         _sockets.add(getattr(listener._listener, "_socket", listener))
     atexit.register(_take_back, path, os.getpid())

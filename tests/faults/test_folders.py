@@ -24,6 +24,7 @@ def transform(model, folder, texts):
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         features = encoder.fit_transform(texts)
+    EmbeddingCache(folder).close()
     return features, [str(one.message) for one in told]
 
 
@@ -67,11 +68,11 @@ def test_a_read_only_mount_with_an_old_offer(stored, mounted, bert, expected):
     path = leave_offer(disk, f"{probe.fingerprint_}@cpu")
     before = sorted(os.listdir(disk))
     mounted("remount,ro")
-    for _ in range(2):
+    for n_told in (1, 0):  # once a process
         features, told = transform(bert, disk, TEXTS)
         np.testing.assert_array_equal(features, expected)
-        assert len(told) == 1
-        assert "can't be written" in told[0]
+        assert len(told) == n_told
+        assert all("can't be written" in message for message in told)
     assert sorted(os.listdir(disk)) == before
     assert path.exists()
 
