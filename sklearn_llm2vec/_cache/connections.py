@@ -124,6 +124,13 @@ class Connections:
         """Close the connections that nobody uses; the next use opens another."""
         pool.close_idle(self._file)
 
+    def was_replaced(self, db):
+        """Whether somebody removed the file since this connection was opened.
+
+        What it raises then is no fault; the next use gets the new file.
+        """
+        return pool.opened_of(db).is_stale(identity(self._file))
+
     def warn_once(self, done, error):
         """Warn that the cache can't be ``"read"`` or ``"written"``: once for each."""
         if done not in self._warned:

@@ -110,6 +110,12 @@ def close_idle(file=None):
         _close(mine)
 
 
+def opened_of(db):
+    """What the connection of a use was opened to."""
+    with _changed:
+        return next(one for one in _used if one.db is db)
+
+
 def is_in_doubt(identity):
     """Whether SQLite, in this forked child, believes that a lost thread has its locks."""
     return identity in _in_doubt

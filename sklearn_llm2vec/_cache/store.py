@@ -196,7 +196,7 @@ class EmbeddingCache:
                         )
                     damaged[part][positions] = True
                 except DAMAGE as error:
-                    self._connections.warn_once("read", error)
+                    self._cant_read(db, error)
             if count:
                 self._count(db, space, int(found.sum()), int(len(keys) - found.sum()))
         if n_damaged := int((damaged & ~found).sum()):
@@ -234,7 +234,7 @@ class EmbeddingCache:
                         found = find_keys(db, space)
                     there[[start + position for position in found]] = True
                 except DAMAGE as error:
-                    self._connections.warn_once("read", error)
+                    self._cant_read(db, error)
         return there
 
     def _count(self, db, space, hits, misses):
@@ -245,6 +245,10 @@ class EmbeddingCache:
                 db.execute(use, (time.time(), space))
         except sqlite3.Error:
             pass  # read-only: then nobody counts
+
+    def _cant_read(self, db, error):
+        if not self._connections.was_replaced(db):
+            self._connections.warn_once("read", error)
 
     # --- writing ---------------------------------------------------------------------
 
@@ -276,14 +280,11 @@ class EmbeddingCache:
             for cell, vectors in cells.items()
         ]
         n_bytes = sum(len(row[-1]) + len(row[-2]) for row in stored)
-        with self._trying(create=True) as db:
-            if db is None or not len(keys):
-                return 0
-            try:
-                n_freed = self._put(db, space, keys, stored)
-            except DAMAGE as error:
-                self._connections.warn_once("written", error)
-                return 0
+        if not len(keys):
+            return 0
+        n_freed = self._put(space, keys, stored)
+        if n_freed is None:
+            return 0
         if n_freed:
             warn(
                 f"The cache {self.path} reached its size_limit of {self.size_limit:,} "
@@ -292,7 +293,22 @@ class EmbeddingCache:
             )
         return n_bytes
 
-    def _put(self, db, space, keys, stored):
+    def _put(self, space, keys, stored):
+        """Store a block; the bytes that had to go for it, None if it isn't stored."""
+        for is_last in (False, True):
+            with self._trying(create=True) as db:
+                if db is None:
+                    return None
+                try:
+                    return self._put_into(db, space, keys, stored)
+                except DAMAGE as error:
+                    # Another process cleared the cache: the next connection is to what
+                    # it made.
+                    if is_last or not self._connections.was_replaced(db):
+                        self._connections.warn_once("written", error)
+                        return None
+
+    def _put_into(self, db, space, keys, stored):
         with transaction(db):
             space_id = space_id_of(db, space)
             block = insert_block(db, space_id, keys, stored)
