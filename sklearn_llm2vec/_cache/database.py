@@ -90,14 +90,18 @@ def _writing(db):
 def _begin(db):
     """Wait for the turn to write: once for a minute, then not again for so long."""
     gave_up = getattr(db, "gave_up", False)
-    for seconds in (1,) if gave_up else (NOTICE_SECONDS, BUSY_SECONDS - NOTICE_SECONDS):
+    for seconds in (
+        (0.2,) if gave_up else (NOTICE_SECONDS, BUSY_SECONDS - NOTICE_SECONDS)
+    ):
         db.execute(f"PRAGMA busy_timeout = {int(1000 * seconds)}")
         try:
             # IMMEDIATE: a reader that turned writer in the middle could not wait its
             # turn.
             db.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or seconds != NOTICE_SECONDS:
+            if "locked" not in str(error):
+                raise
+            if seconds != NOTICE_SECONDS:
                 db.gave_up = True
                 raise
             warn(
