@@ -3,7 +3,8 @@
 import os
 import sqlite3
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from functools import cache
 
 from sklearn_llm2vec._common.checks import warn
 
@@ -157,14 +158,19 @@ def check_format(db, file):
     try:
         db.execute("BEGIN")  # both of one moment: another process may be making them
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+        found = set(db.execute("SELECT name, sql FROM sqlite_master"))
         db.execute("COMMIT")
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:
         db.close()
         raise unreadable(file, error) from error
-    if version in range(FORMAT + 1) and (TABLES <= tables if version else not tables):
+    tables = {name for name, _ in found}
+    if version == 0 and not tables:
+        return
+    if 0 < version < FORMAT and TABLES <= tables:
+        return
+    if version == FORMAT and _schema() <= found:
         return
     db.close()
     if len(TABLES & tables) < 3:  # some may be lost with a damaged page
@@ -177,7 +183,18 @@ def check_format(db, file):
             f"The cache {file} must have format {FORMAT} or older. Got format {version}, "
             "of a newer sklearn-llm2vec: upgrade, or choose another path."
         )
-    raise unreadable(file, f"format {version}, tables {', '.join(sorted(tables))}")
+    raise unreadable(
+        file, f"format {version}, tables {', '.join(sorted(map(str, tables)))}"
+    )
+
+
+@cache
+def _schema():
+    """Names and definitions of what a database has: a flipped bit may be in them."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(SCHEMA)
+        query = "SELECT name, sql FROM sqlite_master"
+        return frozenset(db.execute(query).fetchall())
 
 
 def unreadable(file, error):
