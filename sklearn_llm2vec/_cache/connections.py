@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sklearn_llm2vec._cache import pool
 from sklearn_llm2vec._cache.database import (
+    DAMAGED_FILE,
     FORMAT,
     Unreadable,
     check_format,
@@ -107,6 +108,8 @@ class Connections:
         """
         try:
             with self.using(create) as db:
+                if db is None and os.path.isfile(self._file):
+                    raise sqlite3.OperationalError("it can't be opened")
                 yield db
         except sqlite3.OperationalError as error:
             raise OSError(
@@ -114,7 +117,7 @@ class Connections:
                 "disk, or end the processes that use the cache, and try again; "
                 "EmbeddingCache.clear() removes all of it."
             ) from error
-        except (sqlite3.Error, TypeError, OverflowError) as error:
+        except (sqlite3.Error, TypeError, OverflowError, UnicodeDecodeError) as error:
             raise ValueError(
                 f"The cache {self._folder} is damaged ({error}). Damaged vectors are not "
                 "used and made again; EmbeddingCache.clear() makes a new start."
@@ -199,7 +202,7 @@ class Connections:
                 db.close()
             self.warn_once("written", error)
             return self._open_read_only()
-        except sqlite3.DatabaseError as error:
+        except DAMAGED_FILE as error:
             db.close()
             raise unreadable(self._file, error) from error
 
@@ -213,9 +216,9 @@ class Connections:
             db = connect(uri, uri=True)
             # An older format could only be read after it was raised.
             if db.execute("PRAGMA user_version").fetchone() == (FORMAT,):
-                db.execute("SELECT count(*) FROM spaces").fetchone()
+                check_format(db, self._file)
                 return self._opened(db, its_identity, read_only=True)
-        except (OSError, sqlite3.Error):
+        except (OSError, sqlite3.Error, ValueError):
             pass
         if db is not None:
             db.close()

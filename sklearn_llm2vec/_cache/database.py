@@ -44,6 +44,11 @@ UPGRADES = {
 }
 
 
+# What SQLite raises for a damaged file. Its message may quote bytes of it that are no
+# text, which Python then fails to read.
+DAMAGED_FILE = (sqlite3.DatabaseError, UnicodeDecodeError)
+
+
 class Unreadable(ValueError):
     """A file that SQLite can't read as a database, or not as one of ours."""
 
@@ -160,9 +165,10 @@ def check_format(db, file):
         (version,) = db.execute("PRAGMA user_version").fetchone()
         found = set(db.execute("SELECT name, sql FROM sqlite_master"))
         db.execute("COMMIT")
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError as error:
+    except DAMAGED_FILE as error:
+        passing = isinstance(error, sqlite3.OperationalError)
+        if passing and "malformed" not in str(error):
+            raise  # locked, or no file could be opened
         db.close()
         raise unreadable(file, error) from error
     tables = {name for name, _ in found}

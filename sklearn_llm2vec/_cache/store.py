@@ -31,6 +31,7 @@ from sklearn_llm2vec._cache.blocks import (
 )
 from sklearn_llm2vec._cache.connections import FILE, Connections
 from sklearn_llm2vec._cache.database import (
+    DAMAGED_FILE,
     Unreadable,
     check_format,
     connect,
@@ -526,10 +527,12 @@ class EmbeddingCache:
             with self._connections.using() as db:
                 if db is not None:
                     counters = upkeep.counters(db)
-        except (Unreadable, *DAMAGE) as error:
-            # What can't be read is removed, what is somebody else's isn't.
-            if isinstance(error, ValueError) and not isinstance(error, Unreadable):
-                raise
+        except (Unreadable, UnicodeDecodeError):
+            pass
+        except ValueError:
+            raise  # somebody else's
+        except DAMAGE:
+            pass
         self._replace(lambda db: upkeep.set_counters(db, counters))
 
     def _replace(self, fill):
@@ -639,7 +642,7 @@ def _opened(path):
         try:
             check_format(other, path)
             (found,) = other.execute("PRAGMA quick_check(1)").fetchone()
-        except sqlite3.DatabaseError as error:
+        except DAMAGED_FILE as error:
             found = error
         if found != "ok":
             raise ValueError(

@@ -12,7 +12,12 @@ from sklearn_llm2vec._cache.blocks import (
     remove_block,
     verify_cell,
 )
-from sklearn_llm2vec._cache.database import connect, prepare, transaction
+from sklearn_llm2vec._cache.database import (
+    DAMAGED_FILE,
+    connect,
+    prepare,
+    transaction,
+)
 
 # As much is held in memory while a database on a full disk is written anew.
 MOST_BYTES_HELD = 1 << 30
@@ -78,7 +83,7 @@ def verify(db, sample, random_state):
     """The answer of ``EmbeddingCache.verify``, which has the same parameters."""
     try:
         ids = [i for (i,) in db.execute("SELECT id FROM cells ORDER BY id")]
-    except sqlite3.DatabaseError:
+    except DAMAGED_FILE:
         return {"checked": 0, "damaged": 0, "ok": False}
     if sample is not None and sample < len(ids):
         rng = np.random.default_rng(random_state)
@@ -91,7 +96,7 @@ def verify(db, sample, random_state):
     try:
         # quick_check would not compare the indexes with the tables.
         whole = db.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",)
-    except sqlite3.DatabaseError:
+    except DAMAGED_FILE:
         whole = False
     return {"checked": checked, "damaged": damaged, "ok": whole and not damaged}
 
