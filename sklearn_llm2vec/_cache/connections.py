@@ -3,13 +3,14 @@
 import os
 import sqlite3
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sklearn_llm2vec._cache import pool
 from sklearn_llm2vec._cache.database import (
     DAMAGED_FILE,
     FORMAT,
+    OtherFormat,
     Unreadable,
     check_format,
     connect,
@@ -111,6 +112,10 @@ class Connections:
                 if db is None and os.path.isfile(self._file):
                     raise sqlite3.OperationalError("it can't be opened")
                 yield db
+        except OtherFormat as error:
+            raise ValueError(
+                f"The cache {self._folder} can't be used: {error}."
+            ) from None
         except sqlite3.OperationalError as error:
             raise OSError(
                 f"The cache {self._folder} can't be read or written ({error}). Free the "
@@ -161,7 +166,8 @@ class Connections:
                 path = Path(f"{self._file}{suffix}")
                 if suffix != "-shm" and path.is_file():
                     # What a process has open takes space until it closes it.
-                    os.truncate(path, 0)
+                    with suppress(OSError):
+                        os.truncate(path, 0)
                 path.unlink(missing_ok=True)
 
     def _take(self, create):

@@ -53,6 +53,10 @@ class Unreadable(ValueError):
     """A file that SQLite can't read as a database, or not as one of ours."""
 
 
+class OtherFormat(sqlite3.DatabaseError):
+    """Another version raised the format since the database was opened."""
+
+
 class _Connection(sqlite3.Connection):
     # Whether the last wait for another process's transaction was in vain.
     gave_up = False
@@ -128,11 +132,13 @@ def check_unchanged(db):
     sqlite3.DatabaseError
     """
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version != FORMAT:
-        raise sqlite3.DatabaseError(
+    if FORMAT < version < LARGEST_FORMAT:
+        raise OtherFormat(
             f"its format is {version} and no longer {FORMAT}: another version of "
             "sklearn-llm2vec uses it; upgrade this one"
         )
+    if version != FORMAT:
+        raise sqlite3.DatabaseError(f"no format: {version}")
 
 
 def _write_ahead(db):

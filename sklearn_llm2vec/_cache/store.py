@@ -32,8 +32,10 @@ from sklearn_llm2vec._cache.blocks import (
 from sklearn_llm2vec._cache.connections import FILE, Connections
 from sklearn_llm2vec._cache.database import (
     DAMAGED_FILE,
+    OtherFormat,
     Unreadable,
     check_format,
+    check_unchanged,
     connect,
     transaction,
 )
@@ -526,7 +528,12 @@ class EmbeddingCache:
         try:
             with self._connections.using() as db:
                 if db is not None:
+                    check_unchanged(db)
                     counters = upkeep.counters(db)
+        except OtherFormat as error:
+            raise ValueError(
+                f"The cache {self.path} wasn't cleared: {error}."
+            ) from None
         except (Unreadable, UnicodeDecodeError):
             pass
         except ValueError:
@@ -654,10 +661,11 @@ def _opened(path):
 
 def _total_size(paths):
     total = 0
-    for path in paths:
-        with suppress(OSError):  # another process may remove it meanwhile
-            if path.is_file():
-                total += path.stat().st_size
+    with suppress(OSError):
+        for path in paths:
+            with suppress(OSError):  # another process may remove it meanwhile
+                if path.is_file():
+                    total += path.stat().st_size
     return total
 
 

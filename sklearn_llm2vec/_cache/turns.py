@@ -40,7 +40,7 @@ class Turn:
 
     def __init__(self, path, on_fault):
         self._path, self._on_fault = path, on_fault
-        self._fd = None
+        self._fd, self._signs = None, waits.Signs(self._give_sign)
 
     def __enter__(self):
         if self._path is not None:
@@ -51,15 +51,20 @@ class Turn:
         return self
 
     def __exit__(self, *exc):
+        self._signs.__exit__()
         fd, self._fd = self._fd, None
         if fd in _held:  # a forked child has closed it already
             _close(fd)
 
     def progress(self):
-        """Give a sign of life to those who wait."""
+        """Tell those who wait that the work goes on."""
+        self._signs.progress()
+        self._give_sign()
+
+    def _give_sign(self):
         if self._fd in _held:
             with suppress(OSError):
-                os.utime(self._path if os.utime not in os.supports_fd else self._fd)
+                os.utime(self._path)
 
     def _wait(self):
         make_folder(self._path.parent)
@@ -73,6 +78,8 @@ class Turn:
             raise
         if locked:
             self._fd = fd
+            self._signs.__enter__()
+            self.progress()  # also where the number couldn't be written
         else:
             _close(fd)
 

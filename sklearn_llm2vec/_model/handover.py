@@ -10,7 +10,7 @@ vectors from the cache, instead of loading the model once more each::
     connects; each shows that it has the key
     {"texts", "layers", "poolings"}           -->
                                               <--  {"done": 0} at once
-    progress(n)                               <--  {"done": n} for each block in the cache
+    progress(n)                               <--  {"done": n} for each block and second
     returns n                                 <--  {"finished": n}
     returns None: it does the work itself     <--  {"error": ...}, silence, a lost line
 
@@ -35,8 +35,8 @@ from sklearn_llm2vec._common.forks import renewed_by_fork
 
 # Between two processes of one host each step of a handshake takes milliseconds.
 HANDSHAKE_SECONDS = 10
-# An offering process reports after each block; one that says nothing for so long is
-# taken to hang, and the work is done here.
+# An offering process reports each second; one that says nothing for so long was stopped
+# or hangs, and the work is done here.
 SILENCE_SECONDS = waits.SILENCE_SECONDS
 
 _offered: set[Path] = set()
@@ -148,8 +148,15 @@ def _serve(connection, key, encode):
     from multiprocessing import AuthenticationError
     from multiprocessing.connection import answer_challenge, deliver_challenge
 
+    one_at_a_time, n_encoded = threading.Lock(), 0
+
     def say(**message):
-        connection.send_bytes(json.dumps(message).encode())
+        with one_at_a_time:
+            connection.send_bytes(json.dumps(message).encode())
+
+    def give_sign():
+        with suppress(OSError):
+            say(done=n_encoded)
 
     _sockets.add(connection)
     try:
@@ -160,15 +167,17 @@ def _serve(connection, key, encode):
             request = json.loads(connection.recv_bytes())
             _limit_waits(connection, SILENCE_SECONDS)
             say(done=0)
-            n_encoded = 0
-            try:
-                for n in encode(**request):
-                    n_encoded += n
-                    say(done=n_encoded)
-            except Exception as error:  # told to the client, who meets it itself
-                say(error=repr(error))
-            else:
-                say(finished=n_encoded)
+            with waits.Signs(give_sign) as signs:
+                try:
+                    for n in encode(**request):
+                        n_encoded += n
+                        signs.progress()
+                        say(done=n_encoded)
+                except Exception as error:  # told to the client, who meets it itself
+                    last = {"error": repr(error)}
+                else:
+                    last = {"finished": n_encoded}
+            say(**last)
     except (OSError, EOFError, ValueError, TypeError, AuthenticationError):
         pass  # the client is gone; what was encoded is in the cache
     finally:

@@ -213,4 +213,7 @@ def test_a_format_that_was_raised_meanwhile(cache):
         assert cache.put_many(SPACES[0], [b"9" * 16], more) == 0
         cache.describe(SPACES[0], {"model": "m"})
         assert count_missing(cache) == 18
+    for call in (cache.clear, lambda: cache.prune(max_bytes=0)):
+        with pytest.raises(ValueError, match=r"format is 3.*upgrade"):
+            call()
     assert cache.path.joinpath(FILE).read_bytes() == before

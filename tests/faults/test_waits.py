@@ -26,9 +26,9 @@ WORK = {"texts": ["a"], "layers": [1], "poolings": ["mean"]}
 
 @pytest.fixture
 def short_waits(monkeypatch):
-    monkeypatch.setattr(waits, "NOTICE_SECONDS", 0.5)
-    monkeypatch.setattr(waits, "SILENCE_SECONDS", 2)
-    monkeypatch.setattr(handover, "SILENCE_SECONDS", 2)
+    monkeypatch.setattr(waits, "NOTICE_SECONDS", 2)
+    monkeypatch.setattr(waits, "SILENCE_SECONDS", 4)
+    monkeypatch.setattr(handover, "SILENCE_SECONDS", 4)
     monkeypatch.setattr(handover, "HANDSHAKE_SECONDS", 1)
 
 
@@ -85,12 +85,40 @@ def test_a_stopped_holder_of_the_encode_lock(cache, start, short_waits):
 
 def test_a_holder_that_gives_signs_of_life_is_waited_for(cache, start, short_waits):
     process = start(holder(cache.path, each="turn.progress()"))
-    threading.Timer(4, process.kill).start()  # twice as long as it may be silent
+    threading.Timer(6, process.kill).start()  # longer than it may be silent
     started = time.monotonic()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with cache.encode_lock("s", "cpu"):
-            assert time.monotonic() - started > 3
+            assert time.monotonic() - started > 5
+
+
+def test_a_holder_that_works_long_is_waited_for(cache, start, short_waits):
+    process = start(holder(cache.path))  # no progress, but it isn't stopped
+    threading.Timer(6, process.kill).start()
+    started = time.monotonic()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with cache.encode_lock("s", "cpu"):
+            assert time.monotonic() - started > 5
+
+
+def test_a_holder_that_hangs(cache, start, short_waits):
+    inside = "from sklearn_llm2vec._common import waits; waits.PATIENCE_SECONDS = 0.5"
+    process = start(holder(cache.path, inside=inside))
+    with pytest.warns(UserWarning, match=f"rocess {process.pid}"):
+        with cache.encode_lock("s", "cpu"):
+            assert process.poll() is None
+
+
+def test_a_long_block_of_a_process_that_offers_its_model(tmp_path, start, short_waits):
+    start(offering(tmp_path, encode="time.sleep(6)"))
+    seen = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        n = handover.hand_over(tmp_path, "name", **WORK, progress=seen.append)
+    assert n == 1
+    assert seen[-1] == 1
 
 
 def test_transform_beside_a_stopped_holder(bert, cache, start, short_waits):
