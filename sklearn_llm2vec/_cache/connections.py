@@ -237,8 +237,13 @@ class Connections:
         """Whether a file that SQLite can't read is a damaged cache, and not another's."""
         try:
             with open(self._file, "rb") as file:
-                if b"CREATE TABLE spaces" in file.read(8192):
-                    return True
+                head = file.read(8192)
+            # The first page has the definitions of the tables, and the format.
+            if b"CREATE TABLE spaces" in head:
+                return True
+            version = int.from_bytes(head[60:64], "big")
+            if head.startswith(b"SQLite format 3\0") and 0 < version <= FORMAT:
+                return True
             names = os.listdir(self._folder)
         except OSError:
             return False
