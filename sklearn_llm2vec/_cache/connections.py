@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from sklearn_llm2vec._cache import pool
@@ -161,13 +161,13 @@ class Connections:
             When it can't be removed.
         """
         self.close()
-        with folder_lock(self._folder, exclusive=True):
+        with folder_lock(self._folder, exclusive=True), ExitStack() as until_the_end:
             for suffix in SUFFIXES:
                 path = Path(f"{self._file}{suffix}")
-                if suffix != "-shm" and path.is_file():
-                    # What a process has open takes space until it closes it.
-                    with suppress(OSError):
-                        os.truncate(path, 0)
+                if os.name != "nt" and suffix != "-shm" and path.is_file():
+                    with suppress(PermissionError):
+                        file = until_the_end.enter_context(open(path, "r+b", 0))
+                        until_the_end.callback(_empty_if_removed, file, path)
                 path.unlink(missing_ok=True)
 
     def _take(self, create):
@@ -256,3 +256,11 @@ class Connections:
             "The path of an EmbeddingCache must be a folder (directory). Got "
             f"{str(self._folder)!r}, which is or lies in a file: choose another path."
         )
+
+
+def _empty_if_removed(file, path):
+    """Give the space of a file back that other processes have open."""
+    # Not before it lost its name: they would take it for damaged.
+    with suppress(OSError):
+        if not path.exists():
+            file.truncate(0)
