@@ -8,10 +8,11 @@ import os
 import shutil
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from sklearn_llm2vec._common.checks import warn
+from sklearn_llm2vec._common.shared_folders import make_folder, make_shared
 from sklearn_llm2vec._model.adapters import (
     CONFIG,
     NOTE,
@@ -94,13 +95,21 @@ class AdapterStore:
         """
         from filelock import FileLock
 
-        if not self._can_write():
-            with tempfile.TemporaryDirectory(prefix="sklearn-llm2vec-") as folder:
-                yield Path(folder)
-            return
-        with FileLock(self.directory / f"{key}.lock"):
-            folder = self.directory / f"{key}{UNFINISHED}"
-            folder.mkdir(exist_ok=True)
+        with ExitStack() as until_the_end:
+            enter = until_the_end.enter_context
+            folder = None
+            if self._can_write():
+                # A lock that can't be made costs the checkpoints, not the result.
+                with suppress(OSError):
+                    lock = self.directory / f"{key}.lock"
+                    enter(FileLock(lock))
+                    make_shared(lock)
+                    folder = self.directory / f"{key}{UNFINISHED}"
+                    make_folder(folder)
+            if folder is None or not folder.is_dir():
+                made = tempfile.TemporaryDirectory(prefix="sklearn-llm2vec-")
+                yield Path(enter(made))
+                return
             yield folder
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -108,7 +117,7 @@ class AdapterStore:
         if self.directory is None:
             return False
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            make_folder(self.directory)
             with tempfile.TemporaryFile(dir=self.directory):
                 return True
         except OSError:

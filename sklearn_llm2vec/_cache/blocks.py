@@ -3,6 +3,9 @@
 A block is what one put brought: the rows' keys, and for each cell (layer, pooling) all
 its vectors as raw little-endian floats with a checksum a row. So 35 cells of 500 texts
 are 35 values and not 17,500. This file gets an open database; it opens none.
+
+The checksum of a row is made from all that it was stored under: space, cell, key. A row
+that a damaged index or table leads to is found out by it, wherever the damage is.
 """
 
 import hashlib
@@ -13,6 +16,8 @@ import zlib
 from contextlib import contextmanager
 
 import numpy as np
+
+from sklearn_llm2vec._cache.database import FORMAT, check_unchanged
 
 # What reading a damaged value may raise. numpy evaluates the name of a dtype.
 DAMAGE = (
@@ -36,6 +41,7 @@ def wanted(db, keys):
     )
     db.execute("BEGIN")
     try:
+        check_unchanged(db)
         db.execute("DELETE FROM temp.wanted")
         db.executemany("INSERT INTO temp.wanted VALUES (?, ?)", enumerate(keys))
         yield
@@ -53,13 +59,21 @@ def space_id_of(db, fingerprint):
         (fingerprint, now, now),
     )
     query = "SELECT id FROM spaces WHERE fingerprint = ?"
-    return db.execute(query, (fingerprint,)).fetchone()[0]
+    return _only(db.execute(query, (fingerprint,)))
+
+
+def _only(rows):
+    """The value of a query that has one row, unless an index is damaged."""
+    row = rows.fetchone()
+    if row is None:
+        raise sqlite3.DatabaseError("an index of the database is damaged")
+    return row[0]
 
 
 def merge_note(db, space_id, note):
     """Add facts to the note of a space; those of the same names are replaced."""
     query = "SELECT note FROM spaces WHERE id = ?"
-    (old,) = db.execute(query, (space_id,)).fetchone()
+    old = _only(db.execute(query, (space_id,)))
     merged = json.dumps({**read_note(old), **note}, sort_keys=True)
     db.execute("UPDATE spaces SET note = ? WHERE id = ?", (merged, space_id))
 
@@ -79,7 +93,7 @@ def count_up(db, **counts):
     db.executemany(update, [(n, name) for name, n in counts.items()])
 
 
-def insert_block(db, space_id, keys, stored):
+def insert_block(db, space_id, keys, stored, form=FORMAT):
     """Add a block with its rows and cells; return its id.
 
     Parameters
@@ -91,11 +105,14 @@ def insert_block(db, space_id, keys, stored):
         Of the rows.
     stored : list of tuple
         The cells, as `as_stored` makes them.
+    form : int
+        The format that their checksums have.
     """
     digest = hashlib.sha256(b"".join(keys) + repr([c[:4] for c in stored]).encode())
     block = db.execute(
-        "INSERT INTO blocks (space_id, n_rows, digest, created) VALUES (?, ?, ?, ?)",
-        (space_id, len(keys), digest.digest(), time.time()),
+        "INSERT INTO blocks (space_id, n_rows, digest, created, format)"
+        " VALUES (?, ?, ?, ?, ?)",
+        (space_id, len(keys), digest.digest(), time.time(), form),
     ).lastrowid
     rows = ((space_id, key, block, row) for row, key in enumerate(keys))
     db.executemany("INSERT INTO rows VALUES (?, ?, ?, ?)", rows)
@@ -126,9 +143,11 @@ def remove_block(db, block):
     return n_bytes
 
 
-def copy_blocks(other, db):
+def copy_blocks(other, db, leave_out=()):
     """Copy the blocks of another database that aren't here; return their rows."""
     n_copied = 0
+    (version,) = other.execute("PRAGMA user_version").fetchone()
+    form = "1" if version == 1 else "format"
     spaces = other.execute("SELECT id, fingerprint, note FROM spaces").fetchall()
     for their_id, fingerprint, note in spaces:
         space_id = space_id_of(db, fingerprint)
@@ -136,9 +155,9 @@ def copy_blocks(other, db):
         db.execute(query, (note, space_id))
         query = "SELECT digest FROM blocks WHERE space_id = ?"
         here = {digest for (digest,) in db.execute(query, (space_id,))}
-        query = "SELECT id, digest FROM blocks WHERE space_id = ?"
-        for block, digest in other.execute(query, (their_id,)).fetchall():
-            if digest in here:
+        query = f"SELECT id, digest, {form} FROM blocks WHERE space_id = ?"
+        for block, digest, its_form in other.execute(query, (their_id,)).fetchall():
+            if digest in here or block in leave_out:
                 continue
             query = "SELECT key FROM rows WHERE block_id = ? ORDER BY row"
             keys = [key for (key,) in other.execute(query, (block,))]
@@ -147,20 +166,29 @@ def copy_blocks(other, db):
                 " WHERE block_id = ? ORDER BY id",
                 (block,),
             ).fetchall()
-            insert_block(db, space_id, keys, cells)
+            insert_block(db, space_id, keys, cells, its_form)
             n_copied += len(keys)
     return n_copied
 
 
-def _checksums(vectors, keys, layer, pooling):
-    """CRC-32 of each row, its key and its cell, as uint32.
+def _checksums(vectors, keys, layer, pooling, space):
+    """CRC-32 of each row with what it was stored under, as uint32.
 
-    With key and cell in it, a row that a damaged index leads to is found out too.
+    Parameters
+    ----------
+    vectors : ndarray of shape (n_rows, dim)
+    keys : sequence of bytes
+        Of the rows.
+    layer : int
+    pooling : str
+    space : str or None
+        None in format 1, whose checksums leave it out.
     """
     rows = memoryview(np.ascontiguousarray(vectors)).cast("B")
     step = vectors.shape[1] * vectors.itemsize
     crc32 = zlib.crc32
-    cell = crc32(f"{layer} {pooling} {vectors.dtype.str} {vectors.shape[1]}".encode())
+    under = f"{layer} {pooling} {vectors.dtype.str} {vectors.shape[1]}"
+    cell = crc32((under if space is None else f"{space} {under}").encode())
     return np.array(
         [
             crc32(rows[i * step : (i + 1) * step], crc32(key, cell))
@@ -170,23 +198,42 @@ def _checksums(vectors, keys, layer, pooling):
     )
 
 
+def _space_of(form, fingerprint, space):
+    """The space that the checksums of a block are made with.
+
+    In format 1 they have none: there the tables alone must say that the block belongs to
+    the space, and its fingerprint is compared. Indexes have no part in that.
+    """
+    if form == FORMAT:
+        return space
+    if form == 1 and fingerprint == space:
+        return None
+    raise ValueError(f"no block of this space: format {form!r}")
+
+
 def verify_cell(db, cell_id):
     """Rows of one cell of one block, and how many of them are sound."""
     try:
         cell = db.execute(
-            "SELECT b.n_rows, b.id, c.layer, c.pooling, c.dtype, c.dim, c.checksums,"
-            " c.data FROM cells c JOIN blocks b ON b.id = c.block_id WHERE c.id = ?",
+            "SELECT b.n_rows, b.id, b.space_id, b.format, s.fingerprint, c.layer,"
+            " c.pooling, c.dtype, c.dim, c.checksums, c.data FROM cells c"
+            " JOIN blocks b ON b.id = c.block_id"
+            " LEFT JOIN spaces s ON s.id = b.space_id WHERE c.id = ?",
             (cell_id,),
         ).fetchone()
         if cell is None:
             return 0, 0  # pruned by another process
-        n_rows, block, layer, pooling, *stored = cell
-        query = "SELECT key FROM rows WHERE block_id = ? ORDER BY row"
-        keys = [key for (key,) in db.execute(query, (block,))]
+        n_rows, block, space_id, form, fingerprint, layer, pooling, *stored = cell
+        query = "SELECT space_id, row, key FROM rows WHERE block_id = ? ORDER BY row"
+        rows = db.execute(query, (block,)).fetchall()
         vectors, checksums = _cell_arrays(*stored)
-        if not len(keys) == len(vectors) == len(checksums) == n_rows:
+        if not len(vectors) == len(checksums) == n_rows or [
+            place for *place, _ in rows
+        ] != [[space_id, row] for row in range(n_rows)]:
             return n_rows, 0
-        good = _checksums(vectors, keys, layer, pooling) == checksums
+        keys = [key for *_, key in rows]
+        space = _space_of(form, fingerprint, fingerprint)
+        good = _checksums(vectors, keys, layer, pooling, space) == checksums
         good &= np.isfinite(vectors).all(1)  # earlier versions stored those, too
         return n_rows, int(good.sum())
     except DAMAGE:
@@ -200,34 +247,47 @@ def _cell_arrays(dtype, dim, checksums, data):
     return vectors, np.frombuffer(checksums, "<u4")
 
 
-def read_places(db, places, keys, layer, pooling, out, found):
-    """Fill `out` and `found` from blocks, each read once; return the damaged rows."""
-    n_damaged = 0
+def read_places(db, places, keys, space, layer, pooling, out, found):
+    """Fill `out` and `found` from blocks, each read once; return damaged positions."""
+    damaged = []
     order = np.argsort(places[:, 1], kind="stable")
     places = places[order]
     for part in np.split(places, np.flatnonzero(np.diff(places[:, 1])) + 1):
         if not len(part):
             continue
         positions, rows = part[:, 0], part[:, 2]
-        query = "SELECT dtype, dim, checksums, data FROM cells WHERE id = ?"
         try:
-            cell = db.execute(query, (int(part[0, 1]),)).fetchone()
+            cell = _read_cell(db, int(part[0, 1]), space)
             if cell is None:
                 continue  # pruned by another process since the look-up
-            vectors, checksums = _cell_arrays(*cell)
+            vectors, checksums, its_space = cell
             chosen = vectors[rows]
             asked = [keys[position] for position in positions]
-            good = _checksums(chosen, asked, layer, pooling) == checksums[rows]
+            made = _checksums(chosen, asked, layer, pooling, its_space)
+            good = made == checksums[rows]
+            if vectors.shape[1] != out.shape[1]:
+                raise ValueError(f"no vectors of {out.shape[1]} features")
         except DAMAGE:
-            n_damaged += len(part)
+            damaged.extend(positions)
             continue
-        if vectors.shape[1] != out.shape[1]:
-            n_damaged += len(part)
-            continue
-        n_damaged += int(len(good) - good.sum())
+        damaged.extend(positions[~good])
         out[positions[good]] = chosen[good]
         found[positions[good]] = True
-    return n_damaged
+    return damaged
+
+
+def _read_cell(db, cell_id, space):
+    """Vectors and checksums of a cell, and the space in these; None where it is gone."""
+    cell = db.execute(
+        "SELECT c.dtype, c.dim, c.checksums, c.data, b.format, s.fingerprint"
+        " FROM cells c JOIN blocks b ON b.id = c.block_id"
+        " LEFT JOIN spaces s ON s.id = b.space_id WHERE c.id = ?",
+        (cell_id,),
+    ).fetchone()
+    if cell is None:
+        return None
+    *stored, form, fingerprint = cell
+    return *_cell_arrays(*stored), _space_of(form, fingerprint, space)
 
 
 def find_keys(db, space):
@@ -256,7 +316,7 @@ def find_places(db, space, layer, pooling):
     return np.array(found, dtype=np.int64).reshape(-1, 3)
 
 
-def as_stored(keys, layer, pooling, vectors, dtype):
+def as_stored(space, keys, layer, pooling, vectors, dtype):
     """A cell as `insert_block` takes it; float32 where float16 would overflow."""
     vectors = np.ascontiguousarray(vectors, dtype="<f4")
     if len(vectors) != len(keys):
@@ -272,5 +332,5 @@ def as_stored(keys, layer, pooling, vectors, dtype):
             vectors = half
         else:
             dtype = "<f4"
-    checksums = _checksums(vectors, keys, layer, pooling).tobytes()
+    checksums = _checksums(vectors, keys, layer, pooling, space).tobytes()
     return layer, pooling, dtype, vectors.shape[1], checksums, vectors.tobytes()

@@ -1,22 +1,34 @@
-"""A cache's connections to its database: one for each thread of each process.
-
-SQLite forbids using a connection in another thread, and even closing it in a process that
-inherited it by a fork.
-"""
+"""How a cache reaches its database: opened when it is needed, with one warning if not."""
 
 import os
 import sqlite3
-import threading
-import weakref
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
-from sklearn_llm2vec._cache.database import check_format, connect, identity, prepare
+from sklearn_llm2vec._cache import pool
+from sklearn_llm2vec._cache.database import (
+    DAMAGED_FILE,
+    FORMAT,
+    OtherFormat,
+    Unreadable,
+    check_format,
+    connect,
+    identity,
+    prepare,
+    unreadable,
+)
+from sklearn_llm2vec._cache.folder_lock import folder_lock
 from sklearn_llm2vec._common.checks import warn
+from sklearn_llm2vec._common.shared_folders import make_folder, make_shared, touch
 
 FILE = "embeddings.sqlite3"
+# The database, and what SQLite puts beside it.
+SUFFIXES = ("-wal", "-shm", "-journal", "")
 
 
 class Connections:
-    """Opens the database in `folder` for each thread that asks, and keeps it open.
+    """Opens the database in `folder` for whoever asks.
 
     Where the database can't be written, it is opened for reading; where it can't be read
     either, there is no connection. Both cost one warning.
@@ -30,67 +42,102 @@ class Connections:
     def __init__(self, folder):
         self._folder = folder
         self._file = folder / FILE
-        self._local = threading.local()
         self._warned = set()
-        _living.add(self)
 
-    def get(self, create=False):
-        """The connection of this thread.
+    @contextmanager
+    def using(self, create=False):
+        """A context with a connection that only the calling thread uses.
 
         Parameters
         ----------
         create : bool, default=False
             Whether folder and database are made when they aren't there.
 
-        Returns
-        -------
+        Yields
+        ------
         sqlite3.Connection or None
             None when there is no database, or none can be made or read.
 
         Raises
         ------
+        Unreadable
+            When the database is damaged.
         ValueError
             When the folder is a file, or the database is another program's or of a newer
             format.
         """
-        local = self._local
-        current = getattr(local, "connection", None)
-        if current is not None and local.pid != os.getpid():
-            # Made before a fork. SQLite forbids closing it here, so it is kept for good.
-            _inherited.append(local.__dict__.pop("connection"))
-        elif current is not None and local.file == identity(self._file):
-            return current
-        elif current is not None:  # somebody removed the folder: start anew
-            self.close()
-        if not create and not os.path.isfile(self._file):
-            if os.path.exists(self._folder) and not os.path.isdir(self._folder):
-                raise self._not_a_folder()
-            return None
-        local.pid, local.read_only = os.getpid(), False
-        local.connection = self._open(create)
-        local.file = identity(self._file)
-        return local.connection
+        with pool.in_use():
+            opened = self._take(create)
+            if opened is None:
+                yield None
+                return
+            try:
+                yield opened.db
+            finally:
+                pool.give_back(opened)
+
+    @contextmanager
+    def trying(self, create=False):
+        """As `using`, for what goes on without a cache: damage costs one warning.
+
+        A file that nothing shows to be ours is an error here as well.
+        """
+        with pool.in_use():
+            try:
+                opened = self._take(create)
+            except Unreadable as error:
+                if not self._is_ours():
+                    raise
+                self.warn_once("read", error.__cause__ or "it is damaged")
+                opened = None
+            try:
+                yield opened and opened.db
+            finally:
+                if opened is not None:
+                    pool.give_back(opened)
+
+    @contextmanager
+    def explained(self, create=False):
+        """As `using`, with errors of SQLite's as a sentence.
+
+        Raises
+        ------
+        ValueError
+            When the database is damaged, and as `using`.
+        OSError
+            When it can't be read or written now.
+        """
+        try:
+            with self.using(create) as db:
+                if db is None and os.path.isfile(self._file):
+                    raise sqlite3.OperationalError("it can't be opened")
+                yield db
+        except OtherFormat as error:
+            raise ValueError(
+                f"The cache {self._folder} can't be used: {error}."
+            ) from None
+        except sqlite3.OperationalError as error:
+            raise OSError(
+                f"The cache {self._folder} can't be read or written ({error}). Free the "
+                "disk, or end the processes that use the cache, and try again; "
+                "EmbeddingCache.clear() removes all of it."
+            ) from error
+        except (sqlite3.Error, TypeError, OverflowError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"The cache {self._folder} is damaged ({error}). Damaged vectors are not "
+                "used and made again; EmbeddingCache.clear() makes a new start."
+            ) from error
 
     def close(self):
-        """Close this thread's connection; the next use opens another."""
-        connection = self._local.__dict__.pop("connection", None)
-        if connection is None:
-            return
-        if self._local.pid == os.getpid():
-            connection.close()
-        else:
-            _inherited.append(connection)
+        """Close the connections that nobody uses; the next use opens another."""
+        pool.close_idle(self._file)
 
-    @property
-    def read_only(self):
-        """Whether this thread's connection was opened for reading only."""
-        return getattr(self._local, "read_only", False)
+    def was_replaced(self, db):
+        """Whether somebody removed the file since this connection was opened.
 
-    def close_before_fork(self):
-        """Close this thread's connection, unless it is in the middle of a transaction."""
-        connection = getattr(self._local, "connection", None)
-        if connection is not None and not connection.in_transaction:
-            self.close()
+        What it raises then is no fault; the next use gets the new file.
+        """
+        return pool.opened_of(db).is_stale(identity(self._file))
 
     def warn_once(self, done, error):
         """Warn that the cache can't be ``"read"`` or ``"written"``: once for each."""
@@ -98,42 +145,111 @@ class Connections:
             self._warned.add(done)
             warn(
                 f"The cache {self._folder} can't be {done} ({error}). Results are the "
-                "same, but texts are encoded again each time; free the disk or choose "
-                "another 'cache'."
+                "same, but texts are encoded again each time; free the disk, choose "
+                "another 'cache' or, if it is damaged, remove its contents with "
+                "EmbeddingCache.clear()."
             )
+
+    def start_anew(self):
+        """Remove the database, whatever it contains, and give its space back.
+
+        Connections that others have open end with it: they notice at their next use.
+
+        Raises
+        ------
+        OSError
+            When it can't be removed.
+        """
+        self.close()
+        with folder_lock(self._folder, exclusive=True), ExitStack() as until_the_end:
+            for suffix in SUFFIXES:
+                path = Path(f"{self._file}{suffix}")
+                if os.name != "nt" and suffix != "-shm" and path.is_file():
+                    with suppress(PermissionError):
+                        file = until_the_end.enter_context(open(path, "r+b", 0))
+                        until_the_end.callback(_empty_if_removed, file, path)
+                path.unlink(missing_ok=True)
+
+    def _take(self, create):
+        while (opened := pool.take(self._file)) is not None:
+            if not opened.is_stale(identity(self._file)):
+                return opened
+            pool.discard(opened)  # somebody removed the folder: start anew
+        if not create and not os.path.isfile(self._file):
+            if os.path.exists(self._folder) and not os.path.isdir(self._folder):
+                raise self._not_a_folder()
+            return None
+        opened = self._open(create)
+        if opened is not None:
+            pool.add(opened)
+        return opened
 
     def _open(self, create):
         db = None
         try:
             if create:
-                self._folder.mkdir(parents=True, exist_ok=True)
-            db = connect(self._file)
-            check_format(db, self._file)
-            prepare(db, self._folder)
-            return db
+                make_folder(self._folder)
+            # In the lock nobody replaces the file: SQLite opens three of that name.
+            with folder_lock(self._folder):
+                # With the permissions that SQLite gives to the files beside it, too.
+                touch(self._file)
+                make_shared(self._file)
+                its_identity = identity(self._file)
+                if pool.is_in_doubt(its_identity):
+                    raise sqlite3.OperationalError("a thread used it during the fork")
+                db = connect(self._file)
+                check_format(db, self._file)
+                prepare(db, self._folder)
+            return self._opened(db, its_identity)
         except (FileExistsError, NotADirectoryError) as error:
             raise self._not_a_folder() from error
-        except OSError as error:
-            self.warn_once("written", error)
-            return None
-        except sqlite3.OperationalError as error:
+        except (OSError, sqlite3.OperationalError) as error:
             if db is not None:
                 db.close()
             self.warn_once("written", error)
             return self._open_read_only()
+        except DAMAGED_FILE as error:
+            db.close()
+            raise unreadable(self._file, error) from error
 
     def _open_read_only(self):
         if not os.path.isfile(self._file):
             return None
-        self._local.read_only = True
+        db, its_identity = None, identity(self._file)
         try:
             # immutable: a WAL database in a folder where no file can be made.
             uri = f"{self._file.resolve().as_uri()}?mode=ro&immutable=1"
             db = connect(uri, uri=True)
-            db.execute("SELECT count(*) FROM spaces").fetchone()
-            return db
-        except sqlite3.Error:
-            return None
+            # An older format could only be read after it was raised.
+            if db.execute("PRAGMA user_version").fetchone() == (FORMAT,):
+                check_format(db, self._file)
+                return self._opened(db, its_identity, read_only=True)
+        except (OSError, sqlite3.Error, ValueError):
+            pass
+        if db is not None:
+            db.close()
+        return None
+
+    def _opened(self, db, its_identity, read_only=False):
+        return pool.Opened(db, self._file, its_identity, read_only, time.monotonic())
+
+    def _is_ours(self):
+        """Whether a file that SQLite can't read is a damaged cache, and not another's."""
+        try:
+            with open(self._file, "rb") as file:
+                head = file.read(8192)
+            # The first page has the definitions of the tables, and the format.
+            if b"CREATE TABLE spaces" in head:
+                return True
+            version = int.from_bytes(head[60:64], "big")
+            if head.startswith(b"SQLite format 3\0") and 0 < version <= FORMAT:
+                return True
+            names = os.listdir(self._folder)
+        except OSError:
+            return False
+        return "facts.json" in names or any(
+            name.startswith("encode-") and name.endswith(".lock") for name in names
+        )
 
     def _not_a_folder(self):
         return ValueError(
@@ -142,16 +258,9 @@ class Connections:
         )
 
 
-_inherited = []
-_living = weakref.WeakSet()
-
-
-def _close_before_fork():
-    # A child that inherits an open file believes it holds its locks, and the parent's
-    # close would remove the log under it. Other threads' connections can't be reached.
-    for connections in list(_living):
-        connections.close_before_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_close_before_fork)
+def _empty_if_removed(file, path):
+    """Give the space of a file back that other processes have open."""
+    # Not before it lost its name: they would take it for damaged.
+    with suppress(OSError):
+        if not path.exists():
+            file.truncate(0)

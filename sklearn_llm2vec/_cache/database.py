@@ -3,12 +3,18 @@
 import os
 import sqlite3
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from functools import cache
 
 from sklearn_llm2vec._common.checks import warn
 
-FORMAT = 1
+# 1: a row's checksum is made without the space; such rows are still read.
+FORMAT = 2
 BUSY_SECONDS = 60
+# After so long a wait for another process is told.
+NOTICE_SECONDS = 10
+# A larger number is no version, but a flipped bit.
+LARGEST_FORMAT = 1000
 
 SCHEMA = """
 CREATE TABLE spaces (
@@ -16,7 +22,7 @@ CREATE TABLE spaces (
     bytes INTEGER NOT NULL, created REAL NOT NULL, last_used REAL NOT NULL);
 CREATE TABLE blocks (
     id INTEGER PRIMARY KEY, space_id INTEGER NOT NULL, n_rows INTEGER NOT NULL,
-    digest BLOB NOT NULL, created REAL NOT NULL);
+    digest BLOB NOT NULL, created REAL NOT NULL, format INTEGER NOT NULL DEFAULT 1);
 CREATE INDEX blocks_of_space ON blocks (space_id);
 CREATE TABLE rows (
     space_id INTEGER NOT NULL, key BLOB NOT NULL, block_id INTEGER NOT NULL,
@@ -29,26 +35,110 @@ CREATE TABLE cells (
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO counters VALUES ('hits', 0), ('misses', 0), ('texts_encoded', 0);
 """
+TABLES = {"spaces", "blocks", "rows", "cells", "counters"}
+# What makes the present format of each other. Blocks that are there, and those that an
+# older version still writes, have the default of the new column.
+UPGRADES = {
+    0: SCHEMA,
+    1: "ALTER TABLE blocks ADD COLUMN format INTEGER NOT NULL DEFAULT 1",
+}
+
+
+# What SQLite raises for a damaged file. Its message may quote bytes of it that are no
+# text, which Python then fails to read.
+DAMAGED_FILE = (sqlite3.DatabaseError, UnicodeDecodeError)
+
+
+class Unreadable(ValueError):
+    """A file that SQLite can't read as a database, or not as one of ours."""
+
+
+class OtherFormat(sqlite3.DatabaseError):
+    """Another version raised the format since the database was opened."""
+
+
+class _Connection(sqlite3.Connection):
+    # Whether the last wait for another process's transaction was in vain.
+    gave_up = False
 
 
 def connect(place, **kwargs):
     """A connection that waits for other processes; `kwargs` are those of sqlite3."""
-    # No implicit transactions: they are opened by transaction, and nowhere else.
-    return sqlite3.connect(place, timeout=BUSY_SECONDS, isolation_level=None, **kwargs)
+    # No implicit transactions: they are opened by transaction, and nowhere else. One
+    # thread uses it at a time, not always the same.
+    return sqlite3.connect(
+        place,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=_Connection,
+        **kwargs,
+    )
 
 
 @contextmanager
 def transaction(db):
     """A context whose changes are made as a whole, or not at all."""
-    # IMMEDIATE: a reader that turned writer in the middle could not wait its turn.
-    db.execute("BEGIN IMMEDIATE")
+    with _writing(db):
+        check_unchanged(db)
+        yield
+
+
+@contextmanager
+def _writing(db):
+    _begin(db)
     try:
         yield
         db.execute("COMMIT")  # a full disk may be noticed only here
     except BaseException:
         if db.in_transaction:
-            db.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # or it would hide what went wrong
+                db.execute("ROLLBACK")
         raise
+
+
+def _begin(db):
+    """Wait for the turn to write: once for a minute, then not again for so long."""
+    gave_up = getattr(db, "gave_up", False)
+    for seconds in (
+        (0.2,) if gave_up else (NOTICE_SECONDS, BUSY_SECONDS - NOTICE_SECONDS)
+    ):
+        db.execute(f"PRAGMA busy_timeout = {int(1000 * seconds)}")
+        try:
+            # IMMEDIATE: a reader that turned writer in the middle could not wait its
+            # turn.
+            db.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            if seconds != NOTICE_SECONDS:
+                db.gave_up = True
+                raise
+            warn(
+                f"Waiting for another process, which has been writing to the cache for "
+                f"{NOTICE_SECONDS} seconds. After {BUSY_SECONDS} seconds the work goes "
+                "on, and vectors aren't stored."
+            )
+        else:
+            db.gave_up = False
+            return
+
+
+def check_unchanged(db):
+    """Refuse a database whose format another version raised since it was opened.
+
+    Raises
+    ------
+    sqlite3.DatabaseError
+    """
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if FORMAT < version < LARGEST_FORMAT:
+        raise OtherFormat(
+            f"its format is {version} and no longer {FORMAT}: another version of "
+            "sklearn-llm2vec uses it; upgrade this one"
+        )
+    if version != FORMAT:
+        raise sqlite3.DatabaseError(f"no format: {version}")
 
 
 def _write_ahead(db):
@@ -69,37 +159,63 @@ def check_format(db, file):
 
     Raises
     ------
+    Unreadable
+        When it is no database, or damaged.
     ValueError
-        For another program's database, something else, or a newer format.
+        For another program's database, or a newer format.
     sqlite3.OperationalError
         When it can't be read now.
     """
     try:
         db.execute("BEGIN")  # both of one moment: another process may be making them
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+        found = set(db.execute("SELECT name, sql FROM sqlite_master"))
         db.execute("COMMIT")
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError as error:
+    except DAMAGED_FILE as error:
+        passing = isinstance(error, sqlite3.OperationalError)
+        if passing and "malformed" not in str(error):
+            raise  # locked, or no file could be opened
         db.close()
-        raise ValueError(
-            f"The file {file} must be the database of an EmbeddingCache. It holds "
-            "something else; nothing was changed. Move it away, or choose another path."
-        ) from error
-    if version > FORMAT:
-        db.close()
-        raise ValueError(
-            f"The cache {file} must have format {FORMAT} or older. Got format {version}, "
-            "of a newer sklearn-llm2vec: upgrade, or choose another path."
-        )
-    ours = {"spaces", "blocks", "rows", "cells", "counters"} <= tables
-    if not ours if version else tables:
-        db.close()
+        raise unreadable(file, error) from error
+    tables = {name for name, _ in found}
+    if version == 0 and not tables:
+        return
+    if 0 < version < FORMAT and TABLES <= tables:
+        return
+    if version == FORMAT and _schema() <= found:
+        return
+    db.close()
+    if len(TABLES & tables) < 3:  # some may be lost with a damaged page
         raise ValueError(
             f"The file {file} must be the database of an EmbeddingCache. It is another "
             "program's SQLite database: choose another path."
         )
+    if FORMAT < version < LARGEST_FORMAT:
+        raise ValueError(
+            f"The cache {file} must have format {FORMAT} or older. Got format {version}, "
+            "of a newer sklearn-llm2vec: upgrade, or choose another path."
+        )
+    raise unreadable(
+        file, f"format {version}, tables {', '.join(sorted(map(str, tables)))}"
+    )
+
+
+@cache
+def _schema():
+    """Names and definitions of what a database has: a flipped bit may be in them."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(SCHEMA)
+        query = "SELECT name, sql FROM sqlite_master"
+        return frozenset(db.execute(query).fetchall())
+
+
+def unreadable(file, error):
+    """The error for a file that can't be read as a cache."""
+    return Unreadable(
+        f"The file {file} must be the database of an EmbeddingCache. It is damaged or "
+        f"holds something else ({error}); nothing was changed. Remove it with "
+        "EmbeddingCache.clear(), or choose another path."
+    )
 
 
 def identity(file):
@@ -112,9 +228,11 @@ def identity(file):
 
 
 def prepare(db, folder):
-    """Set what a connection needs; make the tables of a new file."""
+    """Set what a connection needs; make the tables of a new file, or raise its format."""
+    # A damaged page is refused before it is used.
+    db.execute("PRAGMA cell_size_check = ON")
     mode = _write_ahead(db)
-    if mode != "wal":
+    if mode not in ("wal", "memory"):
         warn(
             f"The file system of the cache {folder} can't do SQLite's "
             "write-ahead log (network file systems can't); the slower rollback "
@@ -122,15 +240,18 @@ def prepare(db, folder):
         )
         db.execute("PRAGMA journal_mode = DELETE")
     db.execute("PRAGMA synchronous = NORMAL")
-    db.execute("PRAGMA mmap_size = 1073741824")
-    # Keys are hashes, so their index is written all over. Pages that are only read
-    # come from the memory map: more than 16 MB of copies made nothing faster.
+    # No memory map: a file that is cut short while it is open would end the process.
+    db.execute("PRAGMA mmap_size = 0")
+    # Keys are hashes, so their index is written all over.
     db.execute("PRAGMA cache_size = -16384")
     # The same pages are written again and again: fewer checkpoints write them less.
     db.execute("PRAGMA wal_autocheckpoint = 16384")
     db.execute("PRAGMA temp_store = MEMORY")
-    with transaction(db):
-        if db.execute("PRAGMA user_version").fetchone() == (0,):
-            for statement in SCHEMA.split(";"):
+    if db.execute("PRAGMA user_version").fetchone() != (FORMAT,):
+        with _writing(db):
+            # Anew: another process may have been faster.
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            for statement in UPGRADES.get(version, "").split(";"):
                 db.execute(statement)
-            db.execute(f"PRAGMA user_version = {FORMAT}")
+            if version in UPGRADES:
+                db.execute(f"PRAGMA user_version = {FORMAT}")

@@ -2,14 +2,14 @@
 
 One SQLite file in WAL mode (``database``, ``connections``) holds blocks of vectors
 (``blocks``) and is looked after (``upkeep``). Texts are never stored, only 16-byte keys.
-A space is a name, a cell two values.
+A space is a name, a cell two values. A fault costs the caching, never the result.
 """
 
 import hashlib
 import shutil
 import sqlite3
 import time
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from sklearn_llm2vec._cache import upkeep
 from sklearn_llm2vec._cache.blocks import (
+    DAMAGE,
     as_stored,
     copy_blocks,
     count_up,
@@ -29,10 +30,20 @@ from sklearn_llm2vec._cache.blocks import (
     wanted,
 )
 from sklearn_llm2vec._cache.connections import FILE, Connections
-from sklearn_llm2vec._cache.database import check_format, transaction
+from sklearn_llm2vec._cache.database import (
+    DAMAGED_FILE,
+    OtherFormat,
+    Unreadable,
+    check_format,
+    check_unchanged,
+    connect,
+    transaction,
+)
+from sklearn_llm2vec._cache.turns import Turn
 from sklearn_llm2vec._common.checks import among, is_number, refused, warn
 from sklearn_llm2vec._common.places import default_directory, host_folder
 from sklearn_llm2vec._common.public import public_in
+from sklearn_llm2vec._common.whole_files import whole_file
 
 ADAPTERS = "adapters"
 KEYS_AT_A_TIME = 20_000
@@ -165,35 +176,37 @@ class EmbeddingCache:
             If the path can't be a cache, because it is a file or the database is
             something else or of a newer format, and for a setting out of range.
         """
-        found = np.zeros(len(keys), bool)
-        layer, n_damaged = int(layer), 0
-        db = self._connection()
-        if db is not None:
+        found, damaged = np.zeros((2, len(keys)), bool)
+        layer = int(layer)
+        with self._trying() as db:
+            if db is None:
+                self._n_uncounted += count * len(keys)
+                return found
             for start in range(0, len(keys), KEYS_AT_A_TIME):
                 part = slice(start, start + KEYS_AT_A_TIME)
                 try:
                     with wanted(db, keys[part]):
                         places = find_places(db, space, layer, pooling)
-                        n_damaged += read_places(
+                        positions = read_places(
                             db,
                             places,
                             keys[part],
+                            space,
                             layer,
                             pooling,
                             out[part],
                             found[part],
                         )
-                except sqlite3.DatabaseError as error:
-                    self._connections.warn_once("read", error)
-        if n_damaged:
+                    damaged[part][positions] = True
+                except DAMAGE as error:
+                    self._cant_read(db, error)
+            if count:
+                self._count(db, space, int(found.sum()), int(len(keys) - found.sum()))
+        if n_damaged := int((damaged & ~found).sum()):
             warn(
                 f"{n_damaged} damaged rows in the cache {self.path} were not used; their "
                 "vectors are made again. EmbeddingCache.verify() counts what is damaged."
             )
-        if count and db is None:
-            self._n_uncounted += len(keys)
-        elif count:
-            self._count(db, space, int(found.sum()), int(len(keys) - found.sum()))
         return found
 
     def has_any(self, space, keys):
@@ -216,18 +229,15 @@ class EmbeddingCache:
             As `get_many`.
         """
         there = np.zeros(len(keys), bool)
-        db = self._connection()
-        if db is None:
-            return there
-        for start in range(0, len(keys), KEYS_AT_A_TIME):
-            part = keys[start : start + KEYS_AT_A_TIME]
-            try:
-                with wanted(db, part):
-                    found = find_keys(db, space)
-            except sqlite3.DatabaseError as error:
-                self._connections.warn_once("read", error)
-                continue
-            there[[start + position for position in found]] = True
+        with self._trying() as db:
+            for start in range(0, len(keys) if db is not None else 0, KEYS_AT_A_TIME):
+                part = keys[start : start + KEYS_AT_A_TIME]
+                try:
+                    with wanted(db, part):
+                        found = find_keys(db, space)
+                    there[[start + position for position in found]] = True
+                except DAMAGE as error:
+                    self._cant_read(db, error)
         return there
 
     def _count(self, db, space, hits, misses):
@@ -238,6 +248,10 @@ class EmbeddingCache:
                 db.execute(use, (time.time(), space))
         except sqlite3.Error:
             pass  # read-only: then nobody counts
+
+    def _cant_read(self, db, error):
+        if not self._connections.was_replaced(db):
+            self._connections.warn_once("read", error)
 
     # --- writing ---------------------------------------------------------------------
 
@@ -263,25 +277,16 @@ class EmbeddingCache:
         ValueError
             As `get_many`, and if there isn't one vector for each key.
         """
-        db = self._connection(create=True)
-        if db is None or not len(keys):
-            return 0
+        self._check_settings()
         stored = [
-            as_stored(keys, *cell, vectors, STORAGES[self.storage])
+            as_stored(space, keys, *cell, vectors, STORAGES[self.storage])
             for cell, vectors in cells.items()
         ]
         n_bytes = sum(len(row[-1]) + len(row[-2]) for row in stored)
-        try:
-            with transaction(db):
-                space_id = space_id_of(db, space)
-                block = insert_block(db, space_id, keys, stored)
-                use = "UPDATE spaces SET last_used = ? WHERE id = ?"
-                db.execute(use, (time.time(), space_id))
-                n_missed, self._n_uncounted = self._n_uncounted, 0
-                count_up(db, texts_encoded=len(keys), misses=n_missed)
-                n_freed = upkeep.make_room(db, self.size_limit, block)
-        except sqlite3.Error as error:
-            self._connections.warn_once("written", error)
+        if not len(keys):
+            return 0
+        n_freed = self._put(space, keys, stored)
+        if n_freed is None:
             return 0
         if n_freed:
             warn(
@@ -291,6 +296,33 @@ class EmbeddingCache:
             )
         return n_bytes
 
+    def _put(self, space, keys, stored):
+        """Store a block; the bytes that had to go for it, None if it isn't stored."""
+        for is_last in (False, True):
+            with self._trying(create=True) as db:
+                if db is None:
+                    return None
+                try:
+                    return self._put_into(db, space, keys, stored)
+                except DAMAGE as error:
+                    # Another process cleared the cache: the next connection is to what
+                    # it made.
+                    if is_last or not self._connections.was_replaced(db):
+                        self._connections.warn_once("written", error)
+                        return None
+
+    def _put_into(self, db, space, keys, stored):
+        with transaction(db):
+            space_id = space_id_of(db, space)
+            block = insert_block(db, space_id, keys, stored)
+            use = "UPDATE spaces SET last_used = ? WHERE id = ?"
+            db.execute(use, (time.time(), space_id))
+            n_missed = self._n_uncounted
+            count_up(db, texts_encoded=len(keys), misses=n_missed)
+            n_freed = upkeep.make_room(db, self.size_limit, block)
+        self._n_uncounted -= n_missed
+        return n_freed
+
     def room(self):
         """Number of bytes that can still be stored within `size_limit`.
 
@@ -299,10 +331,14 @@ class EmbeddingCache:
         int
             0 if it is full; the oldest blocks are then removed as needed.
         """
-        db = self._connection()
-        if db is None:
-            return self.size_limit
-        return max(0, self.size_limit - upkeep.n_bytes(db))
+        with self._trying() as db:
+            if db is None:
+                return self.size_limit
+            try:
+                return max(0, int(self.size_limit - upkeep.n_bytes(db)))
+            except DAMAGE as error:
+                self._connections.warn_once("read", error)
+                return 0
 
     def describe(self, space, note):
         """Attach a note to a space, which `info` shows.
@@ -314,14 +350,14 @@ class EmbeddingCache:
         note : dict
             Values that JSON can represent; merged into the existing note.
         """
-        db = self._connection(create=True)
-        if db is None:
-            return
-        try:
-            with transaction(db):
-                merge_note(db, space_id_of(db, space), note)
-        except sqlite3.Error as error:
-            self._connections.warn_once("written", error)
+        with self._trying(create=True) as db:
+            if db is None:
+                return
+            try:
+                with transaction(db):
+                    merge_note(db, space_id_of(db, space), note)
+            except DAMAGE as error:
+                self._connections.warn_once("written", error)
 
     @property
     def adapters_path(self):
@@ -331,8 +367,9 @@ class EmbeddingCache:
     def encode_lock(self, space, device):
         """Context in which no other process encodes for this space and device.
 
-        With ``takes_turns = False`` it doesn't wait, for processes that have texts and a
-        share of the host of their own.
+        A process that waits says for whom after 5 seconds without a sign of life of the
+        other, and waits no longer after 120. With ``takes_turns = False`` it doesn't
+        wait at all, for processes that have texts and a share of the host of their own.
 
         Parameters
         ----------
@@ -343,17 +380,12 @@ class EmbeddingCache:
 
         Returns
         -------
-        context manager
-            Waits on entry until no other process encodes.
+        Turn
+            A context manager. Its ``progress()`` is the sign of life to those who wait.
         """
-        from filelock import FileLock
-
-        if not self.takes_turns:
-            return nullcontext()
-        if self._connection(create=True) is None or self._connections.read_only:
-            return nullcontext()
         name = hashlib.sha256(f"{space}@{device}".encode()).hexdigest()[:16]
-        return FileLock(self.path / f"encode-{name}.lock")
+        path = self.path / f"encode-{name}.lock" if self.takes_turns else None
+        return Turn(path, lambda error: self._connections.warn_once("written", error))
 
     # --- looking after it ------------------------------------------------------------
 
@@ -371,31 +403,26 @@ class EmbeddingCache:
             ``last_used`` and ``note``.
         """
         spaces, counters = [], dict.fromkeys(("hits", "misses", "texts_encoded"), 0)
-        db = self._connection()
-        if db is not None:
-            spaces, counters = upkeep.spaces(db), upkeep.counters(db)
+        with self._explained() as db:
+            if db is not None:
+                spaces, counters = upkeep.spaces(db), upkeep.counters(db)
         return {
             "path": str(self.path),
             **{
                 name: sum(s[name] for s in spaces)
                 for name in ("texts", "vectors", "bytes")
             },
-            "file_bytes": 0 if db is None else self._file_bytes(),
-            "adapter_bytes": sum(
-                file.stat().st_size
-                for file in self.adapters_path.rglob("*")
-                if file.is_file()
-            ),
+            "file_bytes": _total_size(self.path.glob(f"{FILE}*")),
+            "adapter_bytes": _total_size(self.adapters_path.rglob("*")),
             "size_limit": self.size_limit,
             **counters,
             "spaces": spaces,
         }
 
-    def _file_bytes(self):
-        return sum(file.stat().st_size for file in self.path.glob(f"{FILE}*"))
-
     def verify(self, sample=None, *, random_state=0):
-        """Compare stored rows with their checksums, without changing anything.
+        """Compare stored rows with their checksums, and indexes with their tables.
+
+        Nothing is changed.
 
         Parameters
         ----------
@@ -408,16 +435,25 @@ class EmbeddingCache:
         -------
         dict
             The numbers of ``checked`` and ``damaged`` rows, and ``ok``, which is True if
-            there is no damage and SQLite's own ``quick_check`` passed. Damaged rows are
-            made again when they are needed.
+            there is no damage and SQLite's own ``integrity_check`` passed. Damaged rows
+            are made again when they are needed.
+
+        Raises
+        ------
+        ValueError
+            If the file can't be read as a cache at all.
+        OSError
+            If it can't be opened now.
         """
-        db = self._connection()
-        if db is None:
-            return {"checked": 0, "damaged": 0, "ok": True}
-        return upkeep.verify(db, sample, random_state)
+        with self._explained() as db:
+            if db is None:
+                return {"checked": 0, "damaged": 0, "ok": True}
+            return upkeep.verify(db, sample, random_state)
 
     def prune(self, *, max_bytes=None, older_than=None, space=None):
         """Remove vectors and shrink the file.
+
+        On a full disk what stays is written anew, if it has at most a gigabyte.
 
         Parameters
         ----------
@@ -439,32 +475,91 @@ class EmbeddingCache:
         Raises
         ------
         ValueError
-            If no parameter is given.
+            If no parameter is given, or the database is damaged.
         TypeError
             If `older_than` isn't a timedelta.
+        OSError
+            If the cache can't be written.
         """
         _check_what_goes(max_bytes, older_than, space)
         if older_than is not None and not space:
             self._prune_adapters(time.time() - older_than.total_seconds())
-        db = self._connection()
-        if db is None:
-            return 0
-        return upkeep.prune(db, max_bytes, older_than, space)
+        with self._explained() as db:
+            if db is None:
+                return 0
+            chosen = upkeep.blocks_to_prune(db, max_bytes, older_than, space)
+            try:
+                upkeep.remove(db, chosen)
+            except sqlite3.OperationalError as error:
+                if not upkeep.is_full(error):
+                    raise
+                kept = upkeep.copy_without(db, chosen)
+            else:
+                return sum(chosen.values())
+        with closing(kept):
+            self._replace(lambda db: upkeep.restore(kept, db))
+        return sum(chosen.values())
 
     def _prune_adapters(self, before):
         for path in self.adapters_path.glob("*"):
-            if path.stat().st_mtime < before:
+            with suppress(OSError):  # another process may be faster
+                if path.stat().st_mtime >= before:
+                    continue
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
                 else:
                     path.unlink(missing_ok=True)
 
     def clear(self):
-        """Remove all vectors and trained adapters; the lifetime counters stay."""
+        """Remove all vectors and trained adapters; the lifetime counters stay.
+
+        This works on a full disk, too, and where the database is damaged: its file is
+        replaced by a new one.
+
+        Raises
+        ------
+        ValueError
+            If the file is another program's database or of a newer format.
+        OSError
+            If it can't be removed.
+        """
         shutil.rmtree(self.adapters_path, ignore_errors=True)
-        db = self._connection()
-        if db is not None:
-            upkeep.empty(db)
+        counters = {}
+        try:
+            with self._connections.using() as db:
+                if db is not None:
+                    check_unchanged(db)
+                    counters = upkeep.counters(db)
+        except OtherFormat as error:
+            raise ValueError(
+                f"The cache {self.path} wasn't cleared: {error}."
+            ) from None
+        except (Unreadable, UnicodeDecodeError):
+            pass
+        except ValueError:
+            raise  # somebody else's
+        except DAMAGE:
+            pass
+        self._replace(lambda db: upkeep.set_counters(db, counters))
+
+    def _replace(self, fill):
+        """Put a new database in place of the present one, if there is one."""
+        if not (self.path / FILE).is_file():
+            return
+        try:
+            self._connections.start_anew()
+        except OSError as error:
+            raise OSError(
+                f"The cache {self.path} can't be removed ({error}). Remove the folder, "
+                "or choose another path."
+            ) from error
+        with self._trying(create=True) as db:
+            if db is None:
+                return
+            try:
+                fill(db)
+            except DAMAGE as error:
+                self._connections.warn_once("written", error)
 
     def export(self, path):
         """Write a consistent copy into a file, which `import_` reads.
@@ -478,16 +573,21 @@ class EmbeddingCache:
         ------
         FileExistsError
             If it exists.
+        ValueError
+            If the cache is damaged.
         OSError
-            If the cache can't be opened.
+            If the cache can't be read, or the file not be written.
         """
         path = Path(path)
         if path.exists():
             raise FileExistsError(f"EmbeddingCache.export must not overwrite {path}.")
-        db = self._connection(create=True)
-        if db is None:
-            raise OSError(f"The cache {self.path} can't be opened: nothing to export.")
-        db.execute("VACUUM INTO ?", (str(path),))
+        with self._explained(create=True) as db:
+            if db is None:
+                raise OSError(
+                    f"The cache {self.path} can't be opened: nothing to export."
+                )
+            with whole_file(path) as file:
+                db.execute("VACUUM INTO ?", (file.name,))
 
     def import_(self, path):
         """Add the vectors of a file that `export` wrote.
@@ -507,24 +607,31 @@ class EmbeddingCache:
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it isn't a cache, or is one of a newer format.
+            If it isn't a cache, is damaged, or is one of a newer format.
         OSError
             If the cache can't be written.
         """
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"EmbeddingCache.import_ found no file {path}.")
-        db = self._connection(create=True)
-        if db is None:
-            raise OSError(f"The cache {self.path} can't be written.")
-        with closing(sqlite3.connect(path)) as other:
-            check_format(other, path)
+        with self._explained(create=True) as db, _opened(path) as other:
+            if db is None:
+                raise OSError(f"The cache {self.path} can't be written.")
             with transaction(db):
                 return copy_blocks(other, db)
 
-    def _connection(self, create=False):
+    def _trying(self, create=False):
         self._check_settings()
-        return self._connections.get(create)
+        return self._connections.trying(create)
+
+    def _explained(self, create=False):
+        self._check_settings()
+        return self._connections.explained(create)
+
+    def _connection(self, create=False):
+        """The connection that the next use in this thread takes."""
+        with self._trying(create) as db:
+            return db
 
     def _check_settings(self):
         if self.storage not in STORAGES:
@@ -533,6 +640,33 @@ class EmbeddingCache:
         if not is_number(self.size_limit) or not self.size_limit > 0:
             expected = "a positive number of bytes"
             raise refused("size_limit", expected, self.size_limit, of="EmbeddingCache")
+
+
+@contextmanager
+def _opened(path):
+    """The database of an exported file, which is sound."""
+    with closing(connect(path)) as other:
+        try:
+            check_format(other, path)
+            (found,) = other.execute("PRAGMA quick_check(1)").fetchone()
+        except DAMAGED_FILE as error:
+            found = error
+        if found != "ok":
+            raise ValueError(
+                f"The file {path} must be what EmbeddingCache.export wrote. It is "
+                f"damaged ({found}): export it again."
+            )
+        yield other
+
+
+def _total_size(paths):
+    total = 0
+    with suppress(OSError):
+        for path in paths:
+            with suppress(OSError):  # another process may remove it meanwhile
+                if path.is_file():
+                    total += path.stat().st_size
+    return total
 
 
 def _check_what_goes(max_bytes, older_than, space):

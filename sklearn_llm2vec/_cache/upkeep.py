@@ -6,14 +6,36 @@ from datetime import datetime, timezone
 
 import numpy as np
 
-from sklearn_llm2vec._cache.blocks import read_note, remove_block, verify_cell
-from sklearn_llm2vec._cache.database import transaction
+from sklearn_llm2vec._cache.blocks import (
+    copy_blocks,
+    read_note,
+    remove_block,
+    verify_cell,
+)
+from sklearn_llm2vec._cache.database import (
+    DAMAGED_FILE,
+    connect,
+    prepare,
+    transaction,
+)
+
+# As much is held in memory while a database on a full disk is written anew.
+MOST_BYTES_HELD = 1 << 30
 
 
 def n_bytes(db):
     """Bytes of all vectors and their checksums."""
     query = "SELECT coalesce(sum(bytes), 0) FROM spaces"
     return db.execute(query).fetchone()[0]
+
+
+def _recount(db):
+    """Set the bytes of each space, before any vector goes because of them."""
+    db.execute(
+        "UPDATE spaces SET bytes = (SELECT"
+        " coalesce(sum(length(c.data) + length(c.checksums)), 0)"
+        " FROM blocks b JOIN cells c ON c.block_id = b.id WHERE b.space_id = spaces.id)"
+    )
 
 
 def counters(db):
@@ -61,7 +83,7 @@ def verify(db, sample, random_state):
     """The answer of ``EmbeddingCache.verify``, which has the same parameters."""
     try:
         ids = [i for (i,) in db.execute("SELECT id FROM cells ORDER BY id")]
-    except sqlite3.DatabaseError:
+    except DAMAGED_FILE:
         return {"checked": 0, "damaged": 0, "ok": False}
     if sample is not None and sample < len(ids):
         rng = np.random.default_rng(random_state)
@@ -72,8 +94,9 @@ def verify(db, sample, random_state):
         checked += n_rows
         damaged += n_rows - n_good
     try:
-        whole = db.execute("PRAGMA quick_check").fetchone() == ("ok",)
-    except sqlite3.DatabaseError:
+        # quick_check would not compare the indexes with the tables.
+        whole = db.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",)
+    except DAMAGED_FILE:
         whole = False
     return {"checked": checked, "damaged": damaged, "ok": whole and not damaged}
 
@@ -95,9 +118,10 @@ def make_room(db, size_limit, block):
     int
         Bytes removed.
     """
-    total, freed = n_bytes(db), 0
-    if total <= size_limit:
+    if n_bytes(db) <= size_limit:
         return 0
+    _recount(db)
+    total, freed = n_bytes(db), 0
     oldest = db.execute(
         "SELECT b.id FROM blocks b JOIN spaces s ON s.id = b.space_id"
         " WHERE b.id <> ? ORDER BY s.last_used, b.id",
@@ -110,17 +134,8 @@ def make_room(db, size_limit, block):
     return freed
 
 
-def prune(db, max_bytes, older_than, space):
-    """What ``EmbeddingCache.prune`` does to the database; the bytes removed."""
-    chosen = _blocks_to_prune(db, max_bytes, older_than, space)
-    with transaction(db):
-        freed = sum(remove_block(db, block) for block in chosen)
-        db.execute("DELETE FROM spaces WHERE id NOT IN (SELECT space_id FROM blocks)")
-    _shrink(db)
-    return freed
-
-
-def _blocks_to_prune(db, max_bytes, older_than, space):
+def blocks_to_prune(db, max_bytes, older_than, space):
+    """What ``EmbeddingCache.prune`` removes: a dict of blocks to their bytes."""
     blocks = db.execute(
         "SELECT b.id, b.created, (SELECT sum(length(data) + length(checksums))"
         " FROM cells WHERE block_id = b.id) FROM blocks b JOIN spaces s"
@@ -128,28 +143,61 @@ def _blocks_to_prune(db, max_bytes, older_than, space):
         " ORDER BY s.last_used, b.id",
         (len(space or ""), space or ""),
     ).fetchall()
+    total = sum(n or 0 for *_, n in blocks) if not space else n_bytes(db)
     if older_than is not None:
         before = time.time() - older_than.total_seconds()
         blocks = [block for block in blocks if block[1] < before]
-    if max_bytes is None:
-        return [block[0] for block in blocks]
-    total, chosen = n_bytes(db), []
+    chosen = {}
     for block, _, block_bytes in blocks:
-        if total <= max_bytes:
+        if max_bytes is not None and total <= max_bytes:
             break
-        chosen.append(block)
+        chosen[block] = block_bytes or 0
         total -= block_bytes or 0
     return chosen
 
 
-def empty(db):
-    """Remove all vectors and spaces; the lifetime counters stay."""
+def remove(db, blocks):
+    """Remove blocks, spaces that are empty then, and the room that they had."""
     with transaction(db):
-        for table in ("cells", "rows", "blocks", "spaces"):
-            db.execute(f"DELETE FROM {table}")
-    _shrink(db)
-
-
-def _shrink(db):
+        for block in blocks:
+            remove_block(db, block)
+        db.execute("DELETE FROM spaces WHERE id NOT IN (SELECT space_id FROM blocks)")
     db.execute("VACUUM")
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def is_full(error):
+    """Whether an error of SQLite's comes from a disk without room."""
+    return "full" in str(error) or "disk I/O" in str(error)
+
+
+def copy_without(db, blocks):
+    """A database in memory with all but these blocks, to be written anew.
+
+    Raises
+    ------
+    sqlite3.OperationalError
+        When it would be too large.
+    """
+    (total,) = db.execute("SELECT sum(length(data)) FROM cells").fetchone()
+    if (total or 0) - sum(blocks.values()) > MOST_BYTES_HELD:
+        raise sqlite3.OperationalError("the disk is full, and what stays is large")
+    kept = connect(":memory:")
+    prepare(kept, None)
+    with transaction(kept):
+        copy_blocks(db, kept, leave_out=blocks)
+        set_counters(kept, counters(db))
+    return kept
+
+
+def restore(kept, db):
+    """Write what `copy_without` returned into a new database."""
+    with transaction(db):
+        copy_blocks(kept, db)
+        set_counters(db, counters(kept))
+
+
+def set_counters(db, values):
+    """Set the lifetime counters of these names."""
+    update = "UPDATE counters SET value = ? WHERE name = ?"
+    db.executemany(update, [(n, name) for name, n in values.items()])

@@ -9,11 +9,15 @@ import json
 import os
 import threading
 import zlib
+from contextlib import suppress
 from pathlib import Path
+
+from sklearn_llm2vec._common.forks import renewed_by_fork
+from sklearn_llm2vec._common.shared_folders import make_folder, make_shared
 
 _known: dict[str, object] = {}
 _read_from: set[str] = set()
-_lock = threading.Lock()
+_lock = renewed_by_fork(threading.Lock())
 
 
 def remember(key, compute, directory):
@@ -80,9 +84,11 @@ def _write(path, facts):
         key: {"value": value, "checksum": _checksum(key, value)}
         for key, value in facts.items()
     }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(entries, indent=0, sort_keys=True), "utf-8")
-        os.replace(beside, path)
-    except OSError:
-        pass
+    with suppress(OSError):
+        try:
+            make_folder(path.parent)
+            beside.write_text(json.dumps(entries, indent=0, sort_keys=True), "utf-8")
+            make_shared(beside)
+            os.replace(beside, path)
+        finally:  # what couldn't be written as a whole
+            beside.unlink(missing_ok=True)

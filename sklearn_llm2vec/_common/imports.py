@@ -14,8 +14,10 @@ thread: either could wait for ever.
 import threading
 from contextlib import contextmanager
 
+from sklearn_llm2vec._common.forks import renewed_by_fork
+
 # Reentrant: what is loaded may load more.
-loading = threading.RLock()
+loading = renewed_by_fork(threading.RLock())
 
 
 @contextmanager

@@ -4,7 +4,11 @@ import hashlib
 import os
 import platform
 import re
+import tempfile
+from functools import cache
 from pathlib import Path
+
+from sklearn_llm2vec._common.checks import warn
 
 HOSTS = "hosts"
 # File systems that several hosts can mount at once; FUSE may be any of them. SQLite's
@@ -21,10 +25,26 @@ def default_directory():
         return Path(place).expanduser()
     if os.name == "nt" and (local := os.environ.get("LOCALAPPDATA")):
         return Path(local) / "sklearn-llm2vec" / "Cache"
-    if os.uname().sysname == "Darwin":
-        return Path.home() / "Library" / "Caches" / "sklearn-llm2vec"
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "sklearn-llm2vec"
+    is_mac = platform.system() == "Darwin"
+    if not is_mac and (base := os.environ.get("XDG_CACHE_HOME")):
+        return Path(base) / "sklearn-llm2vec"
+    try:
+        home = Path.home()
+    except RuntimeError:  # a user of a container that has no entry anywhere
+        return Path(_temporary().name)
+    caches = home / "Library" / "Caches" if is_mac else home / ".cache"
+    return caches / "sklearn-llm2vec"
+
+
+@cache
+def _temporary():
+    """A folder that goes with the process: one of a known name could be another's."""
+    folder = tempfile.TemporaryDirectory(prefix="sklearn-llm2vec-")
+    warn(
+        f"You have no home folder, so the cache is {folder.name} and goes when this "
+        "process ends. Set SKLEARN_LLM2VEC_CACHE to a folder that stays."
+    )
+    return folder
 
 
 def host_folder(place):

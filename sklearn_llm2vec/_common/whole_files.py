@@ -7,7 +7,7 @@ had the name before stays.
 import os
 import shutil
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -124,7 +124,8 @@ def whole_file(path):
             os.fsync(file.fileno())
         os.replace(beside, path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # or it would hide what went wrong
+            beside.unlink(missing_ok=True)
         raise
 
 

@@ -72,7 +72,7 @@ def encode_for_others(cache, source):
         texts = [text if isinstance(text, str) else tuple(text) for text in texts]
         space = source.fingerprint
         keys = text_keys(texts)
-        with cache.encode_lock(space, source.device):
+        with cache.encode_lock(space, source.device) as turn:
             there = np.ones(len(texts), bool)
             for layer in layers:
                 for pooling in poolings:
@@ -82,11 +82,13 @@ def encode_for_others(cache, source):
                     )
             missing = np.flatnonzero(~there)
             encoder = source.encoder(max(layers))
+            turn.progress()
             for block in encoder.encode([texts[i] for i in missing], layers, poolings):
                 rows = missing[block.rows]
                 # What isn't finite is missing to the other, who then meets the error.
                 if cells := finite_cells(block.cells):
                     cache.put_many(space, [keys[i] for i in rows], cells)
+                turn.progress()
                 yield len(rows)
 
     return encode

@@ -194,13 +194,13 @@ class _Work:
                 ask_others, missing = self._ask(missing, cells, bar)
             if not len(missing):
                 return
-            with self.cache.encode_lock(self.space, self.source.device):
+            with self.cache.encode_lock(self.space, self.source.device) as turn:
                 # Whoever held the lock may have made some of these vectors.
                 missing = self.look_up(missing)
                 offered = lending.is_offered(self.cache, self.source)
                 if len(missing) and not (ask_others and offered):
                     # Decided anew: whoever held the lock may have begun a search.
-                    self._run(missing, self._kept_cells(missing), bar)
+                    self._run(missing, self._kept_cells(missing), bar, turn)
                     return
 
     def _ask(self, missing, cells, bar):
@@ -218,7 +218,7 @@ class _Work:
         self.n_encoded += n
         return False, self.look_up(missing)
 
-    def _run(self, missing, cells, bar):
+    def _run(self, missing, cells, bar, turn=None):
         """Send texts through the encoder of this process, block by block."""
         source, cache = self.source, self.cache
         layers, poolings = cells
@@ -226,6 +226,7 @@ class _Work:
         if cache is not None:
             cache.describe(self.space, source.describe())
             lending.offer(cache, source)
+            turn.progress()
         if not bar.n:  # its time begins when the model is loaded
             bar.start_t = bar.last_print_t = time.time()
         texts = [self.texts[i] for i in missing]
@@ -243,6 +244,7 @@ class _Work:
                     keys = [self.keys[i] for i in rows]
                     made = finite_cells(block.cells)
                     self.bytes_written += cache.put_many(self.space, keys, made)
+                    turn.progress()
                 bar.update(len(rows))
 
     def _kept_cells(self, missing):

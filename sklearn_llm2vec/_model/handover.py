@@ -10,7 +10,7 @@ vectors from the cache, instead of loading the model once more each::
     connects; each shows that it has the key
     {"texts", "layers", "poolings"}           -->
                                               <--  {"done": 0} at once
-    progress(n)                               <--  {"done": n} for each block in the cache
+    progress(n)                               <--  {"done": n} for each block and second
     returns n                                 <--  {"finished": n}
     returns None: it does the work itself     <--  {"error": ...}, silence, a lost line
 
@@ -23,15 +23,27 @@ import json
 import multiprocessing
 import os
 import secrets
+import socket
+import struct
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
-# An offering process reports after each block, that is every few seconds; one that says
-# nothing for so long is taken to hang, and the work is done here.
-SILENCE_SECONDS = 120
+from sklearn_llm2vec._common import waits
+from sklearn_llm2vec._common.forks import renewed_by_fork
+
+# Between two processes of one host each step of a handshake takes milliseconds.
+HANDSHAKE_SECONDS = 10
+# An offering process reports each second; one that says nothing for so long was stopped
+# or hangs, and the work is done here.
+SILENCE_SECONDS = waits.SILENCE_SECONDS
 
 _offered: set[Path] = set()
-_lock = threading.Lock()
+# Offers, as `_state` tells them apart, that came to nothing; some can't be removed.
+_vain: set[tuple] = set()
+_sockets: set = set()  # of the offers of this process and of those that took them
+_lock = renewed_by_fork(threading.Lock())
 
 
 def is_worker():
@@ -40,14 +52,25 @@ def is_worker():
 
 
 def _address_file(directory, name):
-    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    # Each user has offers of their own, as only they can read them.
+    user = os.getuid() if hasattr(os, "getuid") else ""
+    digest = hashlib.sha256(f"{name} {user}".encode()).hexdigest()[:16]
     return Path(directory) / f"model-{digest}.json"
+
+
+def _state(path):
+    """What tells an offer from a later one at its place; None where there is none."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return None
+    return path, state.st_ino, state.st_mtime_ns
 
 
 def is_offered(directory, name):
     """Whether another process seems to offer the model `name`."""
     path = _address_file(directory, name)
-    return os.path.isfile(path) and path not in _offered
+    return path not in _offered and _state(path) not in (None, *_vain)
 
 
 def offer(directory, name, encode):
@@ -71,53 +94,94 @@ def offer(directory, name, encode):
             return
         key = secrets.token_bytes(32)
         try:
-            listener = Listener(authkey=key)
-            _write_private(path, {"address": listener.address, "key": key.hex()})
+            # The key is asked for in a thread for each: one that says nothing would
+            # keep all others waiting.
+            listener = Listener(backlog=64)
         except OSError:
             return  # no socket, no file: the others load the model themselves
+        place = {"address": listener.address, "key": key.hex(), "pid": os.getpid()}
+        try:
+            _write_private(path, place)
+        except OSError:
+            listener.close()
+            return
         _offered.add(path)
-    atexit.register(path.unlink, missing_ok=True)
-    threading.Thread(target=_accept, args=(listener, encode), daemon=True).start()
+        _sockets.add(getattr(listener._listener, "_socket", listener))
+    atexit.register(_take_back, path, os.getpid())
+    arguments = listener, key, encode
+    threading.Thread(target=_accept, args=arguments, daemon=True).start()
 
 
 def _write_private(path, content):
     beside = path.with_name(f"{path.name}.{os.getpid()}")
     beside.unlink(missing_ok=True)
-    with os.fdopen(
-        os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
-    ) as f:
-        json.dump(content, f)
-    os.replace(beside, path)
+    try:
+        with os.fdopen(
+            os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
+        ) as f:
+            json.dump(content, f)
+        os.replace(beside, path)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
 
 
-def _accept(listener, encode):
+def _take_back(path, pid):
+    if os.getpid() == pid:  # a forked child made no offer
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _accept(listener, key, encode):
     while True:
         try:
             connection = listener.accept()
-        except Exception:  # a client that broke off or had the wrong key
+        except OSError:
+            time.sleep(0.1)  # too many open files, or a client that broke off
             continue
-        threading.Thread(target=_serve, args=(connection, encode), daemon=True).start()
+        arguments = connection, key, encode
+        threading.Thread(target=_serve, args=arguments, daemon=True).start()
 
 
-def _serve(connection, encode):
+def _serve(connection, key, encode):
+    from multiprocessing import AuthenticationError
+    from multiprocessing.connection import answer_challenge, deliver_challenge
+
+    one_at_a_time, n_encoded = threading.Lock(), 0
+
     def say(**message):
-        connection.send_bytes(json.dumps(message).encode())
+        with one_at_a_time:
+            connection.send_bytes(json.dumps(message).encode())
 
+    def give_sign():
+        with suppress(OSError):
+            say(done=n_encoded)
+
+    _sockets.add(connection)
     try:
         with connection:
+            _limit_waits(connection, HANDSHAKE_SECONDS)
+            deliver_challenge(connection, key)
+            answer_challenge(connection, key)
             request = json.loads(connection.recv_bytes())
+            _limit_waits(connection, SILENCE_SECONDS)
             say(done=0)
-            n_encoded = 0
-            try:
-                for n in encode(**request):
-                    n_encoded += n
-                    say(done=n_encoded)
-            except Exception as error:  # told to the client, who meets it itself
-                say(error=repr(error))
-            else:
-                say(finished=n_encoded)
-    except (OSError, EOFError):
+            with waits.Signs(give_sign) as signs:
+                try:
+                    for n in encode(**request):
+                        n_encoded += n
+                        signs.progress()
+                        say(done=n_encoded)
+                except Exception as error:  # told to the client, who meets it itself
+                    last = {"error": repr(error)}
+                else:
+                    last = {"finished": n_encoded}
+            say(**last)
+    except (OSError, EOFError, ValueError, TypeError, AuthenticationError):
         pass  # the client is gone; what was encoded is in the cache
+    finally:
+        _sockets.discard(connection)
 
 
 def hand_over(directory, name, *, texts, layers, poolings, progress=None):
@@ -140,27 +204,101 @@ def hand_over(directory, name, *, texts, layers, poolings, progress=None):
         when no process took the work: then it must be done here.
     """
     from multiprocessing import AuthenticationError
-    from multiprocessing.connection import Client
 
     path = _address_file(directory, name)
     if not is_offered(directory, name):
         return None
+    state, pid = _state(path), None
     try:
         place = json.loads(path.read_text())
-        with Client(
-            place["address"], authkey=bytes.fromhex(place["key"])
-        ) as connection:
+        pid = int(place["pid"])
+        with _connect(place["address"], bytes.fromhex(place["key"])) as connection:
             request = {"texts": texts, "layers": layers, "poolings": poolings}
             connection.send_bytes(json.dumps(request).encode())
-            while connection.poll(SILENCE_SECONDS):
-                message = json.loads(connection.recv_bytes())
+            for message in _messages(connection, pid):
                 if "finished" in message:
                     return message["finished"]
                 if "error" in message:
                     return None
                 if progress is not None:
                     progress(message["done"])
-    except (OSError, EOFError, ValueError, KeyError, AuthenticationError):
+    except BlockingIOError:
+        # It was stopped, or hangs. It may go on one day, so its offer stays.
+        waits.warn_of_end(pid, HANDSHAKE_SECONDS)
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AuthenticationError,
+    ):
         # The process that offered it was killed before it could take its offer back.
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+    _vain.add(state)
     return None
+
+
+def _connect(address, key):
+    """A connection to the process that offers its model; each shows it has the key."""
+    from multiprocessing.connection import (
+        Client,
+        Connection,
+        answer_challenge,
+        deliver_challenge,
+    )
+
+    if hasattr(socket, "AF_UNIX"):
+        with socket.socket(socket.AF_UNIX) as line:
+            _set_limit(line, HANDSHAKE_SECONDS)  # for the queue of who connects, too
+            line.connect(address)
+            connection = Connection(line.detach())
+    else:
+        connection = Client(address)
+    try:
+        answer_challenge(connection, key)
+        deliver_challenge(connection, key)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _messages(connection, pid):
+    """What the other process says, until it is silent for too long."""
+    last, told = time.monotonic(), False
+    while (silent := time.monotonic() - last) < SILENCE_SECONDS:
+        if connection.poll(0.2):
+            yield json.loads(connection.recv_bytes())
+            last = time.monotonic()
+        elif silent > waits.NOTICE_SECONDS and not told:
+            told = True
+            waits.warn_of_silence(pid, silent, SILENCE_SECONDS)
+    waits.warn_of_end(pid, silent)
+
+
+def _limit_waits(connection, seconds):
+    """Let each read and write raise BlockingIOError after so long."""
+    if hasattr(socket, "AF_UNIX"):
+        with socket.socket(fileno=os.dup(connection.fileno())) as line:
+            _set_limit(line, seconds)
+
+
+def _set_limit(line, seconds):
+    limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        line.setsockopt(socket.SOL_SOCKET, option, limit)
+
+
+def _forget_offers():
+    # A forked child serves nobody; it would only keep lines open that its parent lost.
+    for one in _sockets:
+        with suppress(OSError):
+            one.close()
+    _sockets.clear()
+    _offered.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_offers)

@@ -16,6 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from threadpoolctl import ThreadpoolController
 
+from sklearn_llm2vec._common.forks import renewed_by_fork
+
 
 class Crew:
     """Threads for passes.
@@ -84,7 +86,7 @@ def _outcome(function, item):
 
 _here = threading.local()
 _crews: dict[tuple[int, int], Crew] = {}
-_crews_lock = threading.Lock()
+_crews_lock = renewed_by_fork(threading.Lock())
 
 
 def _crew(n_threads):

@@ -1,0 +1,157 @@
+"""Processes that would encode the same texts take turns.
+
+The one whose turn it is has a lock on a file, which holds its number and whose time of
+change is its last sign of life. Whoever waits watches that, and waits no longer for a
+process that was stopped or hangs.
+"""
+
+import os
+import time
+from contextlib import suppress
+
+from sklearn_llm2vec._common import waits
+from sklearn_llm2vec._common.shared_folders import make_folder, make_shared
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+    import msvcrt
+
+POLL_SECONDS = 0.05
+# Windows lets nobody read what is locked, so that is a byte behind the content.
+LOCKED_BYTE = 1 << 30
+
+_held: set[int] = set()
+
+
+class Turn:
+    """Context in which no other process, or thread, has the same turn.
+
+    Where the file can't be made or locked, there are no turns.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file; None for no turns.
+    on_fault : callable
+        Called with the OSError where the file can't be made or locked.
+    """
+
+    def __init__(self, path, on_fault):
+        self._path, self._on_fault = path, on_fault
+        self._fd, self._signs = None, waits.Signs(self._give_sign)
+
+    def __enter__(self):
+        if self._path is not None:
+            try:
+                self._wait()
+            except OSError as error:
+                self._on_fault(error)
+        return self
+
+    def __exit__(self, *exc):
+        self._signs.__exit__()
+        fd, self._fd = self._fd, None
+        if fd in _held:  # a forked child has closed it already
+            _close(fd)
+
+    def progress(self):
+        """Tell those who wait that the work goes on."""
+        self._signs.progress()
+        self._give_sign()
+
+    def _give_sign(self):
+        if self._fd in _held:
+            with suppress(OSError):
+                os.utime(self._path)
+
+    def _wait(self):
+        make_folder(self._path.parent)
+        fd = _open(self._path)
+        try:
+            locked = _wait_for(fd)
+            if locked:
+                _write_pid(fd)
+        except BaseException:
+            _close(fd)
+            raise
+        if locked:
+            self._fd = fd
+            self._signs.__enter__()
+            self.progress()  # also where the number couldn't be written
+        else:
+            _close(fd)
+
+
+def _wait_for(fd):
+    """Lock a file; False where the one who has it is silent for too long."""
+    started = changed_at = time.monotonic()
+    changed, told = os.fstat(fd).st_mtime_ns, False
+    while not _try_to_lock(fd):
+        now, last = time.monotonic(), os.fstat(fd).st_mtime_ns
+        if last != changed:
+            changed, changed_at = last, now
+        # By the clock of the file, too: it may have been silent before.
+        silent = max(now - changed_at, time.time() - last / 1e9)
+        if now - started > waits.NOTICE_SECONDS and silent > waits.NOTICE_SECONDS:
+            if silent > waits.SILENCE_SECONDS:
+                waits.warn_of_end(_read_pid(fd), silent)
+                return False
+            if not told:
+                told = True
+                waits.warn_of_silence(_read_pid(fd), silent, waits.SILENCE_SECONDS)
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def _open(path):
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:
+        fd = os.open(path, os.O_RDONLY)  # another user's: it can be locked
+    _held.add(fd)
+    make_shared(path)
+    return fd
+
+
+def _close(fd):
+    _held.discard(fd)
+    with suppress(OSError):
+        os.close(fd)  # and with it the lock
+
+
+def _try_to_lock(fd):
+    try:
+        if fcntl is not None:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            os.lseek(fd, LOCKED_BYTE, os.SEEK_SET)
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def _write_pid(fd):
+    with suppress(OSError):  # a full disk: then nobody knows who it is
+        os.ftruncate(fd, 0)
+        os.lseek(fd, 0, os.SEEK_SET)
+        os.write(fd, str(os.getpid()).encode())
+
+
+def _read_pid(fd):
+    with suppress(OSError, ValueError):
+        os.lseek(fd, 0, os.SEEK_SET)
+        return int(os.read(fd, 20))
+    return None
+
+
+def _close_in_child():
+    # Or the lock would outlive its holder, as long as a child of it does.
+    for fd in list(_held):
+        _close(fd)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)

@@ -1,0 +1,78 @@
+"""How long one process waits for another, and what it says meanwhile.
+
+Whoever works gives a sign of life each second. A process that was stopped gives none, and
+one that hangs stops doing so after a while.
+"""
+
+import threading
+import time
+
+from sklearn_llm2vec._common.checks import warn
+
+# After so long without a sign of life it is said who is waited for.
+NOTICE_SECONDS = 5
+# After so long without one the other is left alone.
+SILENCE_SECONDS = 120
+SIGN_SECONDS = 1
+# A model may take minutes to load, and a server to answer. After so long without
+# progress the work is taken to hang, and no more signs are given.
+PATIENCE_SECONDS = 900
+
+
+class Signs:
+    """Context that gives signs of life from a thread, as long as there is progress.
+
+    Parameters
+    ----------
+    give : callable
+        Gives one; it may be called by two threads at once.
+    """
+
+    def __init__(self, give):
+        self._give, self._ended = give, threading.Event()
+        self._progressed = time.monotonic()
+
+    def __enter__(self):
+        threading.Thread(target=self._repeat, daemon=True).start()
+        return self
+
+    def __exit__(self, *exc):
+        self._ended.set()
+
+    def progress(self):
+        """Note that the work goes on."""
+        self._progressed = time.monotonic()
+
+    def _repeat(self):
+        while not self._ended.wait(SIGN_SECONDS):
+            if time.monotonic() - self._progressed < PATIENCE_SECONDS:
+                self._give()
+
+
+def warn_of_silence(pid, seconds, limit):
+    """Say who is waited for, and how long.
+
+    Parameters
+    ----------
+    pid : int or None
+        Of the other process, where it is known.
+    seconds, limit : float
+        How long it has been silent, and may be.
+    """
+    warn(
+        f"Waiting for {_process(pid)}, which encodes texts for the same model and has "
+        f"given no sign of life for {seconds:.0f} seconds. After {limit:.0f} seconds "
+        "this process encodes them itself. If the other hangs, end it."
+    )
+
+
+def warn_of_end(pid, seconds):
+    """Say that the wait is over, and what it costs."""
+    warn(
+        f"{_process(pid).capitalize()} has given no sign of life for {seconds:.0f} "
+        "seconds. This process encodes its texts itself; some may be encoded twice."
+    )
+
+
+def _process(pid):
+    return f"process {pid}" if pid else "another process"
