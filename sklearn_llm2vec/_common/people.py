@@ -38,6 +38,11 @@ def printable(text, most=None):
     line = " ".join(str(text).split())
     if most is not None and len(line) > most:
         line = line[:most] + "..."
+    return visible(line)
+
+
+def visible(line):
+    """A line with escapes for what a terminal would obey."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 

@@ -21,6 +21,7 @@ from sklearn_llm2vec._common.extras import not_installed
 from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._common.people import printable
 from sklearn_llm2vec._common.public import public_in
+from sklearn_llm2vec._common.whole_files import check_output, whole_file
 from sklearn_llm2vec._model.damage import SENTENCES, blamed_on
 from sklearn_llm2vec._model.files import (
     check_plain_files,
@@ -143,10 +144,14 @@ def save_adapter(adapter, folder):
     folder : Path
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).write_bytes(adapter.config)
-    (folder / WEIGHTS).write_bytes(adapter.weights)
     note = {**json.loads(adapter.note), "bidirectional": adapter.bidirectional}
-    (folder / NOTE).write_text(json.dumps({"stage": adapter.stage, **note}, indent=2))
+    note = json.dumps({"stage": adapter.stage, **note}, indent=2).encode()
+    contents = {CONFIG: adapter.config, WEIGHTS: adapter.weights, NOTE: note}
+    for name in contents:
+        check_output(folder / name)
+    for name, content in contents.items():
+        with whole_file(folder / name) as file:
+            file.write(content)
 
 
 def _digest_of(digests):
@@ -439,7 +444,8 @@ def _matched(theirs, own, adapter):
             raise ValueError(
                 _refusal(
                     adapter,
-                    f"its {printable(name, 100)} has the shape {tuple(weight.shape)}, the model {got}",
+                    f"its {printable(name, 100)} has the shape "
+                    f"{tuple(weight.shape)}, the model {got}",
                 )
             )
     missing = sorted(set(own) - set(theirs))

@@ -23,12 +23,17 @@ import json
 import multiprocessing
 import os
 import secrets
+import stat
 import threading
 from pathlib import Path
+
+from sklearn_llm2vec._common.checks import warn
 
 # An offering process reports after each block, that is every few seconds; one that says
 # nothing for so long is taken to hang, and the work is done here.
 SILENCE_SECONDS = 120
+# Of an offer: an address and a key.
+MOST_BYTES = 10_000
 
 _offered: set[Path] = set()
 _lock = threading.Lock()
@@ -67,7 +72,7 @@ def offer(directory, name, encode):
 
     path = _address_file(directory, name)
     with _lock:
-        if path in _offered:
+        if path in _offered or _is_open_to_all(directory):
             return
         key = secrets.token_bytes(32)
         try:
@@ -88,6 +93,43 @@ def _write_private(path, content):
     ) as f:
         json.dump(content, f)
     os.replace(beside, path)
+
+
+def _read_own(path):
+    """The offer in a file, which only a process of this user can have written.
+
+    Texts are sent to the address in it, so whoever could put a file here would get them.
+
+    Raises
+    ------
+    PermissionError
+        When it is a link or a pipe, belongs to another user, or others may write to it.
+    """
+    flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with os.fdopen(os.open(path, os.O_RDONLY | flags), "rb") as file:
+        state = os.fstat(file.fileno())
+        foreign = hasattr(os, "getuid") and (
+            state.st_uid != os.getuid() or state.st_mode & 0o022
+        )
+        if foreign or not stat.S_ISREG(state.st_mode):
+            raise PermissionError(f"{path} isn't this user's own file")
+        return file.read(MOST_BYTES)
+
+
+def _is_open_to_all(directory):
+    """Whether any user may put files into a folder, in the place of others' files."""
+    try:
+        mode = os.stat(directory).st_mode
+    except OSError:
+        return False
+    if os.name == "nt" or not mode & stat.S_IWOTH or mode & stat.S_ISVTX:
+        return False
+    warn(
+        f"Any user may write to the cache's folder {str(directory)!r}, so models aren't "
+        "lent to other workers through it: each loads its own. Take that right away "
+        "(chmod o-w), or choose another folder."
+    )
+    return True
 
 
 def _accept(listener, encode):
@@ -143,10 +185,10 @@ def hand_over(directory, name, *, texts, layers, poolings, progress=None):
     from multiprocessing.connection import Client
 
     path = _address_file(directory, name)
-    if not is_offered(directory, name):
+    if not is_offered(directory, name) or _is_open_to_all(directory):
         return None
     try:
-        place = json.loads(path.read_text())
+        place = json.loads(_read_own(path))
         with Client(
             place["address"], authkey=bytes.fromhex(place["key"])
         ) as connection:

@@ -1,6 +1,6 @@
-"""Folders of models, adapters and caches as an attacker, or a broken disk, leaves them.
+"""Folders of models and adapters as an attacker, or a broken disk, leaves them.
 
-Each case changes a copy of a good folder. `FOLDERS` are cases of a plain decoder's folder,
+Each case changes a copy of a good folder. `FOLDERS` are cases of a decoder's folder,
 `DECLARED` of a sentence-transformers one, `ADAPTERS` of an adapter's, `GGUFS` of a GGUF
 file. A case says whether the vectors, where there are any, must be those of the good one.
 """
@@ -136,7 +136,7 @@ CONTENTS_OF_JSON = {
     "deep lists": DEEP,
     "deep closed lists": DEEP + "]" * len(DEEP),
     "deep objects": '{"a":' * 100_000 + "1" + "}" * 100_000,
-    "a number of 5,000 digits": '{"a": %s}' % HUGE_NUMBER,
+    "a number of 5,000 digits": '{"a": ' + HUGE_NUMBER + "}",
     "half a file": '{"model_type": "lla',
     "a list": "[1, 2]",
     "a number": "1",

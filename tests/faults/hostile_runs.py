@@ -23,7 +23,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
-import hostile_folders
+import hostile_folders  # noqa: E402
 
 TEXTS = ["a small card", "the dog runs aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", ""]
 SECONDS = 20
