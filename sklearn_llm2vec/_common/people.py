@@ -21,6 +21,33 @@ def format_bytes(n_bytes):
     return f"{size:.1f} {units[0]}"
 
 
+def printable(text, most=None):
+    r"""A text on one line, with escapes for what a terminal would obey.
+
+    Parameters
+    ----------
+    text : object
+        Its ``str`` is taken.
+    most : int or None, default=None
+        So many characters are shown.
+
+    Examples
+    --------
+    >>> from sklearn_llm2vec._common.people import printable
+    >>> printable("a\\x1b[2J  b\\n")
+    'a\\\\x1b[2J b'
+    """
+    line = " ".join(str(text).split())
+    if most is not None and len(line) > most:
+        line = line[:most] + "..."
+    return visible(line)
+
+
+def visible(line):
+    """A line with escapes for what a terminal would obey."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
 def beginning(text):
     """The first characters of a text, or of the texts of a row, for messages."""
     return (text if isinstance(text, str) else "; ".join(text))[:40]

@@ -4,9 +4,17 @@ Whatever is told of an answer is told without the key, which a server may repeat
 """
 
 import base64
+import json
+from urllib.parse import quote
 
 import numpy as np
 
+# Characters of an answer that are searched for the key, more than are ever shown; and of
+# the key so many in a row give it away.
+MOST_SEARCHED = 10_000
+SHORTEST_PART = 8
+# What JSON's numbers become, and its null, which is no finite one.
+NUMBERS = {int, float, type(None)}
 # Statuses below 500 that pass: time-out, conflict, too early, too many requests.
 PASSING = (408, 409, 425, 429)
 
@@ -67,9 +75,11 @@ def _read_vector(values, prompt, model, show):
     try:
         with np.errstate(over="ignore"):
             if isinstance(values, str):  # sent by servers that know only this
-                vector = np.frombuffer(base64.b64decode(values), "<f4")
-            else:
+                vector = np.frombuffer(base64.b64decode(values, validate=True), "<f4")
+            elif isinstance(values, list) and set(map(type, values)) <= NUMBERS:
                 vector = np.asarray(values, np.float32)
+            else:  # numpy would read strings and take True for 1
+                vector = np.zeros(0)
     except (TypeError, ValueError, OverflowError):
         vector = np.zeros(0)
     if vector.ndim != 1 or not vector.size:
@@ -151,9 +161,32 @@ def _message(error):
 
 
 def shown(value, key, *, most):
-    """The first characters of a value, without the key."""
-    said = str(value)
+    """The first characters of a value, without the key or a part of it."""
+    said = str(value)[:MOST_SEARCHED]
     if key:
         # Before it is cut: the first half of a key is a secret, too.
-        said = said.replace(key, "***").replace(repr(key)[1:-1], "***")
+        for form in {key, repr(key)[1:-1], json.dumps(key)[1:-1], quote(key, safe="")}:
+            said = _without(said, form)
     return said if len(said) <= most else said[:most] + "..."
+
+
+def _without(text, key):
+    """A text with stars for the key, and for parts of it that a server may repeat."""
+    n = min(len(key), SHORTEST_PART)
+    parts = {key[i : i + n].lower() for i in range(len(key) - n + 1)}
+    lower = text.lower()
+    if len(lower) != len(text):  # a letter whose small form is longer
+        return text.replace(key, "***")
+    hidden = set()
+    for part in parts:
+        at = lower.find(part)
+        while at >= 0:
+            hidden.update(range(at, at + n))
+            at = lower.find(part, at + 1)
+    shown = []
+    for i, character in enumerate(text):
+        if i not in hidden:
+            shown.append(character)
+        elif i - 1 not in hidden:
+            shown.append("***")
+    return "".join(shown)

@@ -14,7 +14,7 @@ import os
 import random
 import threading
 import time
-from concurrent.futures import FIRST_COMPLETED, CancelledError, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, wait
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from sklearn_llm2vec._encode.answers import (
     shown,
 )
 from sklearn_llm2vec._encode.block import Block
+from sklearn_llm2vec._encode.waiting import in_thread
 from sklearn_llm2vec._text.templates import parse_template
 
 # The one layer and pooling of a server's vectors: its own, which it doesn't tell.
@@ -259,8 +260,8 @@ class EndpointEncoder:
 
     def _check_same_model(self):
         vector, _ = self.ask([PROBE])
-        before = np.array(self.model.probe, np.float32)
-        apart = np.linalg.norm(vector[0] - before)
+        before = np.array(self.model.probe)
+        apart = np.linalg.norm(vector[0].astype(float) - before)
         if apart > PROBE_TOLERANCE * np.linalg.norm(before):
             raise another_model(self.model, "other values")
 
@@ -268,7 +269,6 @@ class EndpointEncoder:
         """Yield (rows, vectors, n_tokens) of each request as it is answered."""
         waiting = _batches(prompts, self.batch_tokens)
         running, failure = {}, None
-        pool = ThreadPoolExecutor(REQUESTS, thread_name_prefix="endpoint")
         try:
             while True:
                 while failure is None and len(running) < REQUESTS:
@@ -276,7 +276,7 @@ class EndpointEncoder:
                     if rows is None:
                         break
                     batch = [prompts[i] for i in rows]
-                    running[pool.submit(self.ask, batch)] = rows
+                    running[in_thread(self.ask, batch)] = rows
                 if not running:
                     break
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -289,7 +289,6 @@ class EndpointEncoder:
                         self._stop.set()  # who waits for another attempt gives up
         finally:
             self._stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
         if failure is not None:
             raise failure
 

@@ -4,9 +4,12 @@ The client of OpenAI reads an answer to its end, however long that is, unpacks w
 packed, and follows to other hosts.
 """
 
+import concurrent.futures
 import time
 
 import openai
+
+from sklearn_llm2vec._encode.waiting import in_thread
 
 # Of one answer. The largest that is meant, 32 vectors of 65,536 numbers, has fewer.
 MOST_BYTES = 64 * 2**20
@@ -37,6 +40,17 @@ class BoundedClient(openai.DefaultHttpxClient):
 
     def send(self, request, *, stream=False, **options):
         """Send a request; its answer is read within the limits."""
+        # The time-out is of one part, and a head may come letter by letter. The body ends
+        # in time by itself, and closes the connection.
+        answer = in_thread(self._send, request, **options)
+        try:
+            return answer.result(MOST_SECONDS + 1)
+        except concurrent.futures.TimeoutError:
+            if answer.done():  # the connection's own
+                raise
+            raise _too_slow() from None
+
+    def _send(self, request, **options):
         started = time.monotonic()
         response = super().send(request, stream=True, **options)
         try:
@@ -50,6 +64,10 @@ class BoundedClient(openai.DefaultHttpxClient):
             content=content,
             request=response.request,
         )
+
+
+def _too_slow():
+    return RefusedAnswer(f"its answer took more than {MOST_SECONDS:.0f} s")
 
 
 def _stay_on_the_host(response):
@@ -77,5 +95,5 @@ def _bounded(response, started):
         if n_bytes > MOST_BYTES:
             raise RefusedAnswer(f"its answer is longer than {MOST_BYTES:,} bytes")
         if time.monotonic() - started > MOST_SECONDS:
-            raise RefusedAnswer(f"its answer took more than {MOST_SECONDS:.0f} s")
+            raise _too_slow()
         yield part

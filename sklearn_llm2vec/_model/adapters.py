@@ -15,16 +15,28 @@ import warnings
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from sklearn_llm2vec._common.checks import is_integer
 from sklearn_llm2vec._common.digests import file_digest
 from sklearn_llm2vec._common.extras import not_installed
 from sklearn_llm2vec._common.imports import loading
+from sklearn_llm2vec._common.people import printable
 from sklearn_llm2vec._common.public import public_in
-from sklearn_llm2vec._model.files import listing, read_json
+from sklearn_llm2vec._common.whole_files import check_output, whole_file
+from sklearn_llm2vec._model.damage import SENTENCES, blamed_on
+from sklearn_llm2vec._model.files import (
+    check_plain_files,
+    entry,
+    listing,
+    parse_json,
+    read_bytes,
+    read_json,
+)
 from sklearn_llm2vec._model.places import (
     ModelNotFoundError,
     hub_folder,
     looks_like_path,
 )
+from sklearn_llm2vec._model.sizes import shapes_of
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -32,6 +44,8 @@ WEIGHTS = "adapter_model.safetensors"
 START = "base_model.model."
 # What peft's configuration has no place for: how the adapter is to be used.
 NOTE = "sklearn_llm2vec.json"
+# A group with a repetition in it that is itself repeated, or many in a row.
+_NESTED = re.compile(r"[*+}][^()]*\)[?]?[*+{]|(\.[*+][^|]*){9}")
 # What peft writes where no code of Megatron is asked for.
 MEGATRON = (None, "", "megatron.core")
 
@@ -62,7 +76,7 @@ class AdapterFolder:
 
     def read_config(self):
         """The configuration as JSON bytes."""
-        return (self.folder / CONFIG).read_bytes()
+        return read_bytes(self.folder / CONFIG)
 
     def load_weights(self):
         """Tensors by name."""
@@ -130,10 +144,14 @@ def save_adapter(adapter, folder):
     folder : Path
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).write_bytes(adapter.config)
-    (folder / WEIGHTS).write_bytes(adapter.weights)
     note = {**json.loads(adapter.note), "bidirectional": adapter.bidirectional}
-    (folder / NOTE).write_text(json.dumps({"stage": adapter.stage, **note}, indent=2))
+    note = json.dumps({"stage": adapter.stage, **note}, indent=2).encode()
+    contents = {CONFIG: adapter.config, WEIGHTS: adapter.weights, NOTE: note}
+    for name in contents:
+        check_output(folder / name)
+    for name, content in contents.items():
+        with whole_file(folder / name) as file:
+            file.write(content)
 
 
 def _digest_of(digests):
@@ -172,13 +190,21 @@ def read_adapters(adapters, memo_directory, token_env=None):
 
 def _read_adapter(adapter, memo_directory, token_env):
     folder = _find_folder(str(adapter), token_env)
+    with blamed_on(folder, "be those of an adapter", SENTENCES):
+        return _read_files(adapter, folder, memo_directory)
+
+
+def _read_files(adapter, folder, memo_directory):
+    check_plain_files([folder])
     config = read_json(folder / CONFIG)
     if not config or not (folder / WEIGHTS).is_file():
         raise ModelNotFoundError(
             f"The folder of adapter {str(adapter)!r} ({folder}) must hold "
             f"adapter_config.json and {WEIGHTS}. Got {listing(folder)} instead."
         )
-    base = (config.get("auto_mapping") or {}).get("base_model_class") or ""
+    shapes_of([folder / WEIGHTS])  # before all of it is read
+    mapping = entry(config, "auto_mapping", dict, folder / CONFIG) or {}
+    base = entry(mapping, "base_model_class", str, folder / CONFIG) or ""
     bidirectional = bool(re.search(r"Bi(Model|For)|EncoderModel$", base))
     contents = (
         file_digest(folder / name, memo_directory) for name in (CONFIG, WEIGHTS)
@@ -189,7 +215,7 @@ def _read_adapter(adapter, memo_directory, token_env):
         bidirectional=bidirectional
         or bool(read_json(folder / NOTE).get("bidirectional")),
         digest=_digest_of(contents),
-        base=config.get("base_model_name_or_path"),
+        base=entry(config, "base_model_name_or_path", str, folder / CONFIG),
     )
 
 
@@ -269,8 +295,10 @@ def _merge(network, adapter, n_layers):
     }
     if weights and not theirs:
         return network
-    _check_config(adapter)
-    config = _peft_config(adapter)
+    with blamed_on(adapter.name, "be those of an adapter", SENTENCES):
+        _check_config(adapter, theirs)
+    with blamed_on(adapter.name, f"have an {CONFIG} that peft reads"):
+        config = _peft_config(adapter)
     _check_known(adapter, config)
     config.inference_mode = True
     config.task_type = None  # the head that a task adds isn't loaded
@@ -285,10 +313,11 @@ def _merge(network, adapter, n_layers):
                 warnings.simplefilter("ignore", RuntimeWarning)
             wrapped = peft.get_peft_model(_put_in(network, theirs), config)
         merge = wrapped.merge_and_unload
-    except (AttributeError, ValueError, KeyError) as error:
-        raise ValueError(
-            _refusal(adapter, f"it can't be put into {type(network).__name__}: {error}")
-        ) from error
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:  # what peft and torch make of odd settings
+        said = f"it can't be put into {type(network).__name__}: {printable(error, 300)}"
+        raise ValueError(_refusal(adapter, said)) from error
     own = peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False)
     peft.set_peft_model_state_dict(wrapped, _matched(theirs, own, adapter))
     merged = merge()
@@ -341,9 +370,11 @@ def _put_in(network, theirs):
     return model
 
 
-def _check_config(adapter):
-    """Refuse what changes vectors, but not as its author meant."""
-    said = json.loads(adapter.read_config())
+def _check_config(adapter, weights):
+    """Refuse what changes vectors, but not as its author meant, or takes for ever."""
+    said = parse_json(adapter.read_config(), CONFIG)
+    _check_ranks(adapter, said, weights)
+    _check_patterns(adapter, said)
     if said.get("layer_replication"):
         raise ValueError(
             _refusal(adapter, "it repeats layers of the model ('layer_replication')")
@@ -359,12 +390,36 @@ def _check_config(adapter):
         )
 
 
+def _check_ranks(adapter, said, weights):
+    """Refuse ranks that the weights don't have: peft would make room for them first."""
+    most = max(
+        (size for weight in weights.values() for size in weight.shape), default=0
+    )
+    patterns = entry(said, "rank_pattern", dict, CONFIG) or {}
+    for rank in (said.get("r", 1), *patterns.values()):
+        if not is_integer(rank, least=1) or rank > most:
+            got = printable(repr(rank), 40)
+            reason = f"its rank 'r' is {got}, and its weights have at most {most} rows"
+            raise ValueError(_refusal(adapter, reason))
+
+
+def _check_patterns(adapter, said):
+    """Refuse regular expressions whose search may take for ever."""
+    patterns = [said.get("target_modules"), said.get("exclude_modules")]
+    for name in ("rank_pattern", "alpha_pattern"):
+        patterns += entry(said, name, dict, CONFIG) or {}
+    for pattern in patterns:
+        if isinstance(pattern, str) and _NESTED.search(pattern):
+            reason = f"the pattern {printable(pattern, 80)!r} repeats a repetition"
+            raise ValueError(_refusal(adapter, reason))
+
+
 def _check_known(adapter, config):
     """Refuse settings that this peft would leave out: the vectors would be others."""
     import peft
 
     known = {one.name for one in fields(config)} | {"peft_version"}
-    said = json.loads(adapter.read_config())
+    said = parse_json(adapter.read_config(), CONFIG)
     foreign = sorted(name for name in said if name not in known and said[name])
     if foreign:
         raise ValueError(
@@ -396,7 +451,8 @@ def _matched(theirs, own, adapter):
             raise ValueError(
                 _refusal(
                     adapter,
-                    f"its {name} has the shape {tuple(weight.shape)}, the model {got}",
+                    f"its {printable(name, 100)} has the shape "
+                    f"{tuple(weight.shape)}, the model {got}",
                 )
             )
     missing = sorted(set(own) - set(theirs))

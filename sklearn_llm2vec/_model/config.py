@@ -3,6 +3,7 @@
 import copy
 
 from sklearn_llm2vec._common.imports import loading, quiet
+from sklearn_llm2vec._model.damage import SENTENCES, blamed_on
 from sklearn_llm2vec._model.declared import transformer_settings
 from sklearn_llm2vec._model.files import read_json
 
@@ -10,6 +11,18 @@ from sklearn_llm2vec._model.files import read_json
 def facts_of_config(folder, trust_remote_code):
     """What ``config.json`` says once transformers has read it, as JSON can hold it."""
     config = auto_config(folder, trust_remote_code)
+    with blamed_on(folder, "be those of a text encoder or decoder", SENTENCES):
+        facts = _facts_of(config)
+    for name in ("n_layers", "hidden_size"):
+        if facts[name] < 1:
+            raise ValueError(
+                f"The config.json in {folder} must describe a network with layers and "
+                f"hidden states. Got {name}={facts[name]}: copy or download it anew."
+            )
+    return facts
+
+
+def _facts_of(config):
     text = text_config(config)
     tied = getattr(config, "tie_word_embeddings", None)
     if tied is None:
@@ -27,18 +40,14 @@ def facts_of_config(folder, trust_remote_code):
 
 def auto_config(folder, trust_remote_code):
     """The configuration of a model's folder as an object of transformers."""
-    try:
-        with loading:
-            from transformers import AutoConfig
+    what = "have a config.json that the installed transformers reads"
+    with loading:
+        from transformers import AutoConfig
 
+        with blamed_on(folder, what):
             return AutoConfig.from_pretrained(
                 folder, trust_remote_code=trust_remote_code
             )
-    except (ValueError, OSError, KeyError) as error:
-        raise ValueError(
-            f"The config.json in {folder} must be one that the installed transformers "
-            f"reads. It says instead: {error}"
-        ) from error
 
 
 def text_config(config):
@@ -130,7 +139,7 @@ def max_tokens(folder, max_positions):
     tokenizer = read_json(folder / "tokenizer_config.json")
     said = settings.get("max_seq_length") or tokenizer.get("model_max_length")
     limits = [512, max_positions, said]
-    return int(min(n for n in limits if isinstance(n, int | float) and n > 0))
+    return int(min(n for n in limits if isinstance(n, int | float) and n >= 1))
 
 
 def has_chat_template(folder):

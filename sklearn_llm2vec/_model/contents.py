@@ -14,6 +14,7 @@ from importlib.metadata import version
 from sklearn_llm2vec._common.digests import file_digest
 from sklearn_llm2vec._common.facts import remember
 from sklearn_llm2vec._model.arithmetic import arithmetic_digest
+from sklearn_llm2vec._model.damage import blamed_on
 from sklearn_llm2vec._model.files import counted_files, read_json
 from sklearn_llm2vec._model.places import hub_folder
 
@@ -84,7 +85,9 @@ def _probe_of(model):
     from sklearn_llm2vec._model.tokenizer import load_tokenizer
     from sklearn_llm2vec._model.tokenizer_probe import tokenizer_probe
 
-    return tokenizer_probe(load_tokenizer(model))
+    tokenizer = load_tokenizer(model)
+    with blamed_on(model.folder, "hold a tokenizer that reads any text"):
+        return tokenizer_probe(tokenizer)
 
 
 def _code_that_runs(folder, trust_remote_code, memo_directory):

@@ -4,10 +4,10 @@ Its ``modules.json`` names a pooling, dense layers and a prompt; with ``pooling=
 and the last layer they are followed. Neither torch nor sentence-transformers is imported.
 """
 
-import json
 from dataclasses import dataclass
 
-from sklearn_llm2vec._model.files import read_json
+from sklearn_llm2vec._common.people import printable
+from sklearn_llm2vec._model.files import entry, inner_folder, read_json
 
 # Poolings of sentence-transformers by their names of today, and by their old flags.
 POOLING_NAMES = {
@@ -27,6 +27,8 @@ POOLING_FLAGS = {
 }
 # What follows the pooling; dropout does nothing outside training.
 KNOWN = {"Transformer", "Pooling", "Dense", "Normalize", "Dropout"}
+# No model has more than ten.
+MOST_MODULES = 100
 
 
 @dataclass(frozen=True)
@@ -81,13 +83,21 @@ def read_declared(folder):
     modules = _read_modules(folder / "modules.json")
     kinds = [(kind.rpartition(".")[2], path) for kind, path in modules]
     by_kind = dict(reversed(kinds))
-    pooling, unknown = _read_pooling(folder / by_kind.get("Pooling", "1_Pooling"))
+    pooling_file = folder / by_kind.get("Pooling", "1_Pooling") / "config.json"
+    pooling, unknown = _read_pooling(pooling_file)
     unknown = _unknown_module([kind for kind, _ in kinds]) or unknown
     transformer = by_kind.get("Transformer", "")
-    texts = read_json(folder / "config_sentence_transformers.json")
+    settings_file = folder / "config_sentence_transformers.json"
+    texts = read_json(settings_file)
     settings = transformer_settings(folder / transformer)
-    prompts = texts.get("prompts") or {}
-    config = read_json(folder / by_kind.get("Pooling", "1_Pooling") / "config.json")
+    prompts = _read_prompts(texts, settings_file)
+    default = entry(texts, "default_prompt_name", str, settings_file)
+    truncate_dim = entry(texts, "truncate_dim", int, settings_file)
+    if truncate_dim is not None and truncate_dim < 1:
+        raise ValueError(
+            f"The entry 'truncate_dim' in {str(settings_file)!r} must be at least 1. Got "
+            f"{truncate_dim} instead: correct or download the file anew."
+        )
     return Declared(
         transformer=transformer,
         pooling=pooling,
@@ -96,13 +106,19 @@ def read_declared(folder):
             for kind, path in kinds
             if kind in ("Dense", "Normalize")
         ),
-        truncate_dim=texts.get("truncate_dim"),
-        prompt=prompts.get(texts.get("default_prompt_name")) or None,
-        includes_prompt=config.get("include_prompt") is not False,
-        prompts=tuple((name, prompt or "") for name, prompt in prompts.items()),
+        truncate_dim=truncate_dim,
+        prompt=prompts.get(default) or None,
+        includes_prompt=read_json(pooling_file).get("include_prompt") is not False,
+        prompts=tuple(prompts.items()),
         lowercase=settings.get("do_lower_case") is True,
         unknown=unknown,
     )
+
+
+def _read_prompts(settings, path):
+    """Prompts by name; empty ones are those that are null in the file."""
+    prompts = entry(settings, "prompts", dict, path) or {}
+    return {name: entry(prompts, name, str, path) or "" for name in prompts}
 
 
 def transformer_settings(folder):
@@ -146,10 +162,24 @@ def module_folders(folder):
 
 
 def _read_modules(path):
-    if not path.is_file():
-        return []
-    modules = json.loads(path.read_text(encoding="utf-8"))
-    return [(module["type"], module.get("path", "")) for module in modules]
+    modules = read_json(path, list)
+    if len(modules) > MOST_MODULES or not all(isinstance(m, dict) for m in modules):
+        raise ValueError(
+            f"The file {str(path)!r} must hold a list of at most {MOST_MODULES} objects. "
+            "Got another one instead: copy or download the model anew."
+        )
+    found = []
+    for module in modules:
+        kind = entry(module, "type", str, path)
+        if kind is None:
+            raise ValueError(
+                f"Each module in {str(path)!r} must have a 'type'. Got one without: copy "
+                "or download the model anew."
+            )
+        name = entry(module, "path", str, path) or ""
+        inner_folder(path.parent, name, path)
+        found.append((kind, name))
+    return found
 
 
 def _unknown_module(kinds):
@@ -163,16 +193,17 @@ def _unknown_module(kinds):
     return None
 
 
-def _read_pooling(folder):
+def _read_pooling(path):
     """The pooling's name among ours, and in words what can't be followed."""
-    config = read_json(folder / "config.json")
-    modes = config.get("pooling_mode")
+    config = read_json(path)
+    modes = entry(config, "pooling_mode", (str, list), path)
     if modes is None:
         modes = [
             mode for flag, mode in POOLING_FLAGS.items() if config.get(flag) is True
         ]
     elif isinstance(modes, str):
         modes = [modes]
+    modes = [printable(mode, 40) for mode in modes]
     if len(modes) == 1 and modes[0] in POOLING_NAMES:
         return POOLING_NAMES[modes[0]], None
     return None, f"the pooling {' + '.join(modes)!r}" if modes else None

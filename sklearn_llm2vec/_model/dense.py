@@ -4,7 +4,8 @@ import numpy as np
 from scipy.special import erf, expit
 
 from sklearn_llm2vec._common.rowwise import row_products, unit_length
-from sklearn_llm2vec._model.files import read_json
+from sklearn_llm2vec._model.damage import blamed_on
+from sklearn_llm2vec._model.files import entry, read_bytes, read_json
 
 DENSE_FILES = ("config.json", "model.safetensors")
 
@@ -36,8 +37,11 @@ class Behind:
 
     def width(self, hidden_size):
         """Features that come out."""
-        widths = [step.width for step in self._steps if isinstance(step, Dense)]
-        return len(range([hidden_size, *widths][-1])[: self._stop])
+        for step in self._steps:
+            if isinstance(step, Dense):
+                step.check_takes(hidden_size)
+                hidden_size = step.width
+        return len(range(hidden_size)[: self._stop])
 
     def __call__(self, vectors):
         """Apply everything to pooled vectors of shape (n_texts, hidden)."""
@@ -75,7 +79,8 @@ class Dense:
 
     def __init__(self, folder):
         config = read_json(folder / "config.json")
-        name = config.get("activation_function", "torch.nn.Tanh").rpartition(".")[2]
+        said = entry(config, "activation_function", str, folder / "config.json")
+        name = (said or "torch.nn.Tanh").rpartition(".")[2]
         path = folder / "model.safetensors"
         if name not in ACTIVATIONS or not path.is_file():
             what = f"the activation {name!r}" if path.is_file() else "no safetensors"
@@ -85,13 +90,42 @@ class Dense:
                 "a pooling other than 'auto' to take the hidden states without it."
             )
         weights = _read_weights(path)
+        self._folder = folder
         self._activation = ACTIVATIONS[name]
-        self._weight = weights["linear.weight"]  # (out, in)
+        self._weight = weights.get("linear.weight", np.zeros(0))  # (out, in)
         self._bias = weights.get("linear.bias", np.float32(0))
         self._residual = None
         if config.get("use_residual"):
-            self._residual = weights.get("residual.weight", np.eye(len(self._weight)))
-            self._residual = self._residual.astype(np.float32)
+            # Without a matrix of its own what goes in is added, where it is as wide.
+            square = self._weight.shape == 2 * self._weight.shape[:1]
+            unit = (
+                np.eye(len(self._weight), dtype=np.float32) if square else np.zeros(0)
+            )
+            self._residual = weights.get("residual.weight", unit)
+
+        self._check_shapes()
+
+    def _check_shapes(self):
+        bias, residual = self._bias, self._residual
+        if (
+            self._weight.ndim != 2
+            or bias.shape not in ((), self._weight.shape[:1])
+            or (residual is not None and residual.shape != self._weight.shape)
+        ):
+            raise ValueError(
+                f"The dense layer in {self._folder} must have a matrix 'linear.weight', "
+                "and others of its size. Got tensors of other names or shapes: copy or "
+                "download the model anew."
+            )
+
+    def check_takes(self, n_features):
+        """Raise unless so many features go in."""
+        if self._weight.shape[1] != n_features:
+            raise ValueError(
+                f"The dense layer in {self._folder} must take the {n_features} features "
+                f"that come before it. Got a matrix of shape {self._weight.shape}: copy "
+                "or download the model anew."
+            )
 
     @property
     def width(self):
@@ -110,11 +144,13 @@ def _read_weights(path):
     """The tensors of a safetensors file as float32, whatever floats are stored."""
     from safetensors import deserialize
 
+    with blamed_on(path, "be a whole safetensors file"):
+        tensors = deserialize(read_bytes(path))
     return {
         name: _as_float32(tensor["dtype"], bytes(tensor["data"])).reshape(
             tensor["shape"]
         )
-        for name, tensor in deserialize(path.read_bytes())
+        for name, tensor in tensors
     }
 
 

@@ -2,7 +2,10 @@
 
 import json
 import os
+import stat
 from pathlib import Path
+
+from sklearn_llm2vec._common.people import printable
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -17,6 +20,8 @@ TOKENIZER_FILES = (
     "spiece.model",
     "chat_template.jinja",
 )
+
+NAMES_OF_WEIGHTS = (".safetensors", ".safetensors.index.json")
 
 # What decides no vector, whatever it says.
 IRRELEVANT_STARTS = (".", "README", "LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
@@ -50,23 +55,159 @@ IRRELEVANT_SUFFIXES = {
 }
 
 
-def read_json(path):
-    """The object in a JSON file; {} where there is none.
+# Of a file that is read whole; the largest vocabularies have about 40 MB.
+MOST_BYTES = 256 * 2**20
+MOST_DIGITS = 40
+ABSENT = FileNotFoundError, NotADirectoryError
+READ_WHOLE = (".json", ".jinja", ".txt", ".model", ".tiktoken")
+
+
+def read_bytes(path):
+    """The content of a small file.
+
+    Raises
+    ------
+    FileNotFoundError
+    OSError
+        When it is no plain file, which could block for ever or never end.
+    ValueError
+        When it is too large to be one.
+    """
+    try:
+        state = os.stat(path)  # of what a link leads to
+        check_plain(path, state.st_mode)
+        check_size(path, state.st_size)
+        return Path(path).read_bytes()
+    except OSError as error:
+        if error.errno is None or isinstance(error, ABSENT):
+            raise
+        raise type(error)(
+            f"The file {str(path)!r} must be one that can be read. It can't be: "
+            f"{error.strerror}."
+        ) from error
+
+
+def check_plain(path, mode):
+    """Raise where a name is that of a pipe or a device, by the mode of its state."""
+    if not stat.S_ISREG(mode):
+        raise OSError(
+            f"The file {str(path)!r} must be a plain file. Got a folder, pipe, device or "
+            "socket instead: copy or download it anew."
+        )
+
+
+def check_size(path, n_bytes):
+    """Raise for a file that is too large to be read whole."""
+    if n_bytes > MOST_BYTES:
+        raise ValueError(
+            f"The file {str(path)!r} must have at most {MOST_BYTES:,} bytes. Got "
+            f"{n_bytes:,} instead: copy or download it anew."
+        )
+
+
+def read_text(path):
+    """The text of a small file; raises as `read_bytes` does."""
+    try:
+        text = read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"The file {str(path)!r} must hold text in UTF-8. It is damaged: {error}"
+        ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_json(path, kind=dict):
+    """The content of a JSON file, an object; an empty one where there is no file.
+
+    Parameters
+    ----------
+    path : Path
+    kind : {dict, list}, default=dict
+        What the content must be.
+
+    Raises
+    ------
+    OSError
+        When it is no plain file.
+    ValueError
+        When it is damaged, or holds something else.
+    """
+    try:
+        text = read_text(path)
+    except ABSENT:
+        return kind()
+    return parse_json(text, path, kind)
+
+
+def parse_json(text, path, kind=dict):
+    """The content of what was read from a JSON file; raises as `read_json` does."""
+    try:
+        content = json.loads(text, parse_int=_read_int)
+    except RecursionError:
+        said = "It is nested too deeply"
+    except ValueError as error:
+        said = f"It is damaged: {error}"
+    else:
+        if isinstance(content, kind):
+            return content
+        said = f"Got a {type(content).__name__} instead"
+    what = "an object" if kind is dict else "a list"
+    raise ValueError(
+        f"The file {str(path)!r} must hold {what} in JSON. {said}."
+    ) from None
+
+
+def _read_int(digits):
+    # "No limit" is written as 10**30; what is longer is no number of anything.
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"a number has {len(digits)} digits")
+    return int(digits)
+
+
+def entry(content, name, kind, path):
+    """An entry of a JSON object; None where it is absent.
+
+    Parameters
+    ----------
+    content : dict
+    name : str
+    kind : type or tuple of types
+        What it must be; a bool is no int.
+    path : Path
+        The file, for the message.
 
     Raises
     ------
     ValueError
-        For a damaged file.
+        When it is of another kind.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise ValueError(
-            f"The file {path} must hold JSON. It is damaged: {error}"
-        ) from error
-    return content if isinstance(content, dict) else {}
+    value = content.get(name)
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    right = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+    if value is None or right:
+        return value
+    allowed = " or ".join(one.__name__ for one in kinds)
+    raise ValueError(
+        f"The entry {name!r} in {str(path)!r} must be a {allowed}. Got "
+        f"{printable(repr(value), 80)} instead: correct or download the file anew."
+    )
+
+
+def inner_folder(folder, name, path):
+    """A folder inside another one, by the name that a file gives.
+
+    Raises
+    ------
+    ValueError
+        When the name leads out of the folder.
+    """
+    inner = os.path.normpath(folder / name)
+    if name.isprintable() and Path(inner).is_relative_to(os.path.normpath(folder)):
+        return folder / name
+    raise ValueError(
+        f"The folders that {str(path)!r} names must lie beside it. Got "
+        f"{printable(repr(name), 80)} instead: copy or download the model anew."
+    )
 
 
 def weight_files(folder):
@@ -84,8 +225,8 @@ def weight_files(folder):
     index = one if one.suffix == ".json" else folder / "model.safetensors.index.json"
     if index.is_file():
         weight_map = read_json(_inside(folder, index)).get("weight_map")
-        names = set(weight_map.values()) if isinstance(weight_map, dict) else ()
-        return [_inside(folder, folder / name) for name in sorted(map(str, names))]
+        said = weight_map.values() if isinstance(weight_map, dict) else ()
+        return [_inside(folder, folder / name) for name in sorted(set(map(str, said)))]
     return sorted(folder.glob("model*.safetensors")) or sorted(
         path
         for path in folder.glob("*.safetensors")
@@ -95,6 +236,12 @@ def weight_files(folder):
 
 def _inside(folder, path):
     # By its name: the files of a hub snapshot are links to others.
+    if not path.name.endswith(NAMES_OF_WEIGHTS) or not str(path).isprintable():
+        raise ValueError(
+            f"The weights of the model in {folder} must be safetensors files. Its index "
+            f"or config.json names {printable(str(path)[-200:])!r} instead: copy or "
+            "download the model anew."
+        )
     if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(folder)):
         raise ValueError(
             f"The weights of the model in {folder} must be files in that folder. Its "
@@ -143,9 +290,39 @@ def state_of_files(folders):
     return sorted(state)
 
 
+def check_plain_files(folders):
+    """Raise for what no model's folder holds: pipes, devices, files of absurd sizes.
+
+    What reads them later, transformers or tokenizers, would wait or read for ever.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+
+    Raises
+    ------
+    OSError, ValueError
+    """
+    for folder in folders:
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError:
+            continue  # whoever needs it says that it is absent
+        for entry in entries:
+            try:
+                state = entry.stat()
+            except OSError:
+                continue  # a link to nothing counts as absent
+            if not stat.S_ISDIR(state.st_mode):
+                check_plain(entry.path, state.st_mode)
+            read_whole = entry.name.endswith((*READ_WHOLE, *TOKENIZER_FILES))
+            if read_whole:
+                check_size(entry.path, state.st_size)
+
+
 def listing(folder):
     """The names of the first files in a folder, for messages."""
-    names = sorted(path.name for path in folder.iterdir())
+    names = sorted(printable(path.name, 60) for path in folder.iterdir())
     return (
         ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") or "an empty folder"
     )

@@ -24,6 +24,7 @@ from sklearn_llm2vec._model.contents import (
     reading_of_config,
     tokenizer_digest,
 )
+from sklearn_llm2vec._model.damage import SENTENCES, blamed_on
 from sklearn_llm2vec._model.declared import (
     Declared,
     module_folders,
@@ -32,6 +33,7 @@ from sklearn_llm2vec._model.declared import (
 )
 from sklearn_llm2vec._model.dense import DENSE_FILES
 from sklearn_llm2vec._model.files import (
+    check_plain_files,
     read_json,
     state_of_files,
     weight_files,
@@ -40,6 +42,7 @@ from sklearn_llm2vec._model.gguf_file import SUFFIX, parts_of, read_header
 from sklearn_llm2vec._model.gguf_folder import small_files
 from sklearn_llm2vec._model.kinds import check_kind
 from sklearn_llm2vec._model.places import check_files, find_model
+from sklearn_llm2vec._model.sizes import check_sizes, shapes_of
 
 
 @dataclass(frozen=True)
@@ -109,8 +112,15 @@ class ModelFolder:
         """Of the weights in memory, at float32 if they are packed in a GGUF file."""
         if self.gguf is None:
             return sum(path.stat().st_size for path in self.weight_files)
+        return 4 * sum(map(math.prod, self.shapes))
+
+    @property
+    def shapes(self):
+        """The shapes of the tensors in the weights."""
+        if self.gguf is None:
+            return shapes_of(self.weight_files)
         header = read_header(self.gguf, words=False)
-        return 4 * sum(math.prod(tensor.shape) for tensor in header.tensors.values())
+        return [tensor.shape for tensor in header.tensors.values()]
 
     @functools.cached_property
     def weights_digest(self):
@@ -196,25 +206,34 @@ def read_model(
     key = os.path.abspath(place), place, str(model), memo, trust_remote_code
     folders, state, described = _read.get(key, ((), None, None))
     if described is None or state_of_files(folders) != state:
-        gguf = place if place.suffix.lower() == SUFFIX else None
-        folder = place if gguf is None else small_files(gguf, memo)
-        inner = folder / read_declared(folder).transformer
-        # An index may name weights in other folders.
-        of_weights = [place.parent] if gguf else [p.parent for p in weight_files(inner)]
-        folders = list(dict.fromkeys([*module_folders(folder), *of_weights]))
-        state = state_of_files(folders)  # before: a later change is seen the next time
-        declared = read_declared(folder)
-        inner = folder / declared.transformer
-        if gguf is None:
-            config = read_json(inner / "config.json")
-            # First: a model of another kind may lack files that are asked for.
-            check_kind(folder, module_kinds(folder), config, model)
-            check_files(inner, model)
-        described = _describe_folder(
-            inner, str(model), declared, memo, trust_remote_code, gguf
-        )
+        with blamed_on(place, "be those of a model", SENTENCES):
+            folders, state, described = _read_folder(
+                place, str(model), memo, trust_remote_code
+            )
         _read[key] = folders, state, described
     return described
+
+
+def _read_folder(place, name, memo, trust_remote_code):
+    """The folders that were read, the state that they were in, and what they say."""
+    gguf = place if place.suffix.lower() == SUFFIX else None
+    folder = place if gguf is None else small_files(gguf, memo)
+    inner = folder / read_declared(folder).transformer
+    # An index may name weights in other folders.
+    of_weights = [place.parent] if gguf else [p.parent for p in weight_files(inner)]
+    folders = list(dict.fromkeys([*module_folders(folder), *of_weights]))
+    state = state_of_files(folders)  # before: a later change is seen the next time
+    declared = read_declared(folder)
+    inner = folder / declared.transformer
+    if gguf is None:
+        check_plain_files([*folders, inner / "additional_chat_templates"])
+        config = read_json(inner / "config.json")
+        # First: a model of another kind may lack files that are asked for.
+        check_kind(folder, module_kinds(folder), config, name)
+        check_files(inner, name)
+        check_sizes(config, inner / "config.json", shapes_of(weight_files(inner)))
+    described = _describe_folder(inner, name, declared, memo, trust_remote_code, gguf)
+    return folders, state, described
 
 
 def _describe_folder(folder, name, declared, memo_directory, trust_remote_code, gguf):

@@ -5,6 +5,7 @@ takes 6 seconds for 50,000 words; this one takes a tenth of a second. How the va
 tensor are packed is left to that package.
 """
 
+import errno
 import math
 import mmap
 import re
@@ -223,6 +224,10 @@ def _read_one(path, words):
                 raise damaged(path, "it is empty")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 return _Cursor(content, path, words).header()
+    except OSError as error:
+        if error.errno != errno.ENOMEM:
+            raise
+        raise damaged(path, "it is too large to be mapped into memory") from error
     except (struct.error, UnicodeDecodeError, OverflowError) as error:
         raise damaged(path, f"it ends early or is scrambled ({error})") from error
 
@@ -273,6 +278,10 @@ class _Cursor:
             if tensor.start + tensor.n_bytes > len(self.content):
                 raise damaged(self.path, f"it ends before the end of {name}")
             tensors[name] = tensor
+        ends = [tensor.start + tensor.n_bytes for tensor in tensors.values()]
+        # What stands behind them is never read, but would be hashed.
+        if len(self.content) > 2 * max(ends, default=self.at) + SMALL:
+            raise damaged(self.path, "most of it is behind its last tensor")
         return tensors
 
     def number(self, form):

@@ -22,6 +22,7 @@ from sklearn_llm2vec._model.files import TOKENIZER_FILES, read_json
 from sklearn_llm2vec._model.gguf_config import read_config
 from sklearn_llm2vec._model.gguf_file import parts_of, read_header
 from sklearn_llm2vec._model.gguf_tokenizer import build_tokenizer
+from sklearn_llm2vec._model.sizes import check_sizes
 
 # Raised when other files are written here for the same GGUF file.
 FORM = 1
@@ -59,6 +60,7 @@ def small_files(path, memo_directory):
         When the file is damaged, or its architecture or tokenizer isn't known.
     """
     beside = _tokenizer_beside(path)
+    read_header(path, words=False)  # before all of it is read
     content = digest_of_files([*parts_of(path), *beside], memo_directory)
     name = digest([FORM, content, transformers_version(), _gguf_version()])[:32]
     folder = memo_directory / "gguf" / name
@@ -97,6 +99,8 @@ def _tokenizer_beside(path):
 
 
 def _write(folder, header, beside):
+    shapes = [tensor.shape for tensor in header.tensors.values()]
+    check_sizes(header.metadata, header.paths[0], shapes)
     config = read_config(header)
     _write_json(folder / "config.json", config)
     if beside:

@@ -24,6 +24,7 @@ import multiprocessing
 import os
 import secrets
 import socket
+import stat
 import struct
 import threading
 import time
@@ -31,6 +32,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sklearn_llm2vec._common import waits
+from sklearn_llm2vec._common.checks import warn
 from sklearn_llm2vec._common.forks import renewed_by_fork
 
 # Between two processes of one host each step of a handshake takes milliseconds.
@@ -38,6 +40,8 @@ HANDSHAKE_SECONDS = 10
 # An offering process reports each second; one that says nothing for so long was stopped
 # or hangs, and the work is done here.
 SILENCE_SECONDS = waits.SILENCE_SECONDS
+# Of an offer: an address and a key.
+MOST_BYTES = 10_000
 
 _offered: set[Path] = set()
 # Offers, as `_state` tells them apart, that came to nothing; some can't be removed.
@@ -90,7 +94,7 @@ def offer(directory, name, encode):
 
     path = _address_file(directory, name)
     with _lock:
-        if path in _offered:
+        if path in _offered or _is_open_to_all(directory):
             return
         key = secrets.token_bytes(32)
         try:
@@ -131,6 +135,43 @@ def _take_back(path, pid):
     if os.getpid() == pid:  # a forked child made no offer
         with suppress(OSError):
             path.unlink(missing_ok=True)
+
+
+def _read_own(path):
+    """The offer in a file, which only a process of this user can have written.
+
+    Texts are sent to the address in it, so whoever could put a file here would get them.
+
+    Raises
+    ------
+    PermissionError
+        When it is a link or a pipe, belongs to another user, or others may write to it.
+    """
+    flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with os.fdopen(os.open(path, os.O_RDONLY | flags), "rb") as file:
+        state = os.fstat(file.fileno())
+        foreign = hasattr(os, "getuid") and (
+            state.st_uid != os.getuid() or state.st_mode & 0o022
+        )
+        if foreign or not stat.S_ISREG(state.st_mode):
+            raise PermissionError(f"{path} isn't this user's own file")
+        return file.read(MOST_BYTES)
+
+
+def _is_open_to_all(directory):
+    """Whether any user may put files into a folder, in the place of others' files."""
+    try:
+        mode = os.stat(directory).st_mode
+    except OSError:
+        return False
+    if os.name == "nt" or not mode & stat.S_IWOTH or mode & stat.S_ISVTX:
+        return False
+    warn(
+        f"Any user may write to the cache's folder {str(directory)!r}, so models aren't "
+        "lent to other workers through it: each loads its own. Take that right away "
+        "(chmod o-w), or choose another folder."
+    )
+    return True
 
 
 def _accept(listener, key, encode):
@@ -206,11 +247,11 @@ def hand_over(directory, name, *, texts, layers, poolings, progress=None):
     from multiprocessing import AuthenticationError
 
     path = _address_file(directory, name)
-    if not is_offered(directory, name):
+    if not is_offered(directory, name) or _is_open_to_all(directory):
         return None
     state, pid = _state(path), None
     try:
-        place = json.loads(path.read_text())
+        place = json.loads(_read_own(path))
         pid = int(place["pid"])
         with _connect(place["address"], bytes.fromhex(place["key"])) as connection:
             request = {"texts": texts, "layers": layers, "poolings": poolings}

@@ -14,8 +14,10 @@ from transformers import (
 from sklearn_llm2vec._common.imports import quiet
 from sklearn_llm2vec._model.adapters import merge_adapters
 from sklearn_llm2vec._model.config import auto_config, text_config
+from sklearn_llm2vec._model.damage import SENTENCES, blamed_on
 from sklearn_llm2vec._model.devices import warn_of_slow_bfloat16
 from sklearn_llm2vec._model.gguf_weights import from_gguf
+from sklearn_llm2vec._model.sizes import check_fits
 from sklearn_llm2vec._model.tokenizer import load_tokenizer
 from sklearn_llm2vec._model.weights import check_filled, check_finite, check_used
 from sklearn_llm2vec._network.attention import check_bidirectional, make_bidirectional
@@ -158,9 +160,11 @@ def load_network(model, n_layers, dtype, *, dropout=None):
         takes = type(config) in AutoModelForTextEncoding._model_mapping
         if takes and not hasattr(config, "encoder"):
             factory = AutoModelForTextEncoding
-    network = None
-    if n_layers < model.n_layers:
-        network = _cut_from_folder(factory, model, config, dtype, n_layers)
+    network, blank = None, _blank(factory, model, config)
+    if blank is not None:
+        check_fits(blank, model)
+        if n_layers < model.n_layers:
+            network = _cut_from_folder(blank, model, config, dtype, n_layers)
     if network is None:
         n_layers = model.n_layers
         network, report = _from_folder(factory, model, config, dtype)
@@ -172,7 +176,17 @@ def load_network(model, n_layers, dtype, *, dropout=None):
     return network
 
 
-def _cut_from_folder(factory, model, config, dtype, n_layers):
+def _blank(factory, model, config):
+    """The network without memory for its weights; None where it can't be made so."""
+    code = {"trust_remote_code": True} if model.trust_remote_code else {}
+    try:
+        with quiet(), torch.device("meta"):
+            return factory.from_config(copy.deepcopy(config), **code)
+    except Exception:  # an architecture's own; loading it whole meets it again
+        return None
+
+
+def _cut_from_folder(blank, model, config, dtype, n_layers):
     """A network made whole and cut before its weights are read, or None.
 
     transformers makes a network without memory for its weights, and then reads those that
@@ -183,11 +197,7 @@ def _cut_from_folder(factory, model, config, dtype, n_layers):
     It isn't made from a configuration with fewer layers: some layers depend on how many
     there are (MiniCPM3's residual scale, Gemma 4's shared keys), and would be others.
     """
-    code = {"trust_remote_code": True} if model.trust_remote_code else {}
     try:
-        # Once without weights, to see its class and whether its layers are found.
-        with quiet(), torch.device("meta"):
-            blank = factory.from_config(copy.deepcopy(config), **code)
         if find_layers(_text_part(blank), model.n_layers) is None:
             return None
         whole = type(blank)
@@ -240,11 +250,13 @@ def _set_attention_dropout(config, dropout):
 
 def _from_folder(factory, model, config, dtype):
     """The network, and what transformers reports of its weights."""
+    what = "be weights of the network that config.json describes"
     if model.gguf is not None:
-        network, report = from_gguf(factory, model.gguf, config, dtype)
+        with blamed_on(model.gguf, what, SENTENCES):
+            network, report = from_gguf(factory, model.gguf, config, dtype)
         check_filled(report, model)
         return network, report
-    with quiet():
+    with quiet(), blamed_on(model.folder, what):
         network, report = factory.from_pretrained(
             model.folder,
             config=config,

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 from sklearn_llm2vec._common.checks import warn
 from sklearn_llm2vec._common.imports import loading, quiet
+from sklearn_llm2vec._model.damage import SENTENCES, blamed_on
 from sklearn_llm2vec._model.files import read_json
 from sklearn_llm2vec._model.tokenizer_conversion import (
     convert,
@@ -67,18 +68,26 @@ def load_tokenizer(model):
     ImportError
         When a package is missing that reads the folder's vocabulary.
     """
-    settings = read_settings(model.folder)
+    what = "hold a tokenizer that the installed transformers reads"
     with loading, quiet():
-        kind = tokenizer_class(model.folder, settings)
-        made = None if kind in GENERIC else installed_class(kind)
-        settings = {**default_tokens(kind, made), **settings}
-        backend = _published_backend(model.folder, settings, kind, made)
-        if backend is None or (model.trust_remote_code and _brings_code(model.folder)):
-            tokenizer = _made_by_transformers(model, settings, backend)
-            doubt = _difference(tokenizer, backend, settings)
-        else:
-            tokenizer = _wrapped(backend, settings, made)
-            doubt = _doubtful_pattern(tokenizer, model.folder, settings)
+        with blamed_on(model.folder, what, SENTENCES):
+            settings = read_settings(model.folder)
+        with blamed_on(model.folder, what):
+            return _made_of(model, settings)
+
+
+def _made_of(model, settings):
+    """The tokenizer of a folder with these settings."""
+    kind = tokenizer_class(model.folder, settings)
+    made = None if kind in GENERIC else installed_class(kind)
+    settings = {**default_tokens(kind, made), **settings}
+    backend = _published_backend(model.folder, settings, kind, made)
+    if backend is None or (model.trust_remote_code and _brings_code(model.folder)):
+        tokenizer = _made_by_transformers(model, settings, backend)
+        doubt = _difference(tokenizer, backend, settings)
+    else:
+        tokenizer = _wrapped(backend, settings, made)
+        doubt = _doubtful_pattern(tokenizer, model.folder, settings)
     if doubt:
         warn(f"The tokens of model {str(model.name)!r} {doubt}")
     if tokenizer.is_fast:

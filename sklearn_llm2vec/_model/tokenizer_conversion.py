@@ -4,9 +4,9 @@ transformers still holds the converters that made the published ``tokenizer.json
 family. Its classes of today don't use them, and lose what a SentencePiece model says.
 """
 
-import json
 from types import SimpleNamespace
 
+from sklearn_llm2vec._model.files import parse_json, read_text
 from sklearn_llm2vec._model.tokenizer_settings import NAMED
 
 # Classes whose settings were others than the rest's where a folder has none.
@@ -111,10 +111,10 @@ def _from_words(converter, folder, settings, made):
     slow = SlowTokenizer(**settings)
     names = getattr(made, "vocab_files_names", {})
     if "merges_file" in names:
-        slow.ids = slow.encoder = json.loads(_text(folder / names["vocab_file"]))
+        slow.ids = slow.encoder = _words(folder / names["vocab_file"])
         slow.bpe_ranks = _merges(folder / names["merges_file"])
     else:
-        lines = _text(folder / names["vocab_file"]).removesuffix("\n").split("\n")
+        lines = read_text(folder / names["vocab_file"]).removesuffix("\n").split("\n")
         slow.ids = slow.vocab = {word: place for place, word in enumerate(lines)}
     return converter(slow).converted()
 
@@ -151,14 +151,15 @@ class Merges:
         return places, generate_merges(places, scored)
 
 
+def _words(path):
+    """The ids of a ``vocab.json``."""
+    return parse_json(read_text(path), path)
+
+
 def _merges(path):
     """The pairs of a ``merges.txt``, by rank."""
     lines = [
-        line for line in _text(path).split("\n") if not line.startswith("#version")
+        line for line in read_text(path).split("\n") if not line.startswith("#version")
     ]
     pairs = [tuple(line.split()) for line in lines]
     return {pair: rank for rank, pair in enumerate(pairs) if len(pair) == 2}
-
-
-def _text(path):
-    return path.read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ ways over the years; here they come together.
 
 import inspect
 
-from sklearn_llm2vec._model.files import read_json
+from sklearn_llm2vec._model.files import read_json, read_text
 
 NAMED = (
     "bos_token",
@@ -191,8 +191,4 @@ def _chat_templates(folder):
     files = {"default": folder / "chat_template.jinja"}
     for path in sorted((folder / "additional_chat_templates").glob("*.jinja")):
         files[path.stem] = path
-    return {
-        name: path.read_text(encoding="utf-8")
-        for name, path in files.items()
-        if path.is_file()
-    }
+    return {name: read_text(path) for name, path in files.items() if path.is_file()}

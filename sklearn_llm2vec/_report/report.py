@@ -134,9 +134,16 @@ class LayerPoolingReport:
             If `path` is a folder, or in a folder that doesn't exist.
         OSError
             If the file can't be written.
+        ValueError
+            If the name of the file doesn't end in ``.html``.
         """
         path = Path(path)
         check_file(path, f"{type(self).__name__}.save", "report.html")
+        if path.suffix.lower() != ".html":
+            raise ValueError(
+                f"The 'path' parameter of {type(self).__name__}.save must end in .html. "
+                f"Got {str(path)!r}: browsers know a page by it."
+            )
         with whole_file(path) as file:
             file.write(self.html.encode())
         return path.absolute()

@@ -5,6 +5,8 @@ It is rendered once, with a mark in the place of the text.
 
 import json
 
+from sklearn_llm2vec._common.people import printable
+from sklearn_llm2vec._text.rendering import RenderingFailed, rendered
 from sklearn_llm2vec._text.templates import escaped, parse_template
 
 # Stands for the text while a chat template is rendered.
@@ -77,11 +79,10 @@ def chat_template(tokenizer):
     reasons = []
     for content in contents:
         try:
-            prompt = _rendered(tokenizer, content)
-        except ImportError:  # of jinja2, with its pip line
-            raise
-        except Exception as error:  # a template may raise what it likes
-            reasons.append(f"it stops with {type(error).__name__}: {error}")
+            template = CLOCK + _template_of(tokenizer)
+            prompt = rendered(tokenizer, template, content)
+        except RenderingFailed as error:
+            reasons.append(printable(error, 300))
             continue
         if MARK in prompt:
             # A template may write the text twice.
@@ -95,10 +96,10 @@ def chat_template(tokenizer):
     )
 
 
-def _rendered(tokenizer, content):
-    return tokenizer.apply_chat_template(
-        [{"role": "user", "content": content}],
-        chat_template=CLOCK + tokenizer.get_chat_template(),
-        tokenize=False,
-        add_generation_prompt=True,
-    )
+def _template_of(tokenizer):
+    try:
+        return str(tokenizer.get_chat_template())
+    except Exception as error:  # what a folder's files put there may be anything
+        raise RenderingFailed(
+            f"it stops with {type(error).__name__}: {error}"
+        ) from None

@@ -6,7 +6,7 @@ Needs numpy and SQLite only, so it answers at once.
 import json
 import sys
 
-from sklearn_llm2vec._common.people import format_bytes
+from sklearn_llm2vec._common.people import format_bytes, visible
 from sklearn_llm2vec._common.words import bytes_from, count_from, duration_from
 from sklearn_llm2vec.cli._commands import PROGRAM, add_command, new_parser
 from sklearn_llm2vec.cli._console import format_table, note
@@ -65,7 +65,7 @@ def _info(args):
         print(json.dumps(info, indent=2))
         return
     if not info["file_bytes"] and not info["adapter_bytes"]:
-        print(f"The cache {args.cache or info['path']} holds nothing.")
+        print(f"The cache {visible(str(args.cache or info['path']))} holds nothing.")
         return
     asked = info["hits"] + info["misses"]
     share = f" ({info['hits'] / asked:.0%} of what was asked for)" if asked else ""
@@ -80,7 +80,7 @@ def _info(args):
     }
     width = max(map(len, facts))
     for name, fact in facts.items():
-        print(f"{name.ljust(width)}  {fact}")
+        print(f"{name.ljust(width)}  {visible(fact)}")
     if info["spaces"]:
         print()
         print(_spaces_table(info["spaces"]))
@@ -105,12 +105,12 @@ def _spaces_table(spaces):
 
 def _settings(note):
     """What tells spaces of one model apart, in a few words."""
-    parts = [note.get(name) for name in ("attention", "dtype", "endpoint")]
+    parts = [str(note.get(name) or "") for name in ("attention", "dtype", "endpoint")]
     if note.get("max_length"):
         parts.append(f"{note['max_length']} tokens")
     if note.get("template"):
         parts.append(f"template {note['template']!r}")
-    if note.get("adapters"):
+    if isinstance(note.get("adapters"), list):
         parts.append(f"{len(note['adapters'])} adapters")
     words = ", ".join(filter(None, parts))
     return words if len(words) <= 48 else words[:45] + "..."

@@ -5,7 +5,7 @@ Results go to stdout, all else to stderr.
 
 import sys
 
-from sklearn_llm2vec._common.people import progress_bar
+from sklearn_llm2vec._common.people import printable, progress_bar, visible
 
 # Lines of a log, and not the refreshes of a terminal.
 SECONDS_BETWEEN_LOG_LINES = 10
@@ -35,7 +35,8 @@ def format_table(header, rows, *, left=1):
     0       0.5
     12     0.75
     """
-    cells = [list(map(str, row)) for row in [header, *rows]]
+    # Names may come from the files of others, and a terminal obeys escapes.
+    cells = [list(map(printable, row)) for row in [header, *rows]]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     cells.insert(1, ["-" * width for width in widths])
     lines = []
@@ -49,14 +50,15 @@ def format_table(header, rows, *, left=1):
 
 
 def one_line(message):
-    """A message on one line, whatever line breaks it has."""
-    return " ".join(str(message).split())
+    """A message on one line, whatever line breaks and escapes it has."""
+    return printable(message)
 
 
 def note(message, args):
     """Say something on stderr, unless the user wants quiet."""
     if not args.quiet:
-        print(message, file=sys.stderr, flush=True)
+        lines = map(visible, str(message).split("\n"))
+        print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 def make_bar(total, unit, description, args):

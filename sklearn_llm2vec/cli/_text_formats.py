@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from decimal import Decimal
 from itertools import islice
 from typing import NamedTuple
@@ -241,6 +242,10 @@ def _encoding_option(encoding):
 # --- jsonl ---------------------------------------------------------------------------
 
 
+# Levels of lists and objects in a line.
+DEEPEST = 100
+
+
 class JSONLines:
     """An object a line; columns are the names in them, and an absent one is missing."""
 
@@ -272,8 +277,9 @@ class JSONLines:
                 if not line.strip():
                     continue
                 try:
+                    _check_depth(line)
                     value = json.loads(line, parse_float=_read_float)
-                except ValueError as error:
+                except (ValueError, ArithmeticError) as error:
                     raise ValueError(
                         f"The file {str(self.path)!r} must have one JSON object a line. "
                         f"Line {n} can't be read: {error}."
@@ -322,6 +328,18 @@ class JSONLines:
                     values = [None if v is None else repair(v) for v in values]
                 arrays[name] = pa.array(values, arrow_type(kind))
             yield pa.table(arrays)
+
+
+def _check_depth(line):
+    """Raise for lists in lists in lists, for which Python has no room."""
+    if line.count("[") + line.count("{") <= DEEPEST:
+        return
+    depth = deepest = 0
+    for bracket in re.findall(r"[\[\]{}]", re.sub(r'"(?:[^"\\]|\\.)*"', "", line)):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    if deepest > DEEPEST:
+        raise ValueError(f"it is nested {deepest:,} levels deep, and may be {DEEPEST}")
 
 
 def _read_float(digits):

@@ -1,0 +1,55 @@
+"""Damage: what libraries raise over a model's files, told in one sentence.
+
+transformers, tokenizers and safetensors raise errors of two dozen classes over files that
+aren't as they expect, few of which name the file. A user needs to know one thing: which
+folder, and what is wrong with it.
+"""
+
+from contextlib import contextmanager
+
+from sklearn_llm2vec._common.people import printable
+
+# A missing package isn't the folder's fault, nor is too little memory.
+NOT_OF_FILES = ImportError, MemoryError
+# What this package raises itself.
+SENTENCES = ValueError, OSError, *NOT_OF_FILES
+
+
+@contextmanager
+def blamed_on(place, what, passing=NOT_OF_FILES):
+    """Turn the errors of a block into a ValueError that names a folder.
+
+    Parameters
+    ----------
+    place : Path
+        The folder or file that is read.
+    what : str
+        What it must hold; follows "must".
+    passing : tuple of types
+        Errors that stay as they are. With `SENTENCES` those that this package raises in
+        the block.
+
+    Raises
+    ------
+    ValueError
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not _is_of_files(error, passing):
+            raise
+        kind = type(error).__name__
+        said = "" if kind in ("Exception", "ValueError") else f"{kind}: "
+        raise ValueError(
+            f"The files in {str(place)!r} must {what}. They don't: "
+            f"{said}{printable(error, 400).rstrip('.')}. Copy or download them anew."
+        ) from error
+
+
+def _is_of_files(error, passing):
+    # What Rust code stops with is no Exception.
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        return False
+    if isinstance(error, RuntimeError) and "memory" in str(error):
+        return False
+    return not isinstance(error, passing) or isinstance(error, UnicodeError)

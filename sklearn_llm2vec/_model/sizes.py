@@ -1,0 +1,127 @@
+"""Sizes: a configuration describes no larger network than the weights could fill.
+
+Whatever ``config.json`` says is built, by loops and in memory, before any weight is read;
+a billion layers would never end. The headers of the weights bound what it may say.
+"""
+
+import math
+import re
+
+from sklearn_llm2vec._model.damage import blamed_on
+
+# Settings that say how often something is built, in a loop.
+_COUNTS = re.compile(r"(layer|block|expert|head|group|stage|depth|bucket)s?(_|$)")
+_NO_COUNTS = re.compile(r"(_id|_ids|_dim|_size|_rank|_eps|_prob|_std|_scale|_theta)$")
+# Those that say how many numbers stand in a row.
+_WIDTHS = re.compile(
+    r"(_size|_dim|d_model|n_embd|d_ff|d_kv|n_inner|(embedding|forward)_length)$"
+)
+# So many are built without asking what the weights hold: ALBERT's layers share theirs.
+ANYWAY = 1024
+WIDE_ANYWAY = 10**6
+# A whole number that torch can hold.
+LARGEST = 2**63 - 1
+# Rows of a table of positions; with rotary positions there is none.
+MOST_POSITIONS = 2**17
+# Parts without weights, such as tables of sines, in bytes.
+MOST_TABLES = 2**32
+
+
+def check_sizes(config, path, shapes):
+    """Raise for a configuration that would take for ever to build.
+
+    Parameters
+    ----------
+    config : dict
+        What ``config.json`` holds, or the header of a GGUF file.
+    path : Path
+        That file.
+    shapes : list of sequence of int
+        Of the tensors in the weights.
+
+    Raises
+    ------
+    ValueError
+    """
+    n_numbers = sum(map(math.prod, shapes))
+    rotary = any("rope" in name or "rotary" in name for name in config)
+    for name, value in _numbers(config):
+        limit = LARGEST
+        if _COUNTS.search(name) and not _NO_COUNTS.search(name):
+            limit = max(ANYWAY, len(shapes))
+        elif _WIDTHS.search(name):
+            limit = max(WIDE_ANYWAY, n_numbers)
+        elif "position" in name and not rotary and "rope" not in name:
+            limit = MOST_POSITIONS
+        if abs(value) > limit:
+            said = f"{value:,}" if value < 10**30 else "a number of too many digits"
+            raise ValueError(
+                f"The entry {name!r} of {str(path)!r} must be a size that "
+                f"its weights can have, at most {limit:,}. Got {said} "
+                "instead: copy or download the model anew."
+            )
+
+
+def _numbers(content, name=""):
+    """Whole numbers anywhere in a configuration, with the names of their entries."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield from _numbers(value, str(key))
+    elif isinstance(content, list):
+        for value in content:
+            yield from _numbers(value, name)
+    elif isinstance(content, int) and not isinstance(content, bool):
+        yield name, content
+
+
+def shapes_of(paths):
+    """The shapes of the tensors in safetensors files, whose headers are checked.
+
+    Parameters
+    ----------
+    paths : list of Path
+
+    Returns
+    -------
+    list of sequence of int
+
+    Raises
+    ------
+    ValueError
+        For a file that isn't a whole one.
+    """
+    from safetensors import safe_open
+
+    shapes = []
+    for path in paths:
+        with (
+            blamed_on(path, "be a whole safetensors file", ImportError),
+            safe_open(path, framework="np") as file,
+        ):
+            shapes += [file.get_slice(name).get_shape() for name in file.keys()]
+    return shapes
+
+
+def check_fits(network, model):
+    """Raise for a network that has far more parameters than the weights hold.
+
+    Parameters
+    ----------
+    network : transformers model
+        Without memory for its weights.
+    model : ModelFolder
+
+    Raises
+    ------
+    ValueError
+    """
+    n_needed = sum(part.numel() for part in network.parameters())
+    n_tables = sum(part.numel() * part.element_size() for part in network.buffers())
+    n_stored = sum(math.prod(shape) for shape in model.shapes)
+    # Parts that are never read, such as a pooler, may be missing.
+    if n_needed > 2 * n_stored + 10**6 or n_tables > MOST_TABLES + 4 * n_stored:
+        raise ValueError(
+            f"The weights in {model.place} must fill the network that config.json "
+            f"describes. Got {n_stored:,} numbers for {n_needed:,} parameters and "
+            f"{n_tables:,} bytes of tables: copy or download the model anew."
+        )
