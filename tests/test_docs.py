@@ -107,6 +107,13 @@ def test_every_parameter_has_its_meaning_and_its_default(name):
         )
 
 
+def test_each_parameter_of_the_transformer_is_in_one_group():
+    transformer = sklearn_llm2vec.LLMEmbeddingTransformer
+    summary = "\n".join(read_docstring(transformer)["Extended Summary"])
+    groups = summary.partition("by what they decide:")[2]
+    assert sorted(re.findall(r"`(\w+)`", groups)) == sorted(signature_of(transformer))
+
+
 def returns_something(function):
     """Whether a function's own body has a ``return`` with a value."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))

@@ -61,6 +61,17 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
     encoder. Vectors are kept in a cache on disk that all folds, candidates, processes and
     later sessions share, so that each text goes through the model once.
 
+    The parameters by what they decide:
+
+    - The model: `model`, `revision`, `trust_remote_code`, `adapters`, `adapt`.
+    - The vector: `layer`, `pooling`, `special_tokens`, `attention`, `token_prepending`,
+      `truncate_dim`, `n_components`, `normalize`, `random_state`.
+    - The text: `template`, `prompt_counts`, `missing`, `max_length`, `long_texts`,
+      `chunk_overlap`.
+    - What is stored: `cache`, `keep`.
+    - Where and how it runs: `device`, `dtype`, `batch_tokens`, `endpoint`,
+      `api_key_env`, `verbose`.
+
     Parameters
     ----------
     model : str or path-like, default="sentence-transformers/all-MiniLM-L6-v2"
