@@ -60,7 +60,9 @@ nitpick_ignore = [("py:obj", "best_")]
 templates_path = ["_templates"]
 html_theme = "pydata_sphinx_theme"
 html_logo = html_favicon = "_static/logo.svg"
-html_sidebars = {"**": ["sidebar-nav-bs"]}
+# Pages that are no part of a section have no sidebar.
+alone = "index install quickstart coming_from faq contributing changelog".split()
+html_sidebars = {"**": ["sidebar-nav-bs"]} | {page: [] for page in alone}
 html_theme_options = {
     "logo": {"text": "sklearn-llm2vec"},
     "show_prev_next": False,
