@@ -36,7 +36,7 @@ class LLM2VecRecipe(BaseEstimator):
         learning), "supervised" (contrastive learning from `y` or from pairs), or MNTP
         and one of the others, "mntp+simcse" or "mntp+supervised".
     mntp_steps, simcse_steps, supervised_steps : int or "auto", default="auto"
-        Number of optimiser steps. "auto" is LLM2Vec's 1,000, but at most 10 passes over
+        Number of optimizer steps. "auto" is LLM2Vec's 1,000, but at most 10 passes over
         the texts for MNTP, 5 for SimCSE and 10 with labels.
     mntp_batch_size, simcse_batch_size, supervised_batch_size : int or "auto", \
 default="auto"

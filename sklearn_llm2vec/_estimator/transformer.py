@@ -151,9 +151,9 @@ default="auto"
         their end or where the tokenizer's ``truncation_side`` says; or windows of
         `max_length` tokens, each in the whole prompt, are pooled together as if they were
         one text; or a ValueError is raised before anything is encoded, for which all
-        texts are tokenised, also those that the cache holds.
+        texts are tokenized, also those that the cache holds.
     chunk_overlap : int, default=0
-        Tokens that neighbouring windows share with ``long_texts="chunk"``.
+        Tokens that neighboring windows share with ``long_texts="chunk"``.
     cache : bool, path-like, EmbeddingCache or None, default=True
         True is the user's default cache (``$SKLEARN_LLM2VEC_CACHE``, otherwise the
         platform's cache folder), a path is a cache in that folder, and False or None is
