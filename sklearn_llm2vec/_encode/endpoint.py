@@ -60,7 +60,7 @@ BLOCK_SECONDS = 2.0
 
 # What a server is asked first. Its vector tells the dimension, and whether the model
 # behind the name is still the one of before: arithmetic in half precision on other
-# hardware moves a vector by a few per cent of its length, another model by far more.
+# hardware moves a vector by a few percent of its length, another model by far more.
 PROBE = "The quick brown fox jumps over the lazy dog."
 PROBE_TOLERANCE = 0.1
 

@@ -66,7 +66,7 @@ class UnembeddingFilter(
     Notes
     -----
     With the unembedding matrix ``W = U S V^T`` of shape (vocabulary, hidden), features
-    ``x`` become ``x V[:, start : start + n_components]``. Whitening and standardising,
+    ``x`` become ``x V[:, start : start + n_components]``. Whitening and standardizing,
     which have the same purpose but learn from data, are scikit-learn's
     ``PCA(whiten=True)`` and ``StandardScaler``.
 

@@ -1,7 +1,7 @@
 """Weights: all that the network needs are in the files, all in the files are used.
 
 What a network doesn't take is dropped by transformers without a word: biases that the
-configuration denies, scales of quantised weights. What it lacks is filled at random. Both
+configuration denies, scales of quantized weights. What it lacks is filled at random. Both
 give vectors that look like any others.
 """
 
@@ -72,7 +72,7 @@ def check_used(report, model, network, layers):
             f"config.json describes. Got {len(unused)} more that it has no place for: "
             f"{names}. Without them the vectors would not be the model's: correct "
             "config.json, install the version of transformers that it was made for, or "
-            "convert quantised weights to bfloat16 or float32."
+            "convert quantized weights to bfloat16 or float32."
         )
 
 

@@ -27,7 +27,7 @@ def cost_section(facts):
     return (
         '<section id="cost"><h2>What a layer costs</h2>'
         "<p>A layer needs the blocks below it; those above it are neither loaded nor "
-        "run. The share counts blocks, which are alike in most models; tokenising, the "
+        "run. The share counts blocks, which are alike in most models; tokenizing, the "
         "embeddings and what follows the transformer come on top.</p>"
         f"{''.join(drawn)}</section>"
     )

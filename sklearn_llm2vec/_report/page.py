@@ -170,7 +170,7 @@ def _scores(facts):
     others = any(text for p in facts.panels for row in p.others for text in row)
     return (
         '<section id="scores"><h2>Score by layer and pooling</h2>'
-        f"<p>Mean over the folds{_of_the_best_others(others)}. Stronger colours are "
+        f"<p>Mean over the folds{_of_the_best_others(others)}. Stronger colors are "
         f"higher scores. Point at a score for {hint}, or move with the arrow keys. Fit "
         "times include encoding for the fit that needed a text first.</p>"
         f"{drawn}</section>"

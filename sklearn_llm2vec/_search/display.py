@@ -240,7 +240,7 @@ class LayerPoolingDisplay:
     ):
         """Draw the heat maps.
 
-        Panels with the same metric share one scale of colours, so that models can be
+        Panels with the same metric share one scale of colors, so that models can be
         compared.
 
         Parameters
@@ -248,10 +248,10 @@ class LayerPoolingDisplay:
         ax : Axes, array of Axes or None, default=None
             Where to draw, one Axes per panel; None makes a figure.
         cmap : str or Colormap, default="viridis"
-            Colours, from the lowest to the highest score. The default can be read by
-            colour-blind people.
+            Colors, from the lowest to the highest score. The default can be read by
+            color-blind people.
         colorbar : bool, default=True
-            Whether to draw a colour bar for each metric.
+            Whether to draw a color bar for each metric.
         include_values : "auto" or bool, default="auto"
             Whether to write the scores into the cells; "auto" does so for up to 100
             cells.
@@ -329,7 +329,7 @@ class LayerPoolingDisplay:
         }
 
     def _draw_colorbars(self):
-        """Draw one colour bar for all panels of a metric."""
+        """Draw one color bar for all panels of a metric."""
         for metric in dict.fromkeys(table.metric for table in self.tables.values()):
             members = [
                 i for i, t in enumerate(self.tables.values()) if t.metric == metric

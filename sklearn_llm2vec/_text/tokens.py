@@ -1,6 +1,6 @@
 """Tokens: each text becomes one or more rows of ids, and which of them count.
 
-A prompt is tokenised as a whole, because tokens don't end where a text does; the tokens
+A prompt is tokenized as a whole, because tokens don't end where a text does; the tokens
 of the text are found by their character offsets. Longer texts are cut, or split into
 windows that each stand in the whole prompt.
 """
@@ -105,7 +105,7 @@ class TextTokenizer:
     chunk_overlap : int or None
         Tokens that two windows of a long text share; None cuts long texts.
     n_added : int
-        Tokens that are put into each row afterwards, and need room.
+        Tokens that are put into each row afterward, and need room.
     n_known : int or None
         Rows of the model's embedding matrix: a token with a greater id is an error. None
         where no model is there.

@@ -42,7 +42,7 @@ def as_mteb_encoder(
         "document", as in retrieval. None leaves it unchanged. The instructions of mteb's
         tasks aren't used.
     name : str or None, default=None
-        Name under which mteb stores results, ``organisation/name``. None derives it from
+        Name under which mteb stores results, ``organization/name``. None derives it from
         the transformer's model or class.
     revision : str or None, default=None
         Revision under which mteb stores results. None is a new one for each call, so that
@@ -66,7 +66,7 @@ def as_mteb_encoder(
     -----
     mteb's published values are those of models as sentence-transformers loads them. Set
     ``normalize=True`` in `LLMEmbeddingTransformer` if the model's folder has a
-    normalising module: it makes a difference for classifiers and k-means, but not for
+    normalizing module: it makes a difference for classifiers and k-means, but not for
     cosines.
 
     Examples

@@ -81,7 +81,7 @@ def _take_apart(collection, name, id_column):
 
 
 def read_relevance(relevance, query_ids, doc_ids):
-    """Judgements of each query: row numbers of documents, and their relevances.
+    """Judgments of each query: row numbers of documents, and their relevances.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def read_relevance(relevance, query_ids, doc_ids):
     if not judged:
         raise ValueError(
             f"The 'relevance' parameter of {CALLER} must hold a relevant document, one "
-            f"whose relevance is above 0. Got none in {len(pairs)} judgements."
+            f"whose relevance is above 0. Got none in {len(pairs)} judgments."
         )
     return judged
 

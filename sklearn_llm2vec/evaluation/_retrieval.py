@@ -35,9 +35,9 @@ def evaluate_retrieval(
         are its column ``query_id`` or ``doc_id``, and all other columns go to the
         transformer.
     relevance : frame, or mapping of mappings
-        Judgements, with the columns ``query_id``, ``doc_id`` and ``relevance``, or as
+        Judgments, with the columns ``query_id``, ``doc_id`` and ``relevance``, or as
         ``{query_id: {doc_id: relevance}}``. A document is relevant if its relevance is
-        above 0; greater is better. Without a judgement the relevance is 0.
+        above 0; greater is better. Without a judgment the relevance is 0.
     query_template, document_template : str or None, default=None
         The transformer's `template` for queries and for documents, which is set in copies
         of the transformer or, in a pipeline, of the one step that has it. None leaves it
@@ -61,7 +61,7 @@ def evaluate_retrieval(
     Raises
     ------
     TypeError, ValueError
-        For invalid arguments, ids that occur twice or only in the judgements, judgements
+        For invalid arguments, ids that occur twice or only in the judgments, judgments
         without a relevant document, a template for a transformer that has none, and
         features that are not finite.
     ImportError

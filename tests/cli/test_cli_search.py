@@ -602,7 +602,7 @@ def test_evaluate_classification(run, reviews, bert):
     ],
 )
 def test_classes_of_two_tables_are_the_same(run, bert, train, test):
-    # So often that a regularised linear model learns each text by heart.
+    # So often that a regularized linear model learns each text by heart.
     for name, labels, n_times in (("train", train, 200), ("test", test, 1)):
         rows = list(zip(("cat", "dog", "card"), labels, strict=True)) * n_times
         with open(f"{name}.csv", "w") as file:

@@ -376,7 +376,7 @@ def test_a_candidate_without_layers_may_win(bert, cache):
     assert "is no cell of this page: alpha=1.0, layer=2" in Page(report.html).text
 
 
-@pytest.mark.parametrize("kind", ["halving", "randomised"])
+@pytest.mark.parametrize("kind", ["halving", "randomized"])
 def test_other_searches(bert, cache, kind):
     pipe = make_pipe(bert, cache)
     if kind == "halving":
@@ -389,9 +389,9 @@ def test_other_searches(bert, cache, kind):
     assert report.best_["layer"] == search.best_params_["llm__layer"]
     assert report.best_["score"] == search.best_score_
     # A halving's scores are of parts of the rows: its code doesn't promise them.
-    assert ("cross_val_score" in report.code) == (kind == "randomised")
+    assert ("cross_val_score" in report.code) == (kind == "randomized")
     missing = [cell for cell in Page(report.html).cells if "none" in str(cell)]
-    assert bool(missing) == (kind == "randomised")
+    assert bool(missing) == (kind == "randomized")
 
 
 def test_a_regression_with_a_negative_score(bert, cache):
@@ -631,7 +631,7 @@ def test_places_that_cannot_be_saved_to(report, tmp_path):
         report.save(tmp_path)
 
 
-# --- colours ---------------------------------------------------------------------------
+# --- colors ---------------------------------------------------------------------------
 
 
 def linear(color):
