@@ -69,7 +69,7 @@ NOT_NEEDED = [
 
 @public_in("sklearn_llm2vec")
 class ModelNotFoundError(ValueError):
-    """No place holds the model: local folder, hub cache, pip package, hub."""
+    """The model is in none of these places: local folder, hub cache, pip package, hub."""
 
 
 def find_model(model, revision, memo_directory):

@@ -14,8 +14,8 @@ def evaluate_sts(transformer, texts_a, texts_b, scores):
     Parameters
     ----------
     transformer : estimator with `transform`
-        Used as it is if it is fitted or learns nothing; otherwise a clone is fitted on
-        the texts of all pairs.
+        If it is fitted or learns nothing from data, it is used as it is. Otherwise, a
+        clone is fitted on the texts of all pairs.
     texts_a, texts_b : list, array or Series of str, of shape (n_pairs,)
         The two texts of each pair.
     scores : array-like of float, of shape (n_pairs,)
@@ -38,7 +38,8 @@ def evaluate_sts(transformer, texts_a, texts_b, scores):
     Notes
     -----
     The cosine with a zero vector, such as that of a missing text, is 0. If all cosines
-    are the same, the correlation isn't defined: SciPy warns, and the value is NaN.
+    are the same, the correlation isn't defined. In this case, SciPy warns, and the value
+    is NaN.
 
     Examples
     --------
