@@ -188,8 +188,9 @@ class EmbeddingCache:
                     self._connections.warn_once("read", error)
         if n_damaged:
             warn(
-                f"{n_damaged} damaged rows in the cache {self.path} were not used; their "
-                "vectors are made again. EmbeddingCache.verify() counts what is damaged."
+                f"{n_damaged} damaged rows in the cache {self.path} were not used, "
+                "and their texts are encoded again. EmbeddingCache.verify() counts "
+                "damaged rows."
             )
         if count and db is None:
             self._n_uncounted += len(keys)
@@ -287,8 +288,8 @@ class EmbeddingCache:
         if n_freed:
             warn(
                 f"The cache {self.path} reached its size_limit of {self.size_limit:,} "
-                f"bytes: the {n_freed:,} bytes used longest ago were removed. Raise "
-                "EmbeddingCache(size_limit=...) to keep more."
+                f"bytes: the {n_freed:,} least recently used bytes were removed. "
+                "Increase EmbeddingCache(size_limit=...) to keep more."
             )
         return n_bytes
 
@@ -487,7 +488,9 @@ class EmbeddingCache:
             raise FileExistsError(f"EmbeddingCache.export must not overwrite {path}.")
         db = self._connection(create=True)
         if db is None:
-            raise OSError(f"The cache {self.path} can't be opened: nothing to export.")
+            raise OSError(
+                f"The cache {self.path} can't be opened, so there is nothing to export."
+            )
         db.execute("VACUUM INTO ?", (str(path),))
 
     def import_(self, path):
@@ -539,8 +542,8 @@ class EmbeddingCache:
 def _check_what_goes(max_bytes, older_than, space):
     if max_bytes is None and older_than is None and not space:
         raise ValueError(
-            "EmbeddingCache.prune must be told what goes: max_bytes, older_than or "
-            "space. Got none of them; clear() removes everything."
+            "EmbeddingCache.prune needs at least one of max_bytes, older_than and "
+            "space. Got none of them. To remove everything, use clear()."
         )
     if older_than is not None and not isinstance(older_than, timedelta):
         expected, of = "a datetime.timedelta or None", "EmbeddingCache.prune"

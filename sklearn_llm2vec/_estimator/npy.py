@@ -104,7 +104,7 @@ def _check_transformer(transformer):
     if not hasattr(transformer, "transform") or isinstance(transformer, type):
         raise TypeError(
             "The 'transformer' parameter of transform_to_npy must be a fitted "
-            f"transformer. Got {transformer!r}, without 'transform'."
+            f"transformer. Got {transformer!r}, which has no 'transform'."
         )
 
 
@@ -147,8 +147,8 @@ def _dense(features):
     if issparse(features):
         raise TypeError(
             "transform_to_npy expects dense features, got a sparse "
-            f"{type(features).__name__}. Ask the transformer for dense ones, such as "
-            "with sparse_output=False or sparse_threshold=0."
+            f"{type(features).__name__}. Make the transformer return dense features, "
+            "for example with sparse_output=False or sparse_threshold=0."
         )
     native = nw.from_native(features, pass_through=True)
     if isinstance(native, nw.DataFrame):
@@ -164,15 +164,16 @@ def _check_features(block, width, dtype, which):
         )
     if block.shape[1] != width:
         raise ValueError(
-            "transform_to_npy expects as many features of each block as of the first, "
-            f"{width}. Got {block.shape[1]} for {which}: the transformer must be fitted, "
-            "and the number of its features must not depend on the rows."
+            "transform_to_npy expects the same number of features in each block as "
+            f"in the first, {width}. Got {block.shape[1]} for {which}: the "
+            "transformer must be fitted, and the number of its features must not "
+            "depend on the rows."
         )
     if not np.can_cast(block.dtype, dtype):
         raise ValueError(
-            "transform_to_npy expects features of a dtype that fits into that of the "
-            f"first block, {dtype}. Got {block.dtype} for {which}: convert them to one "
-            "dtype, such as with a FunctionTransformer behind."
+            "transform_to_npy expects features whose dtype fits into that of the "
+            f"first block, {dtype}. Got {block.dtype} for {which}: convert them to "
+            "one dtype, for example with a FunctionTransformer at the end."
         )
 
 

@@ -112,8 +112,9 @@ class UnembeddingFilter(
         hidden = len(directions)
         if X.shape[1] % hidden:
             raise ValueError(
-                f"UnembeddingFilter expects the {hidden} features of {folder.name!r}, or "
-                f"those of several columns beside each other. Got {X.shape[1]} instead."
+                f"UnembeddingFilter expects the {hidden} features of {folder.name!r}, "
+                f"or a multiple of them for several columns. Got {X.shape[1]} "
+                "instead."
             )
         start, stop = self._range(hidden)
         self.components_ = directions[start:stop]
@@ -213,9 +214,8 @@ def _unembedding(folder, tied):
         return matrix
     raise ValueError(
         "The 'model' parameter of UnembeddingFilter must name a causal decoder whose "
-        f"weights hold a matrix from hidden states to words. {folder} has none of "
-        f"{', '.join(UNEMBEDDINGS)}, and isn't a causal decoder whose embeddings are "
-        "tied to it."
+        f"weights contain an unembedding matrix. {folder} has none of "
+        f"{', '.join(UNEMBEDDINGS)}, and isn't a causal decoder with tied embeddings."
     )
 
 

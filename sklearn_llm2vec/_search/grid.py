@@ -82,7 +82,7 @@ def layer_pooling_grid(estimator, *, layers="all", poolings="all", prefix=None):
     if not found:
         raise ValueError(
             "layer_pooling_grid expects an LLMEmbeddingTransformer or an estimator "
-            f"that holds one. Got {type(estimator).__name__} without one instead."
+            f"that contains one. Got {type(estimator).__name__} without one instead."
         )
     prefix = choose_prefix(found, prefix, "layer_pooling_grid")
     transformer = found[prefix]
@@ -123,11 +123,11 @@ def _warn_of_a_large_search(layers, poolings, n_layers, hidden_size):
         return
     step = -(-n_layers // 8)
     warn(
-        f"This grid has {n_cells} combinations of layer and pooling: GridSearchCV makes "
-        f"{n_cells} fits for each fold, and the cache stores {format_bytes(a_text)} for "
-        f"each text ({format_bytes(10_000 * a_text)} for 10,000 texts). Fewer layers "
-        f"take less, such as layers=range(0, {n_layers + 1}, {step}); or let "
-        "LLMEmbeddingTransformer(layer='cv') choose, without a grid."
+        f"This grid has {n_cells} combinations of layer and pooling: GridSearchCV "
+        f"makes {n_cells} fits for each fold, and the cache stores "
+        f"{format_bytes(a_text)} for each text ({format_bytes(10_000 * a_text)} for "
+        f"10,000 texts). Use fewer layers, such as layers=range(0, {n_layers + 1}, "
+        f"{step}), or let LLMEmbeddingTransformer(layer='cv') choose without a grid."
     )
 
 
@@ -161,7 +161,7 @@ def choose_prefix(prefixes, prefix, caller):
     listed = ", ".join(map(repr, prefixes))
     if prefix is None:
         raise ValueError(
-            f"{caller} found several LLMEmbeddingTransformer: {listed}. Say which one "
+            f"{caller} found several LLMEmbeddingTransformer: {listed}. Select one "
             "with 'prefix'."
         )
     raise refused("prefix", f"one of {listed}", prefix, of=caller)

@@ -177,9 +177,9 @@ class _FileEmbedder:
         here = identity_of(self.embedder)
         if here != identity:
             raise ValueError(
-                "embed_parquet must run on hosts that make the same features. Got "
-                f"{difference(identity, here)}: bring the same model to all of them, "
-                "and give 'dtype'."
+                "embed_parquet must run on hosts that compute the same features. Got "
+                f"{difference(identity, here)}: put the same model on all of them, "
+                "and set 'dtype'."
             )
 
     def __call__(self, batch):

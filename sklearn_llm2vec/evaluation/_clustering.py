@@ -111,7 +111,7 @@ def add_options(add):
     """Add the options of the task alone."""
     from sklearn_llm2vec._common.words import count_from
 
-    add("--target", required=True, metavar="COL", help="column of the true classes")
+    add("--target", required=True, metavar="COL", help="column of the classes")
     add("--n-clusters", type=count_from, metavar="N", help="default: number of classes")
     add(
         "--draws", type=count_from, default=10, metavar="N", help="starts (default: 10)"

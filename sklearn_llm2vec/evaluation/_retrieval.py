@@ -144,7 +144,7 @@ SUMMARY = "nDCG, mean average precision and recall of an exact search."
 TABLES = {
     "queries": "{table}, with ids and texts",
     "documents": "another one",
-    "relevance": "a third one: query, document, relevance",
+    "relevance": "table of judgments: query, document, relevance",
 }
 USAGE = "QUERIES DOCUMENTS RELEVANCE\n           --text COL"
 EXAMPLES = """\
@@ -179,7 +179,7 @@ def add_options(add):
 def evaluate_tables(transformer, tables, args):
     """The values for the tables that were named, perhaps beside those of BM25."""
     if args.bm25 and len(args.text) > 1:
-        args.parser.error("with --bm25 there is one --text")
+        args.parser.error("with --bm25, give one --text only")
     queries, documents, relevance = _read_collections(tables, args)
     values = evaluate_retrieval(
         transformer,

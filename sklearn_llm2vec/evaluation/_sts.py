@@ -74,8 +74,8 @@ def evaluate_sts(transformer, texts_a, texts_b, scores):
     scores = check_scores(scores, caller)
     if not len(first) == len(second) == len(scores):
         raise ValueError(
-            f"{caller} expects 'texts_a', 'texts_b' and 'scores' of one length. Got "
-            f"{len(first)}, {len(second)} and {len(scores)}."
+            f"{caller} expects 'texts_a', 'texts_b' and 'scores' of the same length. "
+            f"Got {len(first)}, {len(second)} and {len(scores)}."
         )
     _, features = features_of(transformer, first + second)
     vectors = unit_rows(finite_vectors(features, caller))
@@ -110,7 +110,7 @@ def add_options(add):
 def evaluate_tables(transformer, tables, args):
     """The values for the table that was named."""
     if len(args.text) != 2:
-        args.parser.error("give --text twice: the columns of the two texts")
+        args.parser.error("give --text twice, once for each of the two texts")
     frame = tables.read(args.file, numbers={"--score": args.score})
     first, second = (frame[name] for name in args.text)
     return evaluate_sts(transformer, first, second, frame[args.score])

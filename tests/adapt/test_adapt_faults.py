@@ -281,7 +281,7 @@ def test_a_full_disk_costs_the_keeping_and_is_said_once_a_call(
         ),
         (
             {"stages": "supervised", "y": np.linspace(0, 1, 24)},
-            r"to be classes.*'continuous'.*For regression choose adapt='simcse'",
+            r"needs classes in y.*'continuous'.*For regression, choose adapt='simcse'",
         ),
         ({"stages": "supervised", "y": [None, *"ab" * 11, "a"]}, "no missing labels"),
         ({"stages": "supervised", "y": ["a", "b"]}, r"each of the 24 rows.*Got 2"),

@@ -540,7 +540,7 @@ def test_adapt_with_labels_and_with_pairs(run, reviews, bert):
         ("--set simcse_steps=-1 -o a", 1, "'simcse_steps' parameter of LLM2VecRecipe"),
         ("-o full", 1, "'full' is there already and not empty"),
         ("-o no/a", 1, "Make 'no' first"),
-        ("-o a --merge ./a", 2, "need folders of their own"),
+        ("-o a --merge ./a", 2, "need different folders"),
     ],
 )
 def test_an_adaptation_that_cannot_be_done(run, reviews, bert, options, code, message):

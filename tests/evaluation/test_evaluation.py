@@ -663,7 +663,7 @@ def test_scores_of_any_number_type_are_ranked(dtype):
     [
         (np.zeros((1, 2)), r"shape \(1, 3\), queries by documents.* shape \(1, 2\)"),
         ([["a", "b", "c"]], "array of numbers"),
-        (np.array([[1, np.nan, 0]]), "no NaN from 'score_documents'. Make .* infinity"),
+        (np.array([[1, np.nan, 0]]), "no NaN from 'score_documents'. Give .* infinity"),
     ],
 )
 def test_scores_that_cannot_be_ranked(scores, message):
@@ -695,7 +695,7 @@ def test_scores_that_cannot_be_ranked(scores, message):
         ),
         ({"relevance": {"q1": {"et": 0}}}, ValueError, "Got none in 1 judgments"),
         ({"relevance": {}}, ValueError, "Got none in 0 judgments"),
-        ({"relevance": {"q1": ["et"]}}, TypeError, "mapping to other things"),
+        ({"relevance": {"q1": ["et"]}}, TypeError, "mapping to other values"),
         ({"relevance": [("q1", "et", 1)]}, TypeError, "Got list"),
         ({"relevance": {"q1": {"et": np.nan}}}, ValueError, "finite numbers. Got nan"),
         ({"relevance": {"q1": {"et": "1"}}}, ValueError, "finite numbers. Got '1'"),

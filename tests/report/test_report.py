@@ -177,7 +177,10 @@ def test_the_share_of_each_layer(search, page):
     for layer, share in shares.items():
         (row,) = [row for row in rows if f"{layer} of 3" in row]
         assert share in row
-    assert f"runs {best} of 3 blocks: {shares[best]} of a full pass" in page.text
+    assert (
+        f"runs {best} of 3 blocks, which is {shares[best]} of the whole model"
+        in page.text
+    )
 
 
 def test_what_the_search_stored(search, cache, page):
@@ -451,7 +454,7 @@ def test_a_served_model_is_not_asked_for(bert, cache, monkeypatch):
 
     monkeypatch.setattr("sklearn_llm2vec._estimator.served.read_served_model", ask)
     page = Page(LayerPoolingReport.from_search(search).html)
-    assert "Its vectors are in a cache." in page.text
+    assert "The vectors are in a cache." in page.text
     assert "What a layer costs" not in page.text
 
 
