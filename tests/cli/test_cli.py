@@ -297,7 +297,7 @@ def test_an_output_that_is_there_is_only_replaced_on_request(run, table, bert):
     command += ["--cache", "cache"]
     code, out, err = run(*command)
     assert (code, out) == (1, "")
-    assert "'a.npy' is there already" in err and "--overwrite" in err
+    assert "'a.npy' already exists" in err and "--overwrite" in err
     assert Path("a.npy").read_text() == "mine"
     assert not Path("cache").exists()
     assert run(*command, "--overwrite")[0] == 0
@@ -320,7 +320,10 @@ def test_an_output_that_is_there_is_only_replaced_on_request(run, table, bert):
             "'data' of 'in.parquet' can't be kept: it holds bytes",
         ),
         ("in.csv --text title -o no/o.npy", "Make 'no' first"),
-        ("in.csv --text title -o in.csv --overwrite", "'in.csv' is the file that is"),
+        (
+            "in.csv --text title -o in.csv --overwrite",
+            "'in.csv' is the same file as the input",
+        ),
         ("in.csv --text title -o a.npy --overwrite", "'a.npy' is a folder"),
         ("in.csv --text title -o o.npy --layer 9", "must be an int from -4 to 3"),
         ("in.csv --text title -o o.npy --model ./no", "'./no'"),

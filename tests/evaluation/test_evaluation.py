@@ -253,7 +253,7 @@ def test_features_may_be_frames(llama, data):
         ({"X_train": 3}, TypeError, "expects a list, array, Series or frame"),
         ({"y_train": None}, TypeError, "'y_train' parameter .* Got None"),
         ({"y_test": "bank"}, TypeError, "'y_test' parameter"),
-        ({"y_train": ["bank"]}, ValueError, "of one length. Got 120 and 1"),
+        ({"y_train": ["bank"]}, ValueError, "of the same length. Got 120 and 1"),
         ({"y_test": ["bank"]}, ValueError, "'X_test' and 'y_test' .* Got 60 and 1"),
         ({"y_train": ["bank"] * 120}, ValueError, "at least two classes"),
         ({"y_train": [None] * 2 + ["a"] * 118}, ValueError, "2 are missing, .* row 0"),
@@ -370,7 +370,7 @@ def test_a_fitted_transformer_is_used_as_it_is():
     ("arguments", "error", "message"),
     [
         (("one text", ["b"], [1]), ValueError, "Iterable over raw text documents"),
-        ((["a", "b"], ["b"], [1, 2]), ValueError, "one length. Got 2, 1 and 2"),
+        ((["a", "b"], ["b"], [1, 2]), ValueError, "the same length. Got 2, 1 and 2"),
         ((["a", "b"], ["b", "c"], [1]), ValueError, "two different numbers"),
         ((["a", "b"], ["b", "c"], [1, 1]), ValueError, "two different numbers"),
         ((["a", "b"], ["b", "c"], [1, np.nan]), ValueError, "one finite number"),
@@ -763,7 +763,7 @@ def test_clusterings_are_those_of_mini_batch_k_means(data):
     [
         ({"X": "text"}, ValueError, "Iterable over raw text documents"),
         ({"y": None}, TypeError, "'y' parameter .* Got None"),
-        ({"y": ["a", "b"]}, ValueError, "'X' and 'y' of one length. Got 3 and 2"),
+        ({"y": ["a", "b"]}, ValueError, "'X' and 'y' of the same length. Got 3 and 2"),
         ({"y": ["a", "a", "a"]}, ValueError, "at least two classes in 'y'"),
         ({"n_clusters": 1}, ValueError, "'n_clusters' parameter"),
         ({"n_draws": 0}, ValueError, "'n_draws' parameter"),

@@ -267,7 +267,7 @@ def test_the_code_of_a_bare_transformer(bert, cache):
         Regressor(bert, cache=cache), {"layer": [0, 1], "pooling": ["mean"]}, cv=2
     ).fit(X)
     report = LayerPoolingReport.from_search(search)
-    assert "Regressor = ...  # your own class: put its import here" in report.code
+    assert "Regressor = ...  # your own class: import it here" in report.code
     assert "Fill in" in Page(report.html).text
 
 
@@ -630,7 +630,9 @@ def test_a_save_that_fails_leaves_what_was_there(report, tmp_path, monkeypatch):
 def test_places_that_cannot_be_saved_to(report, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"'path' parameter of .*Report\.save"):
         report.save(tmp_path / "none" / "search.html")
-    with pytest.raises(IsADirectoryError, match="add a name, such as 'report.html'"):
+    with pytest.raises(
+        IsADirectoryError, match="add a file name, such as 'report.html'"
+    ):
         report.save(tmp_path)
 
 
