@@ -76,10 +76,10 @@ def _made_on(summary):
     """When, where and with what the figures were made."""
     versions = ", ".join(f"{name} {v}" for name, v in summary["versions"].items())
     return (
-        f"The figures were made on {summary['date']} with `{summary['command']}`, on one "
-        f"thread of a shared machine with {summary['cores']} cores ({summary['machine']}; "
-        f"{versions}). The intervals are the middle 95 % of {summary['draws']:,} "
-        "bootstrap samples of the test items."
+        f"The figures were made on {summary['date']} with `{summary['command']}`, on "
+        f"one thread of a shared machine with {summary['cores']} cores "
+        f"({summary['machine']}; {versions}). The intervals are the middle 95 % of "
+        f"{summary['draws']:,} bootstrap samples of the test items."
     )
 
 

@@ -98,8 +98,8 @@ class Connections:
             self._warned.add(done)
             warn(
                 f"The cache {self._folder} can't be {done} ({error}). Results are the "
-                "same, but texts are encoded again each time; free the disk or choose "
-                "another 'cache'."
+                "same, but texts are encoded again each time. Free some disk space, "
+                "or choose another 'cache'."
             )
 
     def _open(self, create):
@@ -138,7 +138,8 @@ class Connections:
     def _not_a_folder(self):
         return ValueError(
             "The path of an EmbeddingCache must be a folder (directory). Got "
-            f"{str(self._folder)!r}, which is or lies in a file: choose another path."
+            f"{str(self._folder)!r}, which is a file or is inside one: choose another "
+            "path."
         )
 
 

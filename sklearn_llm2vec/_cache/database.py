@@ -84,8 +84,8 @@ def check_format(db, file):
     except sqlite3.DatabaseError as error:
         db.close()
         raise ValueError(
-            f"The file {file} must be the database of an EmbeddingCache. It holds "
-            "something else; nothing was changed. Move it away, or choose another path."
+            f"The file {file} must be the database of an EmbeddingCache. It contains "
+            "something else and wasn't changed. Move it, or choose another path."
         ) from error
     if version > FORMAT:
         db.close()
@@ -116,9 +116,9 @@ def prepare(db, folder):
     mode = _write_ahead(db)
     if mode != "wal":
         warn(
-            f"The file system of the cache {folder} can't do SQLite's "
-            "write-ahead log (network file systems can't); the slower rollback "
-            "journal is used."
+            f"The file system of the cache {folder} doesn't support SQLite's "
+            "write-ahead log, as is usual for network file systems. The slower "
+            "rollback journal is used instead."
         )
         db.execute("PRAGMA journal_mode = DELETE")
     db.execute("PRAGMA synchronous = NORMAL")

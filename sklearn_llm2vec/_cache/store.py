@@ -41,16 +41,16 @@ STORAGES = {"float32": "<f4", "float16": "<f2"}
 
 @public_in("sklearn_llm2vec")
 class EmbeddingCache:
-    """A persistent store of text vectors, safe for threads and processes of one host.
+    """Persistent store of text vectors that threads and processes of one host can share.
 
     Parameters
     ----------
     path : path-like or None, default=None
-        A folder, which is made when the first vector is stored. None is
-        ``$SKLEARN_LLM2VEC_CACHE``, otherwise the platform's folder for caches.
+        A folder, which is created when the first vector is stored. None is
+        ``$SKLEARN_LLM2VEC_CACHE``, or the platform's folder for caches if that isn't set.
     size_limit : int, default=20_000_000_000
-        Largest number of bytes of vectors. If it is exceeded, the vectors of the spaces
-        used longest ago are removed, with a warning.
+        Largest number of bytes of vectors. If it is exceeded, the vectors of the least
+        recently used spaces are removed, with a warning.
     storage : {"float32", "float16"}, default="float32"
         How new vectors are stored. A block that would overflow float16 is stored as
         float32.
@@ -66,10 +66,11 @@ class EmbeddingCache:
     A *space* contains the vectors of one model with one combination of settings, and a
     *cell* is a combination of layer and pooling in a space.
 
-    Nothing is opened and no setting is checked before the first use. A pickled cache
-    consists of its path and settings; on another host it uses a database of that host. A
-    damaged row counts as missing, with a warning, and is made again. If the disk is full
-    or read-only, vectors aren't stored, with one warning, and results are the same.
+    No file is opened and no setting is checked before the first use. A pickled cache
+    consists of its path and settings, and on another host it uses a database of that
+    host. A damaged row is treated as missing and computed again, with a warning. If the
+    disk is full or read-only, vectors aren't stored, and a single warning says so. The
+    results are the same.
 
     Examples
     --------
@@ -143,7 +144,7 @@ class EmbeddingCache:
         Parameters
         ----------
         space : str
-            Fingerprint of everything that changes a vector except layer and pooling.
+            Fingerprint of the model and all settings except layer and pooling.
         keys : sequence of bytes, shape (n_keys,)
             16 bytes each.
         layer : int
@@ -151,7 +152,7 @@ class EmbeddingCache:
         pooling : str
             Name of the pooling.
         out : float32 ndarray of shape (n_keys, dim)
-            Rows of keys that were found are filled; others are left as they are.
+            The rows of keys that were found are filled. Other rows aren't changed.
         count : bool, default=True
             Whether to update the lifetime counters ``hits`` and ``misses``.
 
@@ -162,8 +163,8 @@ class EmbeddingCache:
         Raises
         ------
         ValueError
-            If the path can't be a cache, because it is a file or the database is
-            something else or of a newer format, and for a setting out of range.
+            If the path can't be a cache, because it is a file or because the database is
+            of another program or of a newer format, and for a setting out of range.
         """
         found = np.zeros(len(keys), bool)
         layer, n_damaged = int(layer), 0
@@ -187,8 +188,9 @@ class EmbeddingCache:
                     self._connections.warn_once("read", error)
         if n_damaged:
             warn(
-                f"{n_damaged} damaged rows in the cache {self.path} were not used; their "
-                "vectors are made again. EmbeddingCache.verify() counts what is damaged."
+                f"{n_damaged} damaged rows in the cache {self.path} were not used, "
+                "and their texts are encoded again. EmbeddingCache.verify() counts "
+                "damaged rows."
             )
         if count and db is None:
             self._n_uncounted += len(keys)
@@ -242,7 +244,7 @@ class EmbeddingCache:
     # --- writing ---------------------------------------------------------------------
 
     def put_many(self, space, keys, cells):
-        """Store the vectors of a pass as one block, entirely or not at all.
+        """Store a block of vectors, either entirely or not at all.
 
         Parameters
         ----------
@@ -286,8 +288,8 @@ class EmbeddingCache:
         if n_freed:
             warn(
                 f"The cache {self.path} reached its size_limit of {self.size_limit:,} "
-                f"bytes: the {n_freed:,} bytes used longest ago were removed. Raise "
-                "EmbeddingCache(size_limit=...) to keep more."
+                f"bytes: the {n_freed:,} least recently used bytes were removed. "
+                "Increase EmbeddingCache(size_limit=...) to keep more."
             )
         return n_bytes
 
@@ -297,7 +299,7 @@ class EmbeddingCache:
         Returns
         -------
         int
-            0 if it is full; the oldest blocks are then removed as needed.
+            0 if the cache is full. The oldest blocks are then removed as needed.
         """
         db = self._connection()
         if db is None:
@@ -329,10 +331,10 @@ class EmbeddingCache:
         return self.path / ADAPTERS
 
     def encode_lock(self, space, device):
-        """Context in which no other process encodes for this space and device.
+        """Return a context in which no other process encodes for this space and device.
 
-        With ``takes_turns = False`` it doesn't wait, for processes that have texts and a
-        share of the host of their own.
+        With ``takes_turns = False``, it doesn't wait. This is for processes that have
+        their own texts and their own share of the host.
 
         Parameters
         ----------
@@ -364,11 +366,11 @@ class EmbeddingCache:
         -------
         dict
             ``path``, ``texts``, ``vectors``, ``bytes`` (of vectors), ``file_bytes``,
-            ``adapter_bytes`` (of trained adapters), ``size_limit``; over its lifetime
-            ``hits``, ``misses`` and ``texts_encoded`` (texts that went through a model);
-            ``spaces``, a list of dicts with ``fingerprint``, ``texts``, ``vectors``,
-            ``bytes``, ``cells`` as a list of (layer, pooling), ``created``,
-            ``last_used`` and ``note``.
+            ``adapter_bytes`` (of trained adapters) and ``size_limit``; the lifetime
+            counters ``hits``, ``misses`` and ``texts_encoded`` (a text that is encoded
+            twice is counted twice); and ``spaces``, a list of dicts with ``fingerprint``,
+            ``texts``, ``vectors``, ``bytes``, ``cells`` as a list of (layer, pooling),
+            ``created``, ``last_used`` and ``note``.
         """
         spaces, counters = [], dict.fromkeys(("hits", "misses", "texts_encoded"), 0)
         db = self._connection()
@@ -409,7 +411,7 @@ class EmbeddingCache:
         dict
             The numbers of ``checked`` and ``damaged`` rows, and ``ok``, which is True if
             there is no damage and SQLite's own ``quick_check`` passed. Damaged rows are
-            made again when they are needed.
+            computed again when they are needed.
         """
         db = self._connection()
         if db is None:
@@ -422,14 +424,14 @@ class EmbeddingCache:
         Parameters
         ----------
         max_bytes : int or None, default=None
-            Remove the blocks of the spaces used longest ago until at most this many bytes
+            Remove blocks of the least recently used spaces until at most this many bytes
             of vectors are left.
         older_than : timedelta or None, default=None
-            Remove blocks written longer ago than this and, without `space`, also trained
-            adapters and checkpoints of interrupted trainings.
+            Remove blocks that were written longer ago than this and, without `space`,
+            also trained adapters and checkpoints of interrupted trainings.
         space : str or None, default=None
-            Remove from this space only; without another parameter, remove all of it. The
-            first digits of the fingerprint are enough.
+            Remove vectors of this space only. Without another parameter, the whole space
+            is removed. The first digits of the fingerprint are enough.
 
         Returns
         -------
@@ -460,24 +462,24 @@ class EmbeddingCache:
                     path.unlink(missing_ok=True)
 
     def clear(self):
-        """Remove all vectors and trained adapters; the lifetime counters stay."""
+        """Remove all vectors and trained adapters, but keep the lifetime counters."""
         shutil.rmtree(self.adapters_path, ignore_errors=True)
         db = self._connection()
         if db is not None:
             upkeep.empty(db)
 
     def export(self, path):
-        """Write a consistent copy into a file, which `import_` reads.
+        """Write a consistent copy of all vectors to a file that `import_` can read.
 
         Parameters
         ----------
         path : path-like
-            Must not exist.
+            The file, which must not exist yet.
 
         Raises
         ------
         FileExistsError
-            If it exists.
+            If the file exists.
         OSError
             If the cache can't be opened.
         """
@@ -486,7 +488,9 @@ class EmbeddingCache:
             raise FileExistsError(f"EmbeddingCache.export must not overwrite {path}.")
         db = self._connection(create=True)
         if db is None:
-            raise OSError(f"The cache {self.path} can't be opened: nothing to export.")
+            raise OSError(
+                f"The cache {self.path} can't be opened, so there is nothing to export."
+            )
         db.execute("VACUUM INTO ?", (str(path),))
 
     def import_(self, path):
@@ -500,7 +504,7 @@ class EmbeddingCache:
         Returns
         -------
         int
-            Number of rows that were added; rows that the cache has aren't added again.
+            Number of rows that were added. Rows that the cache already has aren't added.
 
         Raises
         ------
@@ -538,8 +542,8 @@ class EmbeddingCache:
 def _check_what_goes(max_bytes, older_than, space):
     if max_bytes is None and older_than is None and not space:
         raise ValueError(
-            "EmbeddingCache.prune must be told what goes: max_bytes, older_than or "
-            "space. Got none of them; clear() removes everything."
+            "EmbeddingCache.prune needs at least one of max_bytes, older_than and "
+            "space. Got none of them. To remove everything, use clear()."
         )
     if older_than is not None and not isinstance(older_than, timedelta):
         expected, of = "a datetime.timedelta or None", "EmbeddingCache.prune"

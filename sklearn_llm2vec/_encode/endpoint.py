@@ -343,8 +343,8 @@ def _read_key(name):
     if not (key.isascii() and key.isprintable()):
         # It couldn't be sent, and the client would print it.
         raise ValueError(
-            f"The environment variable {name!r} must hold a key of printable ASCII "
-            "characters. It holds others (not shown)."
+            f"The environment variable {name!r} must contain a key of printable ASCII "
+            "characters. It contains other characters (not shown)."
         )
     return key or None
 

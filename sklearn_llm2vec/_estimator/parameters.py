@@ -96,17 +96,18 @@ def _check_secrets(params):
     name = params.api_key_env
     if not (name is None or (isinstance(name, str) and _ENV_NAME.fullmatch(name))):
         raise ValueError(
-            "The 'api_key_env' parameter of LLMEmbeddingTransformer must be the name of "
-            "an environment variable or None. Got something else instead (not shown): "
-            "put the key into the variable, and its name here."
+            "The 'api_key_env' parameter of LLMEmbeddingTransformer must be the name "
+            "of an environment variable or None. Got something else instead (not "
+            "shown): put the key into an environment variable, and pass the name of "
+            "that variable."
         )
     if not (params.endpoint is None or _is_url(params.endpoint)):
         raise ValueError(
-            "The 'endpoint' parameter of LLMEmbeddingTransformer must be the base URL of "
-            "an OpenAI-compatible server, such as 'http://localhost:8000/v1', without "
-            "user, password and any query but Azure's 'api-version', or None. Got "
-            "something else instead (not shown): give a key by the environment variable "
-            "that 'api_key_env' names."
+            "The 'endpoint' parameter of LLMEmbeddingTransformer must be the base "
+            "URL of an OpenAI-compatible server, such as 'http://localhost:8000/v1', "
+            "without a user, a password or any query except Azure's 'api-version', "
+            "or None. Got something else instead (not shown): to pass a key, use the "
+            "environment variable that 'api_key_env' names."
         )
 
 
@@ -135,9 +136,9 @@ def check_target(params, y):
     if y is None and is_chosen(params):
         named = " and ".join(f"{name}='cv'" for name in _left_open(params))
         raise ValueError(
-            f"With {named} LLMEmbeddingTransformer chooses what predicts the target "
-            "best, so 'fit' needs y. Got y=None instead: pass y, or choose a layer and "
-            "a pooling yourself."
+            f"With {named}, LLMEmbeddingTransformer chooses what predicts the target "
+            "best, so 'fit' needs y. Got y=None instead: pass y, or choose a layer "
+            "and a pooling yourself."
         )
 
 

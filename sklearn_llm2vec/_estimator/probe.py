@@ -69,7 +69,7 @@ def probe_target(y):
         y = column_or_1d(y)
     if y.dtype.kind in "fO" and any(map(_is_missing, y.ravel())):
         raise ValueError(
-            "Input y contains NaN, None or another missing value. Leave out these rows."
+            "Input y contains NaN, None or another missing value. Drop these rows."
         )
     kind = type_of_target(y, input_name="y", raise_unknown=True)
     if kind == "multilabel-indicator":

@@ -171,7 +171,7 @@ def _read_adapter(adapter, memo_directory):
     config = read_json(folder / CONFIG)
     if not config or not (folder / WEIGHTS).is_file():
         raise ModelNotFoundError(
-            f"The folder of adapter {str(adapter)!r} ({folder}) must hold "
+            f"The folder of adapter {str(adapter)!r} ({folder}) must contain "
             f"adapter_config.json and {WEIGHTS}. Got {listing(folder)} instead."
         )
     base = (config.get("auto_mapping") or {}).get("base_model_class") or ""
@@ -211,9 +211,10 @@ def _find_folder(name):
                 break
     except ModelNotFoundError as error:
         raise ModelNotFoundError(
-            f"The adapter {name!r} was found in none of these places: a local folder of "
-            "that name; the hub's cache; the Hugging Face hub (not reached, or it has no "
-            "such adapter). Give a folder that holds it, or go online once."
+            f"The adapter {name!r} was found in none of these places: a local folder "
+            "of that name; the hub's cache; the Hugging Face hub (not reached, or it "
+            "has no such adapter). Pass a folder that contains it, or go online "
+            "once."
         ) from error
     return folder
 
@@ -280,7 +281,9 @@ def _merge(network, adapter, n_layers):
         merge = wrapped.merge_and_unload
     except (AttributeError, ValueError, KeyError) as error:
         raise ValueError(
-            _refusal(adapter, f"it can't be put into {type(network).__name__}: {error}")
+            _refusal(
+                adapter, f"it can't be merged into {type(network).__name__}: {error}"
+            )
         ) from error
     own = peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False)
     peft.set_peft_model_state_dict(wrapped, _matched(theirs, own, adapter))
@@ -348,7 +351,7 @@ def _check_config(adapter):
     # peft imports the module that the second names.
     if said.get("megatron_config") or said.get("megatron_core") not in MEGATRON:
         raise ValueError(
-            _refusal(adapter, "it asks for other code ('megatron_core') to be imported")
+            _refusal(adapter, "it would import other code ('megatron_core')")
         )
 
 
@@ -389,13 +392,14 @@ def _matched(theirs, own, adapter):
             raise ValueError(
                 _refusal(
                     adapter,
-                    f"its {name} has the shape {tuple(weight.shape)}, the model {got}",
+                    f"its {name} has the shape {tuple(weight.shape)}, but the model "
+                    f"has {got}",
                 )
             )
     missing = sorted(set(own) - set(theirs))
     if missing:
         raise ValueError(
-            _refusal(adapter, f"it lacks {len(missing)} weights, {missing[0]} first")
+            _refusal(adapter, f"it lacks {len(missing)} weights, such as {missing[0]}")
         )
     return theirs
 

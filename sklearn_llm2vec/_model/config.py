@@ -37,7 +37,7 @@ def auto_config(folder, trust_remote_code):
     except (ValueError, OSError, KeyError) as error:
         raise ValueError(
             f"The config.json in {folder} must be one that the installed transformers "
-            f"reads. It says instead: {error}"
+            f"can read. Reading it failed: {error}"
         ) from error
 
 

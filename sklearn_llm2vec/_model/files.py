@@ -64,7 +64,7 @@ def read_json(path):
         return {}
     except ValueError as error:
         raise ValueError(
-            f"The file {path} must hold JSON. It is damaged: {error}"
+            f"The file {path} must contain JSON. It is damaged: {error}"
         ) from error
     return content if isinstance(content, dict) else {}
 
@@ -98,7 +98,7 @@ def _inside(folder, path):
     if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(folder)):
         raise ValueError(
             f"The weights of the model in {folder} must be files in that folder. Its "
-            f"index names {str(path)!r} instead: copy or download the model anew."
+            f"index names {str(path)!r} instead: copy or download the model again."
         )
     return path
 

@@ -234,7 +234,7 @@ def test_a_narrower_block_is_widened(tmp_path):
     [
         (
             lambda X: X[:, :1],
-            "as many features .* the first, 2. Got 1 for rows 10 to 20",
+            "the same number of features .* the first, 2. Got 1 for rows 10 to 20",
         ),
         (lambda X: X.astype("f8"), "float32. Got float64 for rows 10 to 20"),
         (lambda X: X.astype(object), "are numbers. Got object for rows 10 to 20"),
@@ -267,7 +267,7 @@ def test_a_column_of_text_is_refused(tmp_path, texts):
 @pytest.mark.parametrize(
     "change, error, sentence",
     [
-        ({"transformer": object()}, TypeError, "without 'transform'"),
+        ({"transformer": object()}, TypeError, "which has no 'transform'"),
         ({"transformer": StandardScaler}, TypeError, "must be a fitted transformer"),
         ({"transformer": StandardScaler()}, NotFittedError, "not fitted"),
         ({"X": "a text"}, ValueError, "string object received"),

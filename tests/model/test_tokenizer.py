@@ -231,7 +231,7 @@ def test_a_vocabulary_that_has_no_converter_is_named(tmp_path, monkeypatch):
     make_folder("bert-words", tmp_path)
     monkeypatch.setattr(loader, "convert", lambda *_: None)
     with pytest.warns(
-        UserWarning, match="what transformers .* makes of its vocabulary"
+        UserWarning, match="what transformers .* derived from its vocabulary"
     ):
         load(tmp_path)
 
