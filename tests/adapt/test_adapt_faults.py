@@ -256,7 +256,7 @@ def test_a_full_disk_costs_the_keeping_and_is_said_once_a_call(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("sklearn_llm2vec._adapt.store.save_adapter", full)
-    with pytest.warns(UserWarning, match=r"can't be kept.*No space left") as caught:
+    with pytest.warns(UserWarning, match=r"can't be stored.*No space left") as caught:
         make(llama_lm, recipe("mntp"), cache=tmp_path).fit(texts)
     assert [one.filename for one in caught] == [__file__]
     assert not list(tmp_path.rglob("adapter_config.json"))

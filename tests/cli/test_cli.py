@@ -319,7 +319,7 @@ def test_an_output_that_is_there_is_only_replaced_on_request(run, table, bert):
             "in.parquet --text title -o o.csv --keep data",
             "'data' of 'in.parquet' can't be kept: it holds bytes",
         ),
-        ("in.csv --text title -o no/o.npy", "Make 'no' first"),
+        ("in.csv --text title -o no/o.npy", "Create 'no' first"),
         (
             "in.csv --text title -o in.csv --overwrite",
             "'in.csv' is the same file as the input",
@@ -552,7 +552,7 @@ def test_cache_clear_with_yes_asks_nothing(run, filled):
 
 
 def test_a_cache_that_is_none_is_an_error_and_one_that_is_not_there_is_empty(run):
-    assert run("cache", "info", "--cache", "no")[1] == "The cache no holds nothing.\n"
+    assert run("cache", "info", "--cache", "no")[1] == "The cache no is empty.\n"
     Path("file").write_text("")
     code, _, err = run("cache", "info", "--cache", "file")
     assert code == 1

@@ -442,7 +442,7 @@ def test_rows_without_a_target_are_left_out(run, reviews, bert):
         ("--target stars --task numbers", r"'stars' of .*: 'bad'\). Name another"),
         ("--target stars --scoring f7", "'f7' is not a valid scoring value"),
         ("--target stars --layers 9", "must be an int from -4 to 3"),
-        ("--target stars --png no/a.png", "Make 'no' first"),
+        ("--target stars --png no/a.png", "Create 'no' first"),
         ("--target price --head logistic-regression", "Choose --head ridge"),
         ("--target empty", "'empty' of .* has no value"),
         ("--target same", "at least two classes. It has only 'x'. Name another"),
@@ -542,7 +542,7 @@ def test_adapt_with_labels_and_with_pairs(run, reviews, bert):
         ("--set steps=3 -o a", 2, "no parameter 'steps'. It has dropout"),
         ("--set simcse_steps=-1 -o a", 1, "'simcse_steps' parameter of LLM2VecRecipe"),
         ("-o full", 1, "'full' already exists and isn't empty"),
-        ("-o no/a", 1, "Make 'no' first"),
+        ("-o no/a", 1, "Create 'no' first"),
         ("-o a --merge ./a", 2, "need different folders"),
     ],
 )

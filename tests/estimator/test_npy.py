@@ -92,7 +92,9 @@ def test_any_collection_of_texts(llama, tmp_path, texts):
 
 def test_a_folder_that_isnt_there_is_named(tmp_path):
     path = tmp_path / "absent" / "made.npy"
-    with pytest.raises(FileNotFoundError, match=r"folder that exists.*make '.*absent'"):
+    with pytest.raises(
+        FileNotFoundError, match=r"folder that exists.*create '.*absent'"
+    ):
         transform_to_npy(by_calls(lambda n, part: part), [[1.0]], path)
     assert not path.parent.exists()
 

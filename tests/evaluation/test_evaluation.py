@@ -687,7 +687,11 @@ def test_scores_that_cannot_be_ranked(scores, message):
             ValueError,
             "Got 'et' twice; 1 of 2",
         ),
-        ({"relevance": {"q9": {"et": 1}}}, ValueError, "'queries' only. Got 1 .*'q9'"),
+        (
+            {"relevance": {"q9": {"et": 1}}},
+            ValueError,
+            "only ids of 'queries'. Got 1 .*'q9'",
+        ),
         (
             {"relevance": {"q1": {7: 1}}},
             ValueError,
