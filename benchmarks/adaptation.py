@@ -7,7 +7,7 @@ Parts, each a table and a JSON line (``--part`` chooses):
   regression on 1,000 and 1,540 texts) and cranfield (nDCG@10 x 100); at the last layer
   and at the best one. "supervised" are pairs of stsb's training part with a score of 4
   and more, "+ classes" the labels of that task's training texts.
-- domain: MiniLM and a decoder adapted to the unlabelled texts of medical_abstracts,
+- domain: MiniLM and a decoder adapted to the unlabeled texts of medical_abstracts,
   scicite and banking77, then few-shot accuracy; supervised adaptation with 8 to 64
   texts a class; full fine-tuning as SetFit does it.
 - cost: tokens/s of each stage, memory with and without gradient checkpointing, and the
@@ -59,8 +59,8 @@ def banking(n_train, n_test):
     return [*texts, *test["text"]], score
 
 
-def unlabelled_pool():
-    """Training texts of all tasks: what a user has before anything is labelled."""
+def unlabeled_pool():
+    """Training texts of all tasks: what a user has before anything is labeled."""
     stsb = harness.read_frame("stsb/train")
     return [
         *sample([*stsb["text_a"], *stsb["text_b"]], N_POOL // 2),
@@ -101,7 +101,7 @@ def stages(args):
         "trec": harness.read_frame("trec/train").sample(1000, random_state=0),
         "banking77": harness.banking_texts(1540),
     }
-    pool, pairs = unlabelled_pool(), stsb_pairs()
+    pool, pairs = unlabeled_pool(), stsb_pairs()
     rows = []
     for model in args.model:
         for seed in args.seed:
@@ -214,10 +214,10 @@ def draw_few(labels, n, draw):
     )
 
 
-def unlabelled(model, recipe, few, train, test, args):
+def unlabeled(model, recipe, few, train, test, args):
     """Few-shot accuracy, 8 a class and 10 draws, after an adaptation without labels.
 
-    `few` are the texts to adapt to; the labelled ones are drawn from `train`.
+    `few` are the texts to adapt to; the labeled ones are drawn from `train`.
     """
     transformer = LLMEmbeddingTransformer(
         model, adapt=recipe, cache=args.cache, max_length=64, verbose=False
@@ -333,7 +333,7 @@ def setfit(n, draw, train, test):
 
 
 def domain(args):
-    """Adaptation to a specialised set, without labels and with few."""
+    """Adaptation to a specialized set, without labels and with few."""
     rows = []
 
     def note(dataset, model, method, scores, **more):
@@ -362,7 +362,7 @@ def domain(args):
             (decoder, "MNTP + SimCSE", LLM2VecRecipe("mntp+simcse")),
         ):
             with threadpool_limits(2, "blas"):
-                last, best, layer = unlabelled(model, recipe, few, train, test, args)
+                last, best, layer = unlabeled(model, recipe, few, train, test, args)
             short = Path(model).name
             note(name, short, label, last, n=8)
             note(name, short, f"{label}, best layer", best, n=8, layer=layer)
@@ -400,7 +400,7 @@ def measured_stage(model, stage, checkpointing, n_texts, steps):
         return collect(rows, pad_id)
 
     batches.padded = counting
-    texts = unlabelled_pool()[:n_texts]
+    texts = unlabeled_pool()[:n_texts]
     labels = [len(text) % 8 for text in texts]
     recipe = LLM2VecRecipe(
         stage, **{f"{stage}_steps": steps}, gradient_checkpointing=checkpointing
@@ -507,7 +507,7 @@ def main():
     parser.add_argument("--seed", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--variant", nargs="+", help="of the stages; default: all")
     parser.add_argument("--set", nargs="+", default=SETS, help="of the domain part")
-    parser.add_argument("--n-texts", type=int, default=2000, help="unlabelled ones")
+    parser.add_argument("--n-texts", type=int, default=2000, help="unlabeled ones")
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--shots", type=int, nargs="+", default=[8, 16, 32, 64])
     parser.add_argument("--setfit", action="store_true", help="needs datasets")

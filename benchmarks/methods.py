@@ -230,7 +230,7 @@ def table(found, methods):
     """A row for each method: last layer / chosen cell on each task."""
     rows = []
     for method in methods:
-        row = [method]
+        row = ["no method" if method == "nothing" else method]
         for results in found.values():
             one = results.get(method)
             row.append(one and f"{one['usual']:.1f} / {one['chosen']:.1f}")

@@ -1,6 +1,6 @@
 """Models that no text's vector can be taken from as they are, and what is said of them.
 
-Cross-encoders, late interaction, sparse models, static ones, quantised weights, code from
+Cross-encoders, late interaction, sparse models, static ones, quantized weights, code from
 elsewhere, damaged files.
 """
 

@@ -76,10 +76,10 @@ def _made_on(summary):
     """When, where and with what the figures were made."""
     versions = ", ".join(f"{name} {v}" for name, v in summary["versions"].items())
     return (
-        f"Made on {summary['date']} by `{summary['command']}` on one thread of a machine "
-        f"with {summary['cores']} cores that did other things too ({summary['machine']}; "
-        f"{versions}). Intervals are the middle 95 % of {summary['draws']:,} bootstrap "
-        "draws of the test items."
+        f"The figures were made on {summary['date']} with `{summary['command']}`, on "
+        f"one thread of a shared machine with {summary['cores']} cores "
+        f"({summary['machine']}; {versions}). The intervals are the middle 95 % of "
+        f"{summary['draws']:,} bootstrap samples of the test items."
     )
 
 
@@ -95,7 +95,7 @@ def _sets(summary, kind):
 
 
 def _means(summary, kind):
-    """Each method's mean over sets, and less that of the best of each group."""
+    """Each method's mean over sets, also compared with the best of each group."""
     means = summary["means"][kind]
     best = {group: means["word2vec"][f"against_{group}"]["best"] for group in GROUPS}
     rows = [
@@ -111,8 +111,8 @@ def _means(summary, kind):
         ]
         for method in _methods(summary, kind)
     ]
-    title = f"{METRICS[kind]}, mean of {len(_sets(summary, kind))}"
-    return [title, "score", *(f"less {other}" for other in best.values())], rows
+    title = f"{METRICS[kind]}, mean of {len(_sets(summary, kind))} sets"
+    return [title, "score", *(f"vs. {other}" for other in best.values())], rows
 
 
 def _records(summary, kind):
@@ -189,8 +189,8 @@ def _few(summary):
             f"{_average([full[s]['methods'][method]['score'] for s in names]):.1f}"
         )
         rows.append(row)
-    title = f"{METRICS['classification']}, mean of {len(names)}"
-    return [title, *(f"{n} a class" for n in shots), "all"], rows
+    title = f"{METRICS['classification']}, mean of {len(names)} sets"
+    return [title, *(f"{n} per class" for n in shots), "all"], rows
 
 
 def _average(values):

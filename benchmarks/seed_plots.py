@@ -1,7 +1,7 @@
 """The plots of the seed's experiment, drawn from its summary alone.
 
 One dot plot a kind of task (sets x features, with intervals), the score at each layer,
-and accuracy against the number of labelled texts.
+and accuracy against the number of labeled texts.
 """
 
 from seed_summary import KINDS
@@ -11,7 +11,7 @@ METRICS = {
     "similarity": "Spearman x 100",
     "retrieval": "nDCG@10 x 100",
 }
-# Counts and word vectors in greys, MiniLM in blues, decoders in warm colours; another
+# Counts and word vectors in grays, MiniLM in blues, decoders in warm colors; another
 # marker for each group.
 LOOKS = {
     "TF-IDF": ("#222222", "s"),
@@ -22,7 +22,7 @@ LOOKS = {
     "SmolLM2 135M, chosen": ("#e6a532", "o"),
     "Gemma 3 270M, chosen": ("#d55e00", "o"),
 }
-# What the first plot shows, in words: decoders in colour, all others in grey.
+# What the first plot shows, in words: decoders in color, all others in gray.
 OVERVIEW = {
     "word2vec": ("word2vec", "#888888"),
     "TF-IDF": ("TF-IDF", "#888888"),
@@ -75,7 +75,7 @@ def draw(summary, folder):
             alt = "Score at each layer for each model, pooling and kind of task"
             found["layers"] = _layers(plt, summary), alt
         if summary["few"]:
-            alt = "Mean accuracy against the number of labelled texts a class"
+            alt = "Mean accuracy by number of labeled texts per class"
             found["few"] = _few(plt, summary), alt
         paths = {}
         for name, (figure, alt) in found.items():
@@ -176,7 +176,7 @@ def _layers(plt, summary):
 
 
 def _few(plt, summary):
-    """Accuracy against texts a class, mean over the sets that have all of them."""
+    """Accuracy against texts per class, mean over the sets that have all of them."""
     few = summary["few"]
     names = set.intersection(*(set(sets) for sets in few.values()))
     full = {n: s["methods"] for n, s in summary["sets"].items() if n in names}
@@ -189,7 +189,7 @@ def _few(plt, summary):
         values.append(sum(s[method]["score"] for s in full.values()) / len(names))
         ax.plot(values, color=color, marker=marker, ms=4, lw=1.3, label=method)
     ax.set_xticks(range(len(shots) + 1), [*shots, "all"])
-    ax.set_xlabel("labelled texts a class")
+    ax.set_xlabel("labeled texts per class")
     ax.set_ylabel(f"accuracy x 100, mean of {len(names)} sets")
     ax.grid()
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))

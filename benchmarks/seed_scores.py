@@ -35,7 +35,7 @@ def folds(labels):
 def head_of(features):
     """The head for features of this kind, and the values of C to choose from.
 
-    Dense features are standardised. TF-IDF stays as it is, with larger C to choose from:
+    Dense features are standardized. TF-IDF stays as it is, with larger C to choose from:
     its rows have length one, and scaling would blow up the rare words.
     """
     logistic = LogisticRegression(max_iter=200)

@@ -66,7 +66,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Documents, queries that have judgements, and which documents each one wants."""
+    """Documents, queries that have judgments, and which documents each one wants."""
 
     name: str
     documents: list

@@ -1,10 +1,10 @@
 """
-Adapting a model to a few labelled texts
+Adapting a model to a few labeled texts
 ========================================
 
-This example adapts MiniLM to summary lines of SciPy's docstrings, with eight labelled
+This example adapts MiniLM to summary lines of SciPy's docstrings, with eight labeled
 lines for each of four sub-packages. ``adapt="supervised"`` trains LoRA adapters on the
-labelled lines only, so that lines of the same class move together and others apart.
+labeled lines only, so that lines of the same class move together and others apart.
 """
 
 # %%
@@ -30,7 +30,7 @@ for name in ("linalg", "signal", "stats", "special"):
 train, test, y_train, y_test = train_test_split(
     texts, labels, train_size=32, stratify=labels, random_state=0
 )
-print(len(train), "labelled lines,", len(test), "to be predicted")
+print(len(train), "labeled lines,", len(test), "to be predicted")
 
 # %%
 # A short name such as ``"supervised"`` uses the paper's parameters, scaled to the

@@ -177,7 +177,7 @@ pipelines = {
 }
 
 # %%
-# For each point of the learning curve, some labelled messages of each office and 36
+# For each point of the learning curve, some labeled messages of each office and 36
 # messages to be sorted are drawn 20 times. This makes a hundred fits on hidden states,
 # but each text goes through the model only once; later fits read the cache.
 labels_per_office = [1, 2, 4, 8, 14]
@@ -212,7 +212,7 @@ for i in wrong[::2]:
 
 # %%
 # The plot shows the mean accuracy, and around it the middle half of the draws. TF-IDF
-# learns a word only from labelled messages that contain it, while the hidden states
+# learns a word only from labeled messages that contain it, while the hidden states
 # reflect from the start that potholes and kerbs have to do with roads.
 #
 # This is an advantage with a small sample. With thousands of labels, or if classes
@@ -248,7 +248,7 @@ ax.annotate(
 ax.set_xscale("log", base=2)
 ax.set_xticks(labels_per_office, labels_per_office)
 ax.set(
-    xlabel="labelled messages of each office",
+    xlabel="labeled messages of each office",
     ylabel="accuracy on other messages",
     ylim=(0, 1),
 )

@@ -2,7 +2,7 @@
 Domain shift
 ============
 
-A classifier of opinions is trained on reviews of hotels. Does it recognise a bad review
+A classifier of opinions is trained on reviews of hotels. Does it recognize a bad review
 of a computer? It does so to the extent that opinions are expressed in the same words in
 both domains, or in words that the model considers similar, which depends on the layer.
 """
@@ -199,9 +199,9 @@ for name, row in [("TF-IDF", tfidf), *((f"layer {k}", by_layer[k]) for k in laye
     print(f"{name:10} {row[0]:10.2f}  {row[1]:12.2f}  {row[2]:17.2f}")
 
 # %%
-# TF-IDF is better on the other domain than on its own! The nearest neighbours show why.
+# TF-IDF is better on the other domain than on its own! The nearest neighbors show why.
 # Within a domain, the review with the most words in common is about the same thing, a
-# bed or a battery, and in these data most things are praised once and criticised once.
+# bed or a battery, and in these data most things are praised once and criticized once.
 # Across domains, reviews have only words of opinion in common.
 vectors = TfidfVectorizer(stop_words="english").fit_transform(texts)
 similarity = cosine_similarity(vectors)
@@ -213,7 +213,7 @@ for name, same in (("own domain", True), ("other domain", False)):
     print(f"nearest review in the {name:12} has the same opinion: {agree.mean():.0%}")
 
 # %%
-# From the middle layers on, a classifier on hidden states recognises opinions about
+# From the middle layers on, a classifier on hidden states recognizes opinions about
 # equally well in both domains. The domains themselves can be told apart almost
 # perfectly, and the better the deeper the layer. So a shift that can be detected isn't
 # necessarily harmful, but it is a reason to label a few new texts and check.

@@ -3,7 +3,7 @@ Semantic search over a small corpus
 ===================================
 
 People who search a help page rarely use its words. This example compares nearest
-neighbours of hidden states of MiniLM with those of TF-IDF vectors, for queries that share
+neighbors of hidden states of MiniLM with those of TF-IDF vectors, for queries that share
 no word with the right article, for queries that share some, and for product codes.
 """
 
@@ -134,7 +134,7 @@ for distance, i in zip(distances[0], found[0], strict=True):
 
 # %%
 # ``KNeighborsTransformer`` can be a step of a pipeline, which is a single object to be
-# pickled or served. It returns the distances of the neighbours as a sparse matrix.
+# pickled or served. It returns the distances of the neighbors as a sparse matrix.
 engine = make_pipeline(
     LLMEmbeddingTransformer(verbose=False),
     KNeighborsTransformer(mode="distance", metric="cosine", n_neighbors=3),

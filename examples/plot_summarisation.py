@@ -1,8 +1,8 @@
 """
-Extractive summarisation by centrality
+Extractive summarization by centrality
 ======================================
 
-Which four sentences summarise an article best? Those that are similar to many others:
+Which four sentences summarize an article best? Those that are similar to many others:
 they are visited most often by a random walk that prefers similar sentences as its next
 step. This is LexRank [1]_, with cosines of hidden states in place of common words.
 """
@@ -75,7 +75,7 @@ def centrality(cosine, damping=0.85):
     weights = np.clip(cosine, 0, None)
     np.fill_diagonal(weights, 0)
     steps = damping * normalize(weights, norm="l1") + (1 - damping) / n
-    steps = normalize(steps, norm="l1")  # a sentence without neighbours goes anywhere
+    steps = normalize(steps, norm="l1")  # a sentence without neighbors goes anywhere
     share = np.full(n, 1 / n)
     for _ in range(100):  # what is missing shrinks by the damping in each
         share = share @ steps

@@ -143,7 +143,7 @@ def split_for(y, own_table):
 
 
 def tfidf_search(text, numeric, inside, metric):
-    """The baseline; how much it is regularised is chosen inside, too."""
+    """The baseline; how much it is regularized is chosen inside, too."""
     columns = make_column_transformer(
         *((TfidfVectorizer(sublinear_tf=True), column) for column in text),
         (StandardScaler(), numeric),

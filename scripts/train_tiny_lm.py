@@ -107,7 +107,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix, n_steps=5):
-    """Five Newton-Schulz steps towards the nearest matrix with singular values of one."""
+    """Five Newton-Schulz steps toward the nearest matrix with singular values of one."""
     a, b, c = 3.4445, -4.7750, 2.0315
     wide = matrix.shape[0] <= matrix.shape[1]
     x = matrix if wide else matrix.T

@@ -1,7 +1,7 @@
 """Hidden states of large language models as features for scikit-learn.
 
-``LLMEmbeddingTransformer`` turns text columns into features and keeps the vectors, so
-that each text goes through the model once. Names are imported when they are first used:
+``LLMEmbeddingTransformer`` turns text columns into features and keeps the vectors in a
+cache, so that texts aren't encoded again. Names are imported when they are first used, so
 ``import sklearn_llm2vec`` imports neither torch nor transformers.
 """
 

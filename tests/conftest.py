@@ -50,7 +50,7 @@ def save_model(folder, config, kind="bert", seed=0, factory="AutoModel"):
 
     torch.manual_seed(seed)
     model = getattr(transformers, factory).from_config(config)
-    # Larger than the usual initialisation, so that layers really differ.
+    # Larger than the usual initialization, so that layers really differ.
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:

@@ -51,7 +51,7 @@ def write_gguf(path, metadata, tensors, kind=None):
         Values by key; ints become uint32, floats float32.
     tensors : dict of str to float32 ndarray
     kind : str or None
-        What matrices are quantised to, by the name of its type; None keeps float32.
+        What matrices are quantized to, by the name of its type; None keeps float32.
     """
     import gguf
 

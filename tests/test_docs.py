@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = Path(sklearn_llm2vec.__file__).parent
 PAGES = sorted(
     path
-    for pattern in ("*.md", "docs/*.md", "docs/*.rst", "docs/*/*.md")
+    for pattern in ("*.md", "docs/*.md", "docs/*.rst", "docs/howto/*")
     for path in ROOT.glob(pattern)
     if path.stem != "sg_execution_times"  # the gallery's own
 )
@@ -105,6 +105,13 @@ def test_every_parameter_has_its_meaning_and_its_default(name):
         assert said.startswith("all ") or ast.literal_eval(said) == parameter.default, (
             one
         )
+
+
+def test_each_parameter_of_the_transformer_is_in_one_group():
+    transformer = sklearn_llm2vec.LLMEmbeddingTransformer
+    summary = "\n".join(read_docstring(transformer)["Extended Summary"])
+    groups = summary.partition("by what they decide:")[2]
+    assert sorted(re.findall(r"`(\w+)`", groups)) == sorted(signature_of(transformer))
 
 
 def returns_something(function):
@@ -210,11 +217,25 @@ def test_the_pages_have_code():
 
 
 def test_every_page_is_in_the_contents():
-    contents = "".join(path.read_text() for path in PAGES if path.stem == "index")
-    for path in set(PAGES) - set(ROOT.glob("*.md")):
+    rst = [path for path in PAGES if path.suffix == ".rst"]
+    trees = "".join(path.read_text().partition(".. toctree::")[2] for path in rst)
+    for path in set(PAGES) - {*ROOT.glob("*.md"), ROOT / "docs/index.rst"}:
         name = path.relative_to(ROOT / "docs").with_suffix("")
-        if path.stem != "index":
-            assert re.search(rf"^ *{name}$", contents, re.M), name
+        assert re.search(rf"^ +(.* <)?/?{name}>?$", trees, re.M), name
+
+
+def test_only_the_readme_says_how_to_install():
+    """Other pages include its words, or name an extra, so a release changes one place."""
+    ours = re.compile(
+        r"pip (?:install|download) (?!-e|--no-index)[^\n]*(?:\.\[|sklearn-llm2vec)"
+    )
+    for path in PAGES:
+        text = path.read_text()
+        if path == ROOT / "README.md":
+            text = re.sub(
+                r"(?s)<!-- begin install -->.*?<!-- end install -->", "", text
+            )
+        assert ours.search(text) is None, path.name
 
 
 # --- the design ----------------------------------------------------------------------

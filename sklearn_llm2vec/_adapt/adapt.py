@@ -85,14 +85,14 @@ def _check_enough(data, stages):
         n_filled = sum(bool(text.strip()) for text in joined)
         if not n_filled:
             raise ValueError(
-                f"Adapting a model needs texts. Got {len(texts)} distinct ones, all of "
-                "them empty."
+                f"Adapting a model requires texts that aren't empty. Got {len(texts)} "
+                "distinct texts, all of them empty."
             )
         if n_filled < 2 * stage.batch_size:
             raise ValueError(
-                f"The stage {stage.name!r} of LLM2VecRecipe needs at least two batches, "
-                f"{2 * stage.batch_size} distinct texts. Got {n_filled}: give more "
-                f"texts, or a smaller '{stage.name}_batch_size'."
+                f"The stage {stage.name!r} of LLM2VecRecipe needs at least two "
+                f"batches, {2 * stage.batch_size} distinct texts. Got {n_filled}: "
+                f"pass more texts, or set a smaller '{stage.name}_batch_size'."
             )
 
 
@@ -105,10 +105,10 @@ def _check_model(source, stages):
     if "mntp" in names and spec.attention == "causal":
         raise refused(
             "attention",
-            "'auto' or 'bidirectional' with MNTP, which teaches tokens to see those "
-            "behind them",
+            "'auto' or 'bidirectional' with MNTP, which teaches tokens to use those "
+            "after them",
             "causal",
-            "Choose adapt='simcse' to stay causal.",
+            "Choose adapt='simcse' to keep attention causal.",
         )
     if "mntp" in names and model.is_encoder_decoder:
         expected = f"'simcse' or 'supervised' for {model.name!r}, an encoder-decoder"

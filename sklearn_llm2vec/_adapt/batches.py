@@ -309,7 +309,7 @@ def nearest(vectors, groups, n_nearest, candidates=None, candidate_groups=None):
     return found
 
 
-# Not `unit_length`: another last bit may choose another neighbour of two that are equally
+# Not `unit_length`: another last bit may choose another neighbor of two that are equally
 # near, and with it another adapter than the one that is kept under the same name.
 def _unit(vectors):
     length = np.linalg.norm(vectors, axis=1, keepdims=True)

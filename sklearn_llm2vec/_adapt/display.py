@@ -58,7 +58,7 @@ class AdaptationDisplay:
         estimator : LLMEmbeddingTransformer
             Fitted with `adapt`.
         ax : Axes, array of Axes or None, default=None
-            One for each stage; None makes a figure.
+            One Axes for each stage. None creates a figure.
         **kwargs : dict
             Passed to `plot`.
 
@@ -86,9 +86,9 @@ class AdaptationDisplay:
         Parameters
         ----------
         history : dict of str to list
-            ``stage``, ``step`` and ``loss``, one entry for each step.
+            ``stage``, ``step`` and ``loss``, with one entry for each step.
         ax : Axes, array of Axes or None, default=None
-            One for each stage; None makes a figure.
+            One Axes for each stage. None creates a figure.
         **kwargs : dict
             Passed to `plot`.
 
@@ -117,9 +117,9 @@ class AdaptationDisplay:
         Parameters
         ----------
         ax : Axes, array of Axes or None, default=None
-            One for each stage; None makes a figure.
+            One Axes for each stage. None creates a figure.
         window : int or None, default=None
-            Number of steps in the running mean; None is a twentieth of the stage.
+            Number of steps in the running mean. None is a twentieth of the stage.
 
         Returns
         -------

@@ -50,7 +50,7 @@ class StageTrainer(Trainer):
         if not math.isfinite(loss.item()):
             rates = [group["lr"] for group in self.optimizer.param_groups]
             raise FloatingPointError(
-                f"The loss of stage {self.stage.name!r} must stay a number. It became "
+                f"The loss of stage {self.stage.name!r} must be finite. It became "
                 f"{loss.item()} at step {self.state.global_step + 1} of "
                 f"{self.stage.steps} with the learning rate {max(rates):.2g}: lower "
                 f"'{self.stage.name}_learning_rate' in the LLM2VecRecipe, or choose "

@@ -30,8 +30,8 @@ def contrast_views(vectors, batch, stage):
         raise ValueError(
             "The 'dropout' or the 'lora_dropout' parameter of LLM2VecRecipe must be "
             "above 0 for 'simcse'. This model has no dropout of its own: with "
-            f"dropout={stage.dropout!r} and lora_dropout={stage.lora_dropout} its "
-            "two views of a text are the same."
+            f"dropout={stage.dropout!r} and lora_dropout={stage.lora_dropout} the two "
+            "views of a text are the same."
         )
     return view_loss(first, second, stage.temperature)
 

@@ -69,11 +69,11 @@ def check_fits(stage, source):
     if model.n_bytes + text <= free:
         return
     raise MemoryError(
-        f"Adapting {model.name!r} needs at least {format_bytes(model.n_bytes + text)} of "
-        f"memory: {format_bytes(model.n_bytes)} for its weights and "
+        f"Adapting {model.name!r} needs at least {format_bytes(model.n_bytes + text)} "
+        f"of memory: {format_bytes(model.n_bytes)} for its weights and "
         f"{format_bytes(text)} for one text of {n_tokens} tokens. "
-        f"{format_bytes(free)} are free on {source.device}: choose a smaller model, or a "
-        "smaller 'max_length' in the LLM2VecRecipe."
+        f"{format_bytes(free)} are free on {source.device}: choose a smaller model, "
+        "or set a smaller 'max_length' in the LLM2VecRecipe."
     )
 
 

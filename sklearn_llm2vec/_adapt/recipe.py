@@ -23,82 +23,87 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 @public_in("sklearn_llm2vec")
 class LLM2VecRecipe(BaseEstimator):
-    """How `LLMEmbeddingTransformer.fit` adapts a model: the parameters of LLM2Vec.
+    """Parameters of LLM2Vec, with which `LLMEmbeddingTransformer.fit` adapts a model.
 
-    A recipe is given as `adapt`, and a grid can search its parameters, for instance
-    ``adapt__mntp_steps``. Each stage trains LoRA adapters on the result of the stage
-    before.
+    Pass a recipe as `adapt`. A grid can search its parameters, for example
+    ``adapt__mntp_steps``. Each stage trains LoRA adapters on the result of the previous
+    stage.
 
     Parameters
     ----------
     stages : str, default="mntp+simcse"
         "mntp" (masked next token prediction), "simcse" (unsupervised contrastive
         learning), "supervised" (contrastive learning from `y` or from pairs), or MNTP
-        and one of the others, "mntp+simcse" or "mntp+supervised".
+        followed by one of the others, "mntp+simcse" or "mntp+supervised".
     mntp_steps, simcse_steps, supervised_steps : int or "auto", default="auto"
-        Number of optimiser steps. "auto" is LLM2Vec's 1,000, but at most 10 passes over
-        the texts for MNTP, 5 for SimCSE and 10 with labels.
+        Number of optimizer steps. "auto" is 1,000, as in LLM2Vec, but at most 10 epochs
+        for MNTP, 5 for SimCSE and 10 with labels.
     mntp_batch_size, simcse_batch_size, supervised_batch_size : int or "auto", \
 default="auto"
-        Number of texts in a step. "auto" is LLM2Vec's 32, 128 and 512, but at most 128
-        and at most a quarter of the texts, as a power of two. Memory doesn't depend on
-        it: a batch goes through the model in passes that fit.
+        Number of texts in a step. "auto" is 32, 128 and 512, as in LLM2Vec, but at most
+        128 and at most a quarter of the texts, rounded to a power of two. The memory that
+        training needs doesn't depend on the batch size, because a batch is processed in
+        parts that fit into memory.
     mntp_learning_rate, simcse_learning_rate, supervised_learning_rate : float or \
 "auto", default="auto"
-        Highest learning rate, from which it falls linearly to 0. "auto" is LLM2Vec's
-        5e-5, 3e-5 and 2e-4 for models with 4,096 features. For others it is inversely
-        proportional to the square of the number of features, up to 1e-3.
+        Highest learning rate, from which it falls linearly to 0. For models with 4,096
+        features, "auto" is 5e-5, 3e-5 and 2e-4, as in LLM2Vec. For other models, it is
+        inversely proportional to the square of the number of features, up to 1e-3.
     mntp_warmup, simcse_warmup, supervised_warmup : int, float or "auto", default="auto"
         Number of steps, or share of the steps, during which the learning rate rises.
-        "auto" is LLM2Vec's: none, none and 0.3.
+        "auto" is 0, 0 and 0.3, as in LLM2Vec.
     mask_probability : float, default=0.2
         Share of the tokens that MNTP selects for prediction.
     mask_strategy : {"bert", "all"}, default="bert"
-        "bert" replaces 80 % of these by the mask token and 10 % by another token, and
-        leaves 10 % unchanged; "all" replaces all by the mask token.
+        "bert" replaces 80 % of the selected tokens with the mask token and 10 % with
+        another token, and leaves 10 % unchanged. "all" replaces all of them with the mask
+        token.
     mask_token : str, default="auto"
-        "auto" is the tokenizer's own, otherwise "_".
+        "auto" is the tokenizer's own mask token, or "_" if it has none.
     temperature : float, default=0.05
         Both contrastive losses divide cosines by this number.
     dropout : float or "auto", default="auto"
-        Dropout of the attention while SimCSE makes its two views. "auto" is 0.3 for
-        causal decoders, and what the model was trained with for encoders.
+        Dropout of the attention while SimCSE computes its two views. "auto" is 0.3 for
+        causal decoders; for encoders, it is the dropout that the model was trained with.
     lora_rank : int, default=16
         Inner dimension of the two matrices whose product is added to a layer's weights.
     lora_alpha : int, default=32
         The product is scaled by ``lora_alpha / lora_rank``.
     lora_dropout : float, default=0.05
-        Dropout of an adapter's inputs in training.
+        Dropout of an adapter's inputs during training.
     lora_targets : sequence of str or "auto", default="auto"
         Names of the linear layers that get an adapter. "auto" is all linear layers inside
         the transformer's layers.
     layer : int, default=-1
-        Hidden state that the contrastive stages train, as transformers numbers them. The
-        default, the last one, trains all layers, so that one training can be followed by
-        a search over layers. Give another layer to train for that one.
+        Hidden state that the contrastive stages train, as numbered by transformers. The
+        default is the last one, which trains all layers, so that you can search layers
+        after a single training.
     max_length : int, default=128
-        Number of tokens after which texts are cut in training.
+        Number of tokens after which texts are cut during training.
     hard_negatives : int, default=0
-        Number of texts that are added to a "supervised" batch for each of its texts:
-        those of other classes that are nearest to it before training or, with pairs, the
-        nearest positives of other texts. A column "negative" is always used.
+        Number of texts that are added to a "supervised" batch for each of its texts. With
+        classes, they are the texts of other classes that are nearest to it before
+        training; with pairs, they are the nearest positives of other texts. A column
+        "negative" is always used.
     gradient_checkpointing : bool, default=False
-        Whether to save memory at the cost of about a third more time.
+        Whether to save memory. Training then takes about a third longer.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Dtype of the arithmetic in training. "auto" is the transformer's `dtype`.
+        Dtype in which training computes. "auto" is the transformer's `dtype`.
     seed : int or None, default=None
-        None is the transformer's `random_state` if that is an int, otherwise 0.
+        Random seed. None is the transformer's `random_state` if that is an int, and 0
+        otherwise.
 
     Notes
     -----
-    The masked token i is predicted from the state at i - 1 (LLM2Vec, section 2.1), but in
-    an encoder with a masked-language-model head from the state at i. Both contrastive
-    losses are cross-entropies over a batch. In SimCSE the positive of a text is the same
-    text under another dropout (arXiv 2104.08821). With classes the positives of a text
+    The masked token i is predicted from the state at i - 1 (LLM2Vec, section 2.1), or
+    from the state at i in an encoder with a masked-language-model head. Both contrastive
+    losses are cross-entropies over a batch. In SimCSE, the positive of a text is the same
+    text under another dropout (arXiv 2104.08821). With classes, the positives of a text
     are all other members of its class in the batch (supervised contrastive learning,
     arXiv 2004.11362, eq. 2).
 
-    The scaling of "auto" with the number of texts and of features isn't LLM2Vec's.
+    LLM2Vec doesn't scale its parameters with the number of texts and features as "auto"
+    does.
 
     The same recipe, texts and seed give the same adapter on the same machine with the
     same number of threads.

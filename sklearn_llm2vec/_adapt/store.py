@@ -79,8 +79,8 @@ class AdapterStore:
         except OSError as error:
             shutil.rmtree(beside, ignore_errors=True)
             warn(
-                f"The trained adapter can't be kept in {self.directory} ({error}). The "
-                "result is the same, but the next fit trains again."
+                f"The trained adapter can't be stored in {self.directory} ({error}). "
+                "The result is the same, but the next fit trains again."
             )
 
     @contextmanager

@@ -80,9 +80,9 @@ def read_training_texts(columns, y, pairs, names):
         return _read_pairs(columns, present, texts, *pairs)
     if y is None:
         raise ValueError(
-            "With a 'supervised' stage, LLMEmbeddingTransformer.fit needs y, the classes "
-            "of the texts, or a frame with the columns 'text', 'positive' and, if there "
-            "are any, 'negative'. Got y=None and no such frame instead: choose "
+            "With a 'supervised' stage, LLMEmbeddingTransformer.fit needs y, the "
+            "classes of the texts, or a frame with the columns 'text', 'positive' "
+            "and optionally 'negative'. Got y=None and no such frame instead: choose "
             "adapt='simcse' to adapt without labels."
         )
     labels = _read_classes(y, len(columns.inverse))
@@ -116,10 +116,9 @@ def _read_classes(y, n_rows):
     kind = type_of_target(y)
     if kind not in ("binary", "multiclass"):
         raise ValueError(
-            "A 'supervised' stage needs y to be classes: texts of one class are drawn "
-            "together. Got a target of the type "
-            f"{kind!r} instead, in which no two texts belong together by themselves. "
-            "For regression choose adapt='simcse', or put the target into classes."
+            "A 'supervised' stage needs classes in y, because it draws texts of the "
+            f"same class together. Got a target of type {kind!r} instead. For "
+            "regression, choose adapt='simcse', or bin the target into classes."
         )
     return np.unique(y.ravel(), return_inverse=True)[1].ravel()
 
@@ -127,8 +126,9 @@ def _read_classes(y, n_rows):
 def _read_pairs(columns, present, texts, positives, negatives):
     if any(isinstance(text, tuple) for text in texts):
         raise ValueError(
-            "A frame of pairs needs a 'template' with '{text}', or none: positives are "
-            "single texts. Got a template with names of columns instead."
+            "With a frame of pairs, 'template' must be None or contain '{text}', "
+            "because positives are single texts. Got a template with column names "
+            "instead."
         )
     rows = [row for row in np.flatnonzero(present[:, 0]) if positives[row]]
     if not rows:

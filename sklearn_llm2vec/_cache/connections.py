@@ -145,8 +145,8 @@ class Connections:
             self._warned.add(done)
             warn(
                 f"The cache {self._folder} can't be {done} ({error}). Results are the "
-                "same, but texts are encoded again each time; free the disk, choose "
-                "another 'cache' or, if it is damaged, remove its contents with "
+                "same, but texts are encoded again each time. Free some disk space, "
+                "choose another 'cache' or, if it is damaged, empty it with "
                 "EmbeddingCache.clear()."
             )
 
@@ -254,7 +254,8 @@ class Connections:
     def _not_a_folder(self):
         return ValueError(
             "The path of an EmbeddingCache must be a folder (directory). Got "
-            f"{str(self._folder)!r}, which is or lies in a file: choose another path."
+            f"{str(self._folder)!r}, which is a file or is inside one: choose another "
+            "path."
         )
 
 

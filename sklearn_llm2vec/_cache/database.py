@@ -234,9 +234,9 @@ def prepare(db, folder):
     mode = _write_ahead(db)
     if mode not in ("wal", "memory"):
         warn(
-            f"The file system of the cache {folder} can't do SQLite's "
-            "write-ahead log (network file systems can't); the slower rollback "
-            "journal is used."
+            f"The file system of the cache {folder} doesn't support SQLite's "
+            "write-ahead log, as is usual for network file systems. The slower "
+            "rollback journal is used instead."
         )
         db.execute("PRAGMA journal_mode = DELETE")
     db.execute("PRAGMA synchronous = NORMAL")

@@ -52,16 +52,16 @@ STORAGES = {"float32": "<f4", "float16": "<f2"}
 
 @public_in("sklearn_llm2vec")
 class EmbeddingCache:
-    """A persistent store of text vectors, safe for threads and processes of one host.
+    """Persistent store of text vectors that threads and processes of one host can share.
 
     Parameters
     ----------
     path : path-like or None, default=None
-        A folder, which is made when the first vector is stored. None is
-        ``$SKLEARN_LLM2VEC_CACHE``, otherwise the platform's folder for caches.
+        A folder, which is created when the first vector is stored. None is
+        ``$SKLEARN_LLM2VEC_CACHE``, or the platform's folder for caches if that isn't set.
     size_limit : int, default=20_000_000_000
-        Largest number of bytes of vectors. If it is exceeded, the vectors of the spaces
-        used longest ago are removed, with a warning.
+        Largest number of bytes of vectors. If it is exceeded, the vectors of the least
+        recently used spaces are removed, with a warning.
     storage : {"float32", "float16"}, default="float32"
         How new vectors are stored. A block that would overflow float16 is stored as
         float32.
@@ -77,10 +77,11 @@ class EmbeddingCache:
     A *space* contains the vectors of one model with one combination of settings, and a
     *cell* is a combination of layer and pooling in a space.
 
-    Nothing is opened and no setting is checked before the first use. A pickled cache
-    consists of its path and settings; on another host it uses a database of that host. A
-    damaged row counts as missing, with a warning, and is made again. If the disk is full
-    or read-only, vectors aren't stored, with one warning, and results are the same.
+    No file is opened and no setting is checked before the first use. A pickled cache
+    consists of its path and settings, and on another host it uses a database of that
+    host. A damaged row is treated as missing and computed again, with a warning. If the
+    disk is full or read-only, vectors aren't stored, and a single warning says so. The
+    results are the same.
 
     Examples
     --------
@@ -154,7 +155,7 @@ class EmbeddingCache:
         Parameters
         ----------
         space : str
-            Fingerprint of everything that changes a vector except layer and pooling.
+            Fingerprint of the model and all settings except layer and pooling.
         keys : sequence of bytes, shape (n_keys,)
             16 bytes each.
         layer : int
@@ -162,7 +163,7 @@ class EmbeddingCache:
         pooling : str
             Name of the pooling.
         out : float32 ndarray of shape (n_keys, dim)
-            Rows of keys that were found are filled; others are left as they are.
+            The rows of keys that were found are filled. Other rows aren't changed.
         count : bool, default=True
             Whether to update the lifetime counters ``hits`` and ``misses``.
 
@@ -173,8 +174,8 @@ class EmbeddingCache:
         Raises
         ------
         ValueError
-            If the path can't be a cache, because it is a file or the database is
-            something else or of a newer format, and for a setting out of range.
+            If the path can't be a cache, because it is a file or because the database is
+            of another program or of a newer format, and for a setting out of range.
         """
         found, damaged = np.zeros((2, len(keys)), bool)
         layer = int(layer)
@@ -204,8 +205,9 @@ class EmbeddingCache:
                 self._count(db, space, int(found.sum()), int(len(keys) - found.sum()))
         if n_damaged := int((damaged & ~found).sum()):
             warn(
-                f"{n_damaged} damaged rows in the cache {self.path} were not used; their "
-                "vectors are made again. EmbeddingCache.verify() counts what is damaged."
+                f"{n_damaged} damaged rows in the cache {self.path} were not used, "
+                "and their texts are encoded again. EmbeddingCache.verify() counts "
+                "damaged rows."
             )
         return found
 
@@ -256,7 +258,7 @@ class EmbeddingCache:
     # --- writing ---------------------------------------------------------------------
 
     def put_many(self, space, keys, cells):
-        """Store the vectors of a pass as one block, entirely or not at all.
+        """Store a block of vectors, either entirely or not at all.
 
         Parameters
         ----------
@@ -291,8 +293,8 @@ class EmbeddingCache:
         if n_freed:
             warn(
                 f"The cache {self.path} reached its size_limit of {self.size_limit:,} "
-                f"bytes: the {n_freed:,} bytes used longest ago were removed. Raise "
-                "EmbeddingCache(size_limit=...) to keep more."
+                f"bytes: the {n_freed:,} least recently used bytes were removed. "
+                "Increase EmbeddingCache(size_limit=...) to keep more."
             )
         return n_bytes
 
@@ -329,7 +331,7 @@ class EmbeddingCache:
         Returns
         -------
         int
-            0 if it is full; the oldest blocks are then removed as needed.
+            0 if the cache is full. The oldest blocks are then removed as needed.
         """
         with self._trying() as db:
             if db is None:
@@ -365,11 +367,12 @@ class EmbeddingCache:
         return self.path / ADAPTERS
 
     def encode_lock(self, space, device):
-        """Context in which no other process encodes for this space and device.
+        """Return a context in which no other process encodes for this space and device.
 
-        A process that waits says for whom after 5 seconds without a sign of life of the
-        other, and waits no longer after 120. With ``takes_turns = False`` it doesn't
-        wait at all, for processes that have texts and a share of the host of their own.
+        A process that waits warns after 5 seconds without a sign of life from the
+        process that it waits for, and goes on alone after 120 seconds. With
+        ``takes_turns = False``, it doesn't wait. This is for processes that have
+        their own texts and their own share of the host.
 
         Parameters
         ----------
@@ -396,11 +399,11 @@ class EmbeddingCache:
         -------
         dict
             ``path``, ``texts``, ``vectors``, ``bytes`` (of vectors), ``file_bytes``,
-            ``adapter_bytes`` (of trained adapters), ``size_limit``; over its lifetime
-            ``hits``, ``misses`` and ``texts_encoded`` (texts that went through a model);
-            ``spaces``, a list of dicts with ``fingerprint``, ``texts``, ``vectors``,
-            ``bytes``, ``cells`` as a list of (layer, pooling), ``created``,
-            ``last_used`` and ``note``.
+            ``adapter_bytes`` (of trained adapters) and ``size_limit``; the lifetime
+            counters ``hits``, ``misses`` and ``texts_encoded`` (a text that is encoded
+            twice is counted twice); and ``spaces``, a list of dicts with ``fingerprint``,
+            ``texts``, ``vectors``, ``bytes``, ``cells`` as a list of (layer, pooling),
+            ``created``, ``last_used`` and ``note``.
         """
         spaces, counters = [], dict.fromkeys(("hits", "misses", "texts_encoded"), 0)
         with self._explained() as db:
@@ -436,7 +439,7 @@ class EmbeddingCache:
         dict
             The numbers of ``checked`` and ``damaged`` rows, and ``ok``, which is True if
             there is no damage and SQLite's own ``integrity_check`` passed. Damaged rows
-            are made again when they are needed.
+            are computed again when they are needed.
 
         Raises
         ------
@@ -458,14 +461,14 @@ class EmbeddingCache:
         Parameters
         ----------
         max_bytes : int or None, default=None
-            Remove the blocks of the spaces used longest ago until at most this many bytes
+            Remove blocks of the least recently used spaces until at most this many bytes
             of vectors are left.
         older_than : timedelta or None, default=None
-            Remove blocks written longer ago than this and, without `space`, also trained
-            adapters and checkpoints of interrupted trainings.
+            Remove blocks that were written longer ago than this and, without `space`,
+            also trained adapters and checkpoints of interrupted trainings.
         space : str or None, default=None
-            Remove from this space only; without another parameter, remove all of it. The
-            first digits of the fingerprint are enough.
+            Remove vectors of this space only. Without another parameter, the whole space
+            is removed. The first digits of the fingerprint are enough.
 
         Returns
         -------
@@ -511,10 +514,10 @@ class EmbeddingCache:
                     path.unlink(missing_ok=True)
 
     def clear(self):
-        """Remove all vectors and trained adapters; the lifetime counters stay.
+        """Remove all vectors and trained adapters, but keep the lifetime counters.
 
-        This works on a full disk, too, and where the database is damaged: its file is
-        replaced by a new one.
+        This also works on a full disk and if the database is damaged, whose file is
+        then replaced by a new one.
 
         Raises
         ------
@@ -562,17 +565,17 @@ class EmbeddingCache:
                 self._connections.warn_once("written", error)
 
     def export(self, path):
-        """Write a consistent copy into a file, which `import_` reads.
+        """Write a consistent copy of all vectors to a file that `import_` can read.
 
         Parameters
         ----------
         path : path-like
-            Must not exist.
+            The file, which must not exist yet.
 
         Raises
         ------
         FileExistsError
-            If it exists.
+            If the file exists.
         ValueError
             If the cache is damaged.
         OSError
@@ -584,7 +587,7 @@ class EmbeddingCache:
         with self._explained(create=True) as db:
             if db is None:
                 raise OSError(
-                    f"The cache {self.path} can't be opened: nothing to export."
+                    f"The cache {self.path} can't be opened, so there is nothing to export."
                 )
             with whole_file(path) as file:
                 db.execute("VACUUM INTO ?", (file.name,))
@@ -600,7 +603,7 @@ class EmbeddingCache:
         Returns
         -------
         int
-            Number of rows that were added; rows that the cache has aren't added again.
+            Number of rows that were added. Rows that the cache already has aren't added.
 
         Raises
         ------
@@ -672,8 +675,8 @@ def _total_size(paths):
 def _check_what_goes(max_bytes, older_than, space):
     if max_bytes is None and older_than is None and not space:
         raise ValueError(
-            "EmbeddingCache.prune must be told what goes: max_bytes, older_than or "
-            "space. Got none of them; clear() removes everything."
+            "EmbeddingCache.prune needs at least one of max_bytes, older_than and "
+            "space. Got none of them. To remove everything, use clear()."
         )
     if older_than is not None and not isinstance(older_than, timedelta):
         expected, of = "a datetime.timedelta or None", "EmbeddingCache.prune"

@@ -24,13 +24,13 @@ def check_parent(path):
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(
-            f"The output {str(path)!r} must be in a folder that exists. Make "
+            f"The output {str(path)!r} must be in a folder that exists. Create "
             f"{str(path.parent)!r} first."
         )
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise PermissionError(
-            f"The output {str(path)!r} must be in a folder that you may write to. Choose "
-            f"another one than {str(path.parent)!r}."
+            f"The output {str(path)!r} must be in a folder that you may write to. "
+            f"Choose another folder than {str(path.parent)!r}."
         )
 
 
@@ -59,7 +59,8 @@ def check_output(path, inputs=()):
     for other in map(Path, inputs):
         if path.exists() and other.exists() and path.samefile(other):
             raise FileExistsError(
-                f"The output {str(path)!r} is the file that is read. Choose another name."
+                f"The output {str(path)!r} is the same file as the input. Choose "
+                "another name."
             )
 
 
@@ -81,12 +82,12 @@ def check_file(path, caller, example):
     if path.is_dir():
         raise IsADirectoryError(
             f"The 'path' parameter of {caller} must be a file. Got the folder "
-            f"{str(path)!r}: add a name, such as {example!r}."
+            f"{str(path)!r}: add a file name, such as {example!r}."
         )
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"The 'path' parameter of {caller} must be a file in a folder that "
-            f"exists. Got {str(path)!r}: make {str(path.parent)!r} first."
+            f"exists. Got {str(path)!r}: create {str(path.parent)!r} first."
         )
     _check_plain(path)
 

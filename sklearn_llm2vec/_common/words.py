@@ -38,7 +38,8 @@ def _one_layer(words):
         return int(words) if re.fullmatch(r"\s*[-+]?\d+\s*", words) else float(words)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"expected a layer such as 6, -1 or 0.5, or several as 3,6; got {words!r}"
+            "expected a layer such as 6, -1 or 0.5, or several, such as 3,6; got "
+            f"{words!r}"
         ) from None
 
 
@@ -124,8 +125,8 @@ def file_ending_in(*endings):
         path = Path(words).expanduser()
         if path.suffix.lower() not in endings:
             raise argparse.ArgumentTypeError(
-                f"expected a file that ends in {' or '.join(endings)}, which says the "
-                f"format; got {words!r}"
+                f"expected a file that ends in {' or '.join(endings)}, which "
+                f"determines the format; got {words!r}"
             )
         return path
 

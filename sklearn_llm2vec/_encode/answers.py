@@ -28,8 +28,8 @@ def read_vectors(answer, prompts, model, show):
     if not isinstance(data, list) or not all(isinstance(one, dict) for one in data):
         raise ValueError(
             f"{_server(model)} must answer with a JSON object that has a list 'data'. "
-            f"Got {show(answer, most=80)!r} instead: check that the URL is that of its "
-            "OpenAI-compatible API; most end in /v1."
+            f"Got {show(answer, most=80)!r} instead: check that the URL belongs to an "
+            "OpenAI-compatible API. Most of these URLs end in /v1."
         )
     if len(data) != len(prompts):
         raise ValueError(
@@ -104,9 +104,9 @@ def _server(model):
 def another_model(model, got):
     """The error for a server that answers with vectors of another model than before."""
     return ValueError(
-        f"{_server(model)} must give the vectors of the model that it had when it was "
-        f"first asked. Got {got}: another model has taken the name. Say so with "
-        "'revision', any str that names it, and it gets vectors of its own."
+        f"{_server(model)} must return the vectors of the same model as in the first "
+        f"request. Got {got}, so the name now refers to another model. Set 'revision' "
+        "to any new str to keep the vectors of that model separate."
     )
 
 

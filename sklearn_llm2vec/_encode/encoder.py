@@ -1,6 +1,6 @@
 """The encoder: texts become blocks of pooled hidden states.
 
-Texts are tokenised once, put into batches, run through the layers that are needed, and
+Texts are tokenized once, put into batches, run through the layers that are needed, and
 come out as blocks of rows with one float32 array for each cell (layer, pooling). The
 windows of a long text are joined again. On a CPU no row is padded and several passes run
 side by side, one thread each: that is faster than several threads a pass, and it is why a
@@ -23,7 +23,7 @@ from sklearn_llm2vec._network.threads import in_parallel
 from sklearn_llm2vec._network.varlen import MOST_TOKENS
 from sklearn_llm2vec._text.tokens import Row, TextTokenizer, before
 
-# Texts tokenised at a time: enough to find many of each length, few enough to hold.
+# Texts tokenized at a time: enough to find many of each length, few enough to hold.
 TEXTS_AT_A_TIME = {"cpu": 4096, "accelerator": 32768}
 # A block is handed out after so many rows, bytes or seconds: what a crash can lose. The
 # index of a cache is written all over by each block, so large ones are written less; the

@@ -61,7 +61,7 @@ BLOCK_SECONDS = 2.0
 
 # What a server is asked first. Its vector tells the dimension, and whether the model
 # behind the name is still the one of before: arithmetic in half precision on other
-# hardware moves a vector by a few per cent of its length, another model by far more.
+# hardware moves a vector by a few percent of its length, another model by far more.
 PROBE = "The quick brown fox jumps over the lazy dog."
 PROBE_TOLERANCE = 0.1
 
@@ -342,8 +342,8 @@ def _read_key(name):
     if not (key.isascii() and key.isprintable()):
         # It couldn't be sent, and the client would print it.
         raise ValueError(
-            f"The environment variable {name!r} must hold a key of printable ASCII "
-            "characters. It holds others (not shown)."
+            f"The environment variable {name!r} must contain a key of printable ASCII "
+            "characters. It contains other characters (not shown)."
         )
     return key or None
 

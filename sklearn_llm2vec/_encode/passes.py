@@ -223,8 +223,8 @@ class Passes:
                 raise
             if len(rows) == 1:
                 raise MemoryError(
-                    f"A pass on {replica.model.device} must have room for one text of "
-                    f"{self.length(rows[0], behind)} tokens. Its memory ran out: "
+                    f"The memory of {replica.model.device} must have room for one "
+                    f"text of {self.length(rows[0], behind)} tokens. It ran out: "
                     f"{error}. Lower 'max_length', or choose a smaller model, a lower "
                     "layer or another device."
                 ) from error

@@ -80,7 +80,7 @@ def _stay_on_the_host(response):
     if here.host != there.host or not secure:
         raise RefusedAnswer(
             f"it redirects to {there.scheme}://{there.host}, which isn't the host of "
-            "'endpoint': give that one if you trust it"
+            "'endpoint': if you trust that host, set 'endpoint' to it"
         )
 
 
@@ -88,7 +88,7 @@ def _bounded(response, started):
     """Yield the parts of an answer, up to a length and a time."""
     packed = response.headers.get("content-encoding", "identity")
     if packed != "identity":
-        raise RefusedAnswer(f"it is compressed ({packed}), which wasn't asked for")
+        raise RefusedAnswer(f"it is compressed ({packed}), which wasn't requested")
     n_bytes = 0
     for part in response.iter_raw():
         n_bytes += len(part)

@@ -78,6 +78,6 @@ def _check_adapted(estimator):
     check_fitted(estimator)
     if estimator.adapt is None:
         raise NotFittedError(
-            f"This {type(estimator).__name__} instance has no adapters of its own: give "
+            f"This {type(estimator).__name__} instance has no trained adapters: set "
             "'adapt' and call 'fit' first."
         )

@@ -25,11 +25,11 @@ def refuse_not_finite(texts, cells, layers, pooling):
         if bad.any():
             text = texts[int(np.argmax(bad))]
             raise ValueError(
-                f"Vectors must be finite numbers. Got NaN or infinity in layer {layer} "
-                f"for {bad.sum()} of {len(texts)} texts, the first of which begins with "
-                f"{beginning(text)!r}. With dtype='float16' the model's numbers are too "
-                "large: choose 'bfloat16' or 'float32'. Otherwise its weights are "
-                "damaged."
+                "Vectors must be finite numbers. Got NaN or infinity in layer "
+                f"{layer} for {bad.sum()} of {len(texts)} texts, the first of which "
+                f"begins with {beginning(text)!r}. With dtype='float16', the model's "
+                "numbers are too large for the dtype: choose 'bfloat16' or "
+                "'float32'. With another dtype, the weights are damaged."
             )
 
 

@@ -235,8 +235,8 @@ class LocalSource:
         if identity[:-1] == self.identity[:-1]:
             others = "its declared pooling, dense layers or prompt"
         return ValueError(
-            f"The files of model {self.name!r} must be those that 'fit' saw. "
-            f"Got others now: {others} changed. Fit again, or bring the model back."
+            f"The files of model {self.name!r} must be the same as in 'fit'. They "
+            f"differ now: {others} changed. Fit again, or restore the model."
         )
 
 
@@ -252,8 +252,8 @@ def _behind(params, model, layer):
     if declared.unknown:
         raise ValueError(
             f"With pooling='auto' and the last layer, {model.name!r} is used as its "
-            f"folder declares, but {declared.unknown} isn't known here. Choose "
-            f"'pooling' among {set(POOLINGS)} to take the hidden states."
+            f"folder declares, but {declared.unknown} isn't supported. Set 'pooling' "
+            f"to one of {set(POOLINGS)} to use plain hidden states."
         )
     if params.truncate_dim is not None:
         declared = dataclasses.replace(declared, truncate_dim=params.truncate_dim)
@@ -320,7 +320,7 @@ def _refuse_long_texts(model, spec, texts):
     if n_long:
         raise ValueError(
             f"With long_texts='error' every text must have at most {tokenizer.room} "
-            f"tokens. Got {n_long} longer ones; the longest has {longest} and begins "
-            f"with {beginning(texts[example])!r}. Raise max_length, or choose "
-            "long_texts='truncate'."
+            f"tokens. Got {n_long} longer texts; the longest has {longest} tokens and "
+            f"begins with {beginning(texts[example])!r}. Increase max_length, or "
+            "choose long_texts='truncate'."
         )

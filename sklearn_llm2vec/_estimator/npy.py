@@ -24,18 +24,18 @@ from sklearn_llm2vec._text.columns import read_native
 def transform_to_npy(
     transformer, X, path, *, block_rows=10_000, dtype=None, verbose="auto"
 ):
-    """Write the features of `X` into a ``.npy`` file, a block of rows at a time.
+    """Write the features of `X` to a ``.npy`` file, a block of rows at a time.
 
-    Memory doesn't grow with the number of rows: apart from `X`, only one or two blocks
-    are held. The file appears under its name when it is complete; an existing file stays
-    until then.
+    Memory doesn't grow with the number of rows, because only `X` and one or two blocks
+    are held in memory. The file appears under its name when it is complete. An existing
+    file remains until then.
 
     Parameters
     ----------
     transformer : estimator with `transform`
         A fitted transformer or pipeline whose features are dense.
     X : list, array, Series or frame of shape (n_rows,) or (n_rows, n_columns)
-        Input of `transform`, from any library that narwhals supports.
+        The input for `transform`, from any library that narwhals supports.
     path : path-like
         The file, in an existing folder.
     block_rows : int, default=10_000
@@ -44,24 +44,24 @@ def transform_to_npy(
         "float16" takes half the disk of float32 and keeps about three digits. None is the
         dtype of the first block.
     verbose : "auto" or bool, default="auto"
-        Whether to show a progress bar; "auto" shows it if this takes longer than 3
+        Whether to show a progress bar. "auto" shows it if the call takes longer than 3
         seconds.
 
     Returns
     -------
     features : memmap of shape (n_rows, n_features)
-        The file, read-only.
+        A read-only map of the file.
 
     Raises
     ------
     TypeError
-        For input whose rows can't be counted, a transformer without `transform`, and
-        sparse features.
+        For input whose rows can't be counted, for a transformer without `transform`, and
+        for sparse features.
     ValueError
         If a block has an unexpected number of rows, number of features or dtype, for
         features that float16 can't hold, and for parameters out of range.
     OSError
-        If the file can't be written. After any error, also one of `transform`, the
+        If the file can't be written. After any error, including those of `transform`, the
         unfinished file is removed.
 
     See Also
@@ -71,10 +71,10 @@ def transform_to_npy(
     Notes
     -----
     The rows are those of ``transformer.transform(X)``. With `LLMEmbeddingTransformer` on
-    a CPU in float32 they have the same bits. Its `last_report_` is that of the last
-    block, and warnings, for instance about texts that were cut, are about one block.
-    Texts that are repeated in another block are found in the cache, and so are those that
-    an interrupted call encoded; with ``cache=False`` they are encoded again.
+    a CPU in float32, they are the same bit for bit. Its `last_report_` refers to the last
+    block, and warnings, for example about texts that were cut, refer to one block at a
+    time. Texts that occur in several blocks are found in the cache, and so are those that
+    an interrupted call has encoded. With ``cache=False``, they are encoded again.
 
     A process that is killed may leave ``.{name}.xxxxxxxx.part`` behind, which is never
     read.
@@ -114,7 +114,7 @@ def _check_transformer(transformer):
     if not hasattr(transformer, "transform") or isinstance(transformer, type):
         raise TypeError(
             "The 'transformer' parameter of transform_to_npy must be a fitted "
-            f"transformer. Got {transformer!r}, without 'transform'."
+            f"transformer. Got {transformer!r}, which has no 'transform'."
         )
 
 
@@ -157,8 +157,8 @@ def _dense(features):
     if issparse(features):
         raise TypeError(
             "transform_to_npy expects dense features, got a sparse "
-            f"{type(features).__name__}. Ask the transformer for dense ones, such as "
-            "with sparse_output=False or sparse_threshold=0."
+            f"{type(features).__name__}. Make the transformer return dense features, "
+            "for example with sparse_output=False or sparse_threshold=0."
         )
     native = nw.from_native(features, pass_through=True)
     if isinstance(native, nw.DataFrame):
@@ -174,15 +174,16 @@ def _check_features(block, width, dtype, which):
         )
     if block.shape[1] != width:
         raise ValueError(
-            "transform_to_npy expects as many features of each block as of the first, "
-            f"{width}. Got {block.shape[1]} for {which}: the transformer must be fitted, "
-            "and the number of its features must not depend on the rows."
+            "transform_to_npy expects the same number of features in each block as "
+            f"in the first, {width}. Got {block.shape[1]} for {which}: the "
+            "transformer must be fitted, and the number of its features must not "
+            "depend on the rows."
         )
     if not np.can_cast(block.dtype, dtype):
         raise ValueError(
-            "transform_to_npy expects features of a dtype that fits into that of the "
-            f"first block, {dtype}. Got {block.dtype} for {which}: convert them to one "
-            "dtype, such as with a FunctionTransformer behind."
+            "transform_to_npy expects features whose dtype fits into that of the "
+            f"first block, {dtype}. Got {block.dtype} for {which}: convert them to "
+            "one dtype, for example with a FunctionTransformer at the end."
         )
 
 

@@ -97,11 +97,11 @@ def _check_secrets(params):
     check_variable("token_env", params.token_env, "token")
     if not (params.endpoint is None or _is_url(params.endpoint)):
         raise ValueError(
-            "The 'endpoint' parameter of LLMEmbeddingTransformer must be the base URL of "
-            "an OpenAI-compatible server, such as 'http://localhost:8000/v1', without "
-            "user, password and any query but Azure's 'api-version', or None. Got "
-            "something else instead (not shown): give a key by the environment variable "
-            "that 'api_key_env' names."
+            "The 'endpoint' parameter of LLMEmbeddingTransformer must be the base "
+            "URL of an OpenAI-compatible server, such as 'http://localhost:8000/v1', "
+            "without a user, a password or any query except Azure's 'api-version', "
+            "or None. Got something else instead (not shown): to pass a key, use the "
+            "environment variable that 'api_key_env' names."
         )
 
 
@@ -154,9 +154,9 @@ def check_target(params, y):
     if y is None and is_chosen(params):
         named = " and ".join(f"{name}='cv'" for name in _left_open(params))
         raise ValueError(
-            f"With {named} LLMEmbeddingTransformer chooses what predicts the target "
-            "best, so 'fit' needs y. Got y=None instead: pass y, or choose a layer and "
-            "a pooling yourself."
+            f"With {named}, LLMEmbeddingTransformer chooses what predicts the target "
+            "best, so 'fit' needs y. Got y=None instead: pass y, or choose a layer "
+            "and a pooling yourself."
         )
 
 

@@ -23,7 +23,7 @@ class Target(NamedTuple):
     Attributes
     ----------
     columns : float32 ndarray of shape (n_rows, n_columns)
-        One for each class or number, centred. Numbers have unit variance, so that all
+        One for each class or number, centered. Numbers have unit variance, so that all
         targets count the same.
     means : ndarray of shape (n_columns,)
         What was taken away.
@@ -69,7 +69,7 @@ def probe_target(y):
         y = column_or_1d(y)
     if y.dtype.kind in "fO" and any(map(_is_missing, y.ravel())):
         raise ValueError(
-            "Input y contains NaN, None or another missing value. Leave out these rows."
+            "Input y contains NaN, None or another missing value. Drop these rows."
         )
     kind = type_of_target(y, input_name="y", raise_unknown=True)
     if kind == "multilabel-indicator":
@@ -124,15 +124,15 @@ def leave_one_out(features, target):
 
     Notes
     -----
-    Features are standardised. With the hat matrix ``H`` of a linear fit, the error that a
+    Features are standardized. With the hat matrix ``H`` of a linear fit, the error that a
     row has when it is left out is its residual divided by ``1 - H_ii`` (Allen, 1974;
     "The Elements of Statistical Learning", eq. 7.64), so one eigendecomposition gives the
     errors of all rows and penalties.
     """
     n_rows, n_features = features.shape
-    centred = features - features.mean(axis=0)
-    spread = centred.std(axis=0)
-    scaled = centred / np.where(spread > 0, spread, 1)
+    centered = features - features.mean(axis=0)
+    spread = centered.std(axis=0)
+    scaled = centered / np.where(spread > 0, spread, 1)
     if n_features < n_rows:
         squares, directions = np.linalg.eigh(scaled.T @ scaled)
         left = scaled @ directions  # (rows, features), squared lengths `squares`

@@ -53,7 +53,7 @@ def _resolve_template(params, model, attention, adapters):
         if not model.chats:
             raise ValueError(
                 "The 'template' parameter of LLMEmbeddingTransformer can be 'chat' "
-                f"only for a model that brings a chat template; {model.name!r} has "
+                f"only for a model that has a chat template, and {model.name!r} has "
                 "none. Write the prompt as a string with '{text}' in it."
             )
         return "chat"
@@ -89,9 +89,10 @@ def _refuse_two_meanings(asked, model):
     ours = asked in ("row", "chat", *PRESETS)
     if ours and asked in dict(model.declared.prompts):
         raise ValueError(
-            f"The 'template' parameter of LLMEmbeddingTransformer has two meanings with "
-            f"{asked!r}: {model.name!r} declares a prompt of this name, which is a word "
-            "of this library, too. Write the prompt as a string with '{text}' in it."
+            "The 'template' parameter of LLMEmbeddingTransformer is ambiguous with "
+            f"{asked!r}: {model.name!r} declares a prompt of this name, but this "
+            "library gives the name another meaning. Write the prompt as a string "
+            "with '{text}' in it."
         )
 
 
@@ -109,9 +110,9 @@ def _base_names(model, adapters):
     ]
     if not names and model.chats:
         warn(
-            f"template='llm2vec' puts no words of a chat around the texts: neither the "
-            f"files of {model.name!r} nor its adapters say which model on the hub it is, "
-            "by which LLM2Vec's code knows them."
+            "template='llm2vec' doesn't wrap the texts in a chat prompt, because "
+            f"neither the files of {model.name!r} nor its adapters name the model on "
+            "the hub, by which LLM2Vec's code chooses that prompt."
         )
     return names
 
@@ -170,7 +171,7 @@ def _resolve_counts(params, model, template):
         raise refused(
             "prompt_counts",
             f"True for {model.name!r}, whose weighted mean without the prompt isn't "
-            "known here",
+            "supported",
             params.prompt_counts,
             "Or choose a 'pooling' other than 'auto'.",
         )

@@ -47,7 +47,8 @@ def resolve_layer(layer, n_layers):
     if None in found:
         expected = (
             f"an int from {-n_layers - 1} to {n_layers} (this model has {n_layers} "
-            "layers; 0 is the embeddings), a float in [0, 1] or a tuple of these"
+            "layers; 0 stands for the embeddings), a float in [0, 1] or a tuple of "
+            "these"
         )
         raise refused("layer", expected, layer)
     return found if several else found[0]
@@ -207,7 +208,7 @@ def _resolve_prepending(params, model, attention, template):
     if not 0 <= start < exit <= model.n_layers:
         expected = (
             f"a layer from 2 to {model.n_layers}, the layers of {model.name!r}, or a "
-            "tuple of two in rising order from 0 on"
+            "tuple of two in ascending order from 0"
         )
         raise refused("token_prepending", expected, wanted)
     return start, exit
@@ -237,8 +238,8 @@ def _resolve_max_length(params, model):
         return model.max_tokens
     if model.max_positions and params.max_length > model.max_positions:
         expected = (
-            f"at most {model.max_positions} for {model.name!r}, the positions that the "
-            "model has"
+            f"at most {model.max_positions} for {model.name!r}, the number of "
+            "positions that the model has"
         )
         raise refused("max_length", expected, params.max_length)
     return params.max_length
@@ -260,9 +261,9 @@ def _warn_of_other_bases(model, adapters):
             continue
         if not any(_is_same_name(base, name) for name in accepted):
             warn(
-                f"The adapter {adapter.name!r} says that it was trained on {base!r}, but "
-                f"is merged into {model.name!r}. Give its own base as 'model', unless "
-                "both are the same."
+                f"The adapter {adapter.name!r} says that it was trained on {base!r}, "
+                f"but it is merged into {model.name!r}. Set 'model' to that base, "
+                "unless the two are the same."
             )
 
 
@@ -278,10 +279,10 @@ def _warn_of_code_left_out(params, model):
     if "AutoModel" not in named:
         return
     warn(
-        f"The folder of {model.name!r} has code of its own for its network "
-        f"({named['AutoModel']}), which isn't run. The network that transformers has for "
-        "this family is used instead, and its hidden states may differ. "
-        "Pass attention='bidirectional' if the model is a bidirectional decoder, as "
+        f"The folder of {model.name!r} contains its own code for the network "
+        f"({named['AutoModel']}), which isn't run. The network in transformers for "
+        "this family is used instead, and its hidden states may differ. Pass "
+        "attention='bidirectional' if the model is a bidirectional decoder, as "
         "gte-Qwen2 is, attention='causal' if it is a causal one, or "
         "trust_remote_code=True to run the code."
     )

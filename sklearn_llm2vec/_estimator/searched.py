@@ -38,7 +38,7 @@ def cells_of_search(estimator):
     """What a pass has to store for the other candidates; None outside a search.
 
     A search has ended for an estimator whose `fit` found all of its texts in the cache:
-    in the refit each one has been in a training fold. What it transforms afterwards are
+    in the refit each one has been in a training fold. What it transforms afterward are
     new rows, of which only its own cell is kept.
 
     Parameters

@@ -124,24 +124,24 @@ class ServedSource:
     def refusal(self, identity):
         """The error for a server that has another model now."""
         return ValueError(
-            f"The model {self.name!r} at {self.model.endpoint} must be the one that "
-            "'fit' saw. Got another endpoint, name, revision or dimension now. Fit "
-            "again, or bring the model back."
+            f"The model {self.name!r} at {self.model.endpoint} must be the same as in "
+            "'fit'. Its endpoint, name, revision or dimension has changed. Fit "
+            "again, or restore the model."
         )
 
 
 def _check_parameters(params):
     """Refuse what a server decides by itself."""
     if not isinstance(params.model, str):
-        expected = "the served name, a str, with 'endpoint'"
+        expected = "the model's name on the server, as a str, with 'endpoint'"
         raise refused("model", expected, params.model)
     if params.template == "chat" or preset_of(params.template)[0] is not None:
         raise ValueError(
-            "With 'endpoint' the 'template' parameter of LLMEmbeddingTransformer must be "
-            "None, 'row' or a string with '{text}' or names of columns in it: presets "
-            "need a pooling that the server may not have, and a chat template lies with "
-            f"the model. Got {params.template!r} instead. Write the prompt out, or load "
-            "the model here."
+            "With 'endpoint', the 'template' parameter of LLMEmbeddingTransformer "
+            "must be None, 'row' or a string with '{text}' or column names in it, "
+            "because presets need a pooling that the server may not have, and a chat "
+            f"template is part of the model. Got {params.template!r} instead. Write "
+            "out the prompt, or load the model locally."
         )
     if params.template not in (None, "row"):
         parse_template(params.template)  # a server declares no prompts by name
@@ -152,5 +152,5 @@ def _check_parameters(params):
                 name,
                 f"{default!r} with 'endpoint', where the server decides",
                 value,
-                "Leave it out, or leave 'endpoint' out and load the model here.",
+                "Leave it out, or leave out 'endpoint' to load the model locally.",
             )

@@ -53,131 +53,150 @@ _LEARNED = (
 
 @public_in("sklearn_llm2vec")
 class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
-    """Turn text columns into features: hidden states of a language model.
+    """Turn text columns into features with the hidden states of a language model.
 
     Each text becomes the pooled hidden state of one layer of a Hugging Face decoder or
-    encoder. Vectors are kept in a cache on disk that all folds, candidates, processes and
-    later sessions share, so that each text goes through the model once.
+    encoder. Folds, candidates, processes and later sessions share the vectors in a cache
+    on disk, so that texts aren't encoded again.
+
+    The parameters by what they decide:
+
+    - The model: `model`, `revision`, `trust_remote_code`, `adapters`, `adapt`.
+    - The vector: `layer`, `pooling`, `special_tokens`, `attention`, `token_prepending`,
+      `truncate_dim`, `n_components`, `normalize`, `random_state`.
+    - The text: `template`, `prompt_counts`, `missing`, `max_length`, `long_texts`,
+      `chunk_overlap`.
+    - What is stored: `cache`, `keep`.
+    - Where and how it runs: `device`, `dtype`, `batch_tokens`, `endpoint`,
+      `api_key_env`, `verbose`.
 
     Parameters
     ----------
     model : str or path-like, default="sentence-transformers/all-MiniLM-L6-v2"
         Hub id, local folder or GGUF file. Weights must be in safetensors or GGUF format.
-        With `endpoint` the name of the model on the server.
+        With `endpoint`, the name of the model on the server.
     layer : int, float, tuple or "cv", default=-1
-        Which hidden state, as transformers numbers them: 0 is the embeddings, and L (the
-        number of layers) is the last one, after the final norm. Negative numbers count
-        from the end. A float in [0, 1] is the relative depth, rounded to a layer. A tuple
-        of these is the mean of the pooled vectors of these layers. With "cv" `fit`
-        chooses the layer that predicts `y` best, for each column its own; see Notes.
+        Which hidden state to use, as numbered by transformers: 0 stands for the
+        embeddings, and L (the number of layers) for the last layer, after the final norm.
+        Negative numbers count from the end. A float in [0, 1] is the relative depth,
+        rounded to a layer. A tuple of these means the average of the pooled vectors of
+        these layers. With "cv", `fit` chooses for each column the layer that predicts `y`
+        best; see Notes.
     pooling : {"auto", "mean", "weighted_mean", "last", "first", "max", "cv"}, \
 default="auto"
-        How the tokens of a text become one vector. "weighted_mean" weighs token i by
-        i / sum(i). "auto" is what the model's folder declares, else "weighted_mean" with
-        causal attention and "mean" otherwise (LLM2Vec, arXiv 2404.05961, table 5); with
-        the presets of `template` it is what they were made for ("last"; "mean" for
-        "echo" and "llm2vec"). Dense layers that a sentence-transformers folder declares
-        are applied with "auto" and the last layer only. With "cv" `fit` chooses.
+        How the tokens of a text are combined into one vector. "weighted_mean" gives token
+        i a weight of i / sum(i). "auto" is what the model's folder declares; without such
+        a declaration, it is "weighted_mean" with causal attention and "mean" otherwise
+        (LLM2Vec, arXiv 2404.05961, table 5). With the presets of `template`, "auto" is
+        the pooling they were made for ("mean" for "echo" and "llm2vec", "last" for the
+        others). Dense layers that a sentence-transformers folder declares are applied
+        only with "auto" and the last layer. With "cv", `fit` chooses the pooling.
     special_tokens : "auto" or bool, default="auto"
-        Whether BOS, CLS and SEP count in "mean", "weighted_mean" and "max". "auto": yes
-        for encoders and in folders of sentence-transformers, no for other decoders.
+        Whether "mean", "weighted_mean" and "max" include BOS, CLS and SEP. "auto"
+        includes them for encoders and for folders of sentence-transformers, but not for
+        other decoders.
     attention : {"auto", "causal", "bidirectional"}, default="auto"
-        "auto" is what the model was made for. "bidirectional" lets every token of a
-        causal decoder see all others (LLM2Vec, section 2.1), which is checked when the
-        model is loaded. Without training it helps some models and hurts others;
-        SmolLM2-135M loses 20 points of similarity.
+        "auto" is the attention that the model was made for. With "bidirectional", every
+        token of a causal decoder sees all others (LLM2Vec, section 2.1), which is checked
+        when the model is loaded. Without training, this helps some models and hurts
+        others; SmolLM2-135M loses 20 points of similarity.
     template : str or None, default=None
         The prompt around each text:
 
-        - A string with ``{text}`` in it.
-        - A string with names of columns, such as ``"Title: {title}. {review}"``, which
-          makes one vector for each row.
+        - A string that contains ``{text}``.
+        - A string that contains column names, such as ``"Title: {title}. {review}"``,
+          which makes one vector for each row.
         - "row", which writes every column of the row, including numbers, dates and
           categories, as ``name: value``.
         - For causal decoders, the presets "prompt_eol" (arXiv 2307.16645), "cot" and "ke"
           (arXiv 2404.03921) and "echo" (arXiv 2402.15449).
         - For LLM2Vec checkpoints (arXiv 2404.05961), "llm2vec", or with an instruction
           ``"llm2vec: Given a question, find passages that answer it:"``.
-        - "chat", the model's own chat template. If it prints the date, this is always
-          26 July 2024, so that vectors don't change from day to day.
+        - "chat", the model's own chat template. If it prints the date, it always prints
+          July 26, 2024, so that vectors don't change from day to day.
         - The name of a prompt that a sentence-transformers folder declares, such as
           "query".
-        - None is the default prompt of such a folder, otherwise the text alone.
+        - None, the default prompt of such a folder, or the text alone if there is none.
           ``"{text}"`` is always the text alone.
     prompt_counts : "auto" or bool, default="auto"
-        Whether the prompt counts in "mean", "weighted_mean" and "max"; "last" and
-        "first" are those of the whole prompt. True: all tokens of the prompt count.
-        False: only those of the text count (of its last copy, if a template repeats it),
-        and in a sentence-transformers folder those after the prompt, as with
-        ``include_prompt=False`` there. "auto": as such a folder declares, which usually
-        is True, so that features are those of ``encode(prompt=...)``; False for other
-        models and for presets.
+        Whether "mean", "weighted_mean" and "max" include the tokens of the prompt. "last"
+        and "first" always refer to the whole prompt. If False, only the tokens of the
+        text are included (of its last copy, if a template repeats it), or, for a
+        sentence-transformers folder, the tokens after the prompt, as with
+        ``include_prompt=False`` there. "auto" is what such a folder declares, usually
+        True, so that features are those of ``encode(prompt=...)``. For other models and
+        for presets, "auto" is False.
     token_prepending : int, tuple of (int, int) or None, default=None
-        Token Prepending (arXiv 2412.11556) for causal decoders with a prompt: before the
-        layers from 1 up to this one, not included, the state of a placeholder in front of
-        the text is replaced by that of the last token. A tuple gives the first layer and
-        the one after the last. Its gains were published for 7B parameters; SmolLM2-135M
-        lost 2 points of similarity.
+        Token Prepending (arXiv 2412.11556), for causal decoders with a prompt. Before
+        each of the layers from 1 up to but not including this one, the state of a
+        placeholder in front of the text is replaced with that of the last token. A tuple
+        gives the first layer and the layer after the last. Gains were published for
+        models with 7B parameters; SmolLM2-135M lost 2 points of similarity.
     adapters : str, path-like, sequence of these or None, default=None
-        PEFT adapters, as hub ids or local folders, which are merged into the model in
-        order. With those of LLM2Vec, ``attention="auto"`` is "bidirectional". Needs the
-        extra ``adapt``.
+        Hub ids or local folders of PEFT adapters, which are merged into the model in
+        order. With the adapters of LLM2Vec, ``attention="auto"`` is "bidirectional".
+        Requires the extra ``adapt``.
     adapt : str, LLM2VecRecipe or None, default=None
-        What `fit` trains on the given texts: "mntp", "simcse", "supervised" (contrastive
-        learning from `y`), "mntp+simcse" or "mntp+supervised", with LLM2Vec's parameters
-        scaled to the number of texts; or an `LLM2VecRecipe`. With it,
-        ``attention="auto"`` is "bidirectional". Adapters are stored beside the cache, so
-        a second fit on the same texts trains nothing. Needs the extra ``adapt``.
+        What `fit` trains on the given texts. A string can be "mntp", "simcse",
+        "supervised" (contrastive learning from `y`), "mntp+simcse" or "mntp+supervised",
+        and stands for LLM2Vec's parameters, scaled to the number of texts. An
+        `LLM2VecRecipe` sets the parameters explicitly. With `adapt`, ``attention="auto"``
+        is "bidirectional". Adapters are stored beside the cache, so a second fit on the
+        same texts trains nothing. Requires the extra ``adapt``.
     truncate_dim : int or None, default=None
-        Keep the first features of each text column only, before PCA and unit length, for
-        models that were trained for this (Matryoshka, arXiv 2205.13147). None is what a
-        sentence-transformers folder declares, otherwise all. The cache stores whole
-        vectors.
+        Number of features to keep, from the first, for each text column. The others are
+        cut off before PCA and scaling to unit length. Use it for models that were trained
+        for this (Matryoshka, arXiv 2205.13147). None is the number that a
+        sentence-transformers folder declares, or all features if there is none. The cache
+        stores whole vectors.
     n_components : int or None, default=None
-        Components of a PCA, which `fit` learns for each text column.
+        Number of components of a PCA, which `fit` fits to each text column.
     normalize : bool, default=False
-        Scale each vector to unit length, after everything else.
+        Whether to scale each vector to unit length, after everything else.
     missing : {"zero", "nan", "empty", "error"}, default="zero"
         What None, NaN, ``pd.NA`` and ``pd.NaT`` become: a zero vector (which takes part
         in the PCA of `n_components`), a NaN vector, the vector of the empty string, or a
         ValueError.
     max_length : int or None, default=None
-        Tokens of a text, special tokens included. None is the model's own limit, at most
-        512.
+        Largest number of tokens in a text, including special tokens. None is the model's
+        own limit, but at most 512.
     long_texts : {"truncate", "chunk", "error"}, default="truncate"
-        What happens to longer texts: they are cut, with one warning that counts them, at
-        their end or where the tokenizer's ``truncation_side`` says; or windows of
-        `max_length` tokens, each in the whole prompt, are pooled together as if they were
-        one text; or a ValueError is raised before anything is encoded, for which all
-        texts are tokenised, also those that the cache holds.
+        What to do with longer texts. "truncate" cuts them at the end, or at the side that
+        the tokenizer's ``truncation_side`` names, and a single warning gives their
+        number. "chunk" divides them into windows of `max_length` tokens, each in the
+        whole prompt, which are pooled as if they were one text. "error" raises a
+        ValueError before anything is encoded; for this, all texts are tokenized, even
+        those in the cache.
     chunk_overlap : int, default=0
-        Tokens that neighbouring windows share with ``long_texts="chunk"``.
+        Number of tokens that neighboring windows share with ``long_texts="chunk"``.
     cache : bool, path-like, EmbeddingCache or None, default=True
-        True is the user's default cache (``$SKLEARN_LLM2VEC_CACHE``, otherwise the
-        platform's cache folder), a path is a cache in that folder, and False or None is
-        no cache.
+        True is the user's default cache (``$SKLEARN_LLM2VEC_CACHE``, or the platform's
+        cache folder if that isn't set), a path is a cache in that folder, and False or
+        None means no cache.
     keep : "auto", "requested", "all" or tuple of (layers, poolings), default="auto"
-        What a pass of the model stores. "requested": the requested `layer` and `pooling`.
-        "all": every layer with every pooling. A tuple names layers and poolings; either
-        part may be "all". "auto": what was requested, but everything as soon as texts
-        that were encoded before need another layer or pooling, as in a search.
+        What is stored when texts are encoded. "requested" stores the requested `layer`
+        and `pooling`, and "all" stores every layer with every pooling. A tuple names
+        layers and poolings; either part may be "all". "auto" stores what is requested
+        until texts that were encoded before need another layer or pooling, as in a
+        search. It then stores everything.
     device : str, tuple of str or None, default=None
         A torch device, or several of one kind, such as ``("cuda:0", "cuda:1")``. Each of
-        them holds the model and does part of the passes; `adapt` trains on the first one.
-        None is the first accelerator, otherwise the CPU.
+        them holds the model and encodes part of the texts; `adapt` trains on the first
+        one. None is the first accelerator, or the CPU if there is none.
     dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
-        Dtype of the model's arithmetic. "auto" is bfloat16 on an accelerator that
-        supports it, otherwise float32. On a CPU, "bfloat16" takes half the memory. It is
-        faster on CPUs with instructions for it (AVX512_BF16, AMX), and slower on others,
-        where a warning says so. The features are always float32.
+        Dtype in which the model computes. "auto" is bfloat16 on an accelerator that
+        supports it, and float32 otherwise. On a CPU, "bfloat16" takes half the memory.
+        It is faster on CPUs with instructions for it (AVX512_BF16, AMX) and slower on
+        others, where a warning says so. The features are always float32.
     batch_tokens : int or "auto", default="auto"
-        Largest number of tokens in one pass of the model or, by an estimate, in one
-        request to an `endpoint`. "auto" is 1,024 on a CPU and is chosen by the free
-        memory on an accelerator. If memory runs out, passes are halved. This changes
-        speed and memory, but no vector.
+        Largest number of tokens in one batch or, by an estimate, in one request to an
+        `endpoint`. "auto" is 1,024 on a CPU, and depends on the free memory on an
+        accelerator. If memory runs out, batches are halved. On a CPU, this parameter
+        changes speed and memory, but not the vectors.
     revision : str or None, default=None
         Branch, tag or commit of the model on the hub. With `endpoint`, any word that
-        names the version of the served model; another word means other vectors.
+        names the version of the served model; another word means that the vectors are
+        requested again.
     trust_remote_code : bool, default=False
         Whether Python code that comes with the model may run.
     token_env : str or None, default=None
@@ -186,48 +205,49 @@ default="auto"
         huggingface_hub uses ``HF_TOKEN`` or its login. The token is never stored.
     endpoint : str or None, default=None
         Base URL of an OpenAI-compatible embeddings server, such as
-        ``"http://localhost:8000/v1"``, from which the vectors are requested; no model is
-        loaded. Parameters that only the owner of the server can choose (`layer`,
-        `pooling`, `attention`, `max_length`, ...) must keep their defaults; `template`
-        may be a string or "row". Needs the extra ``endpoint``.
+        ``"http://localhost:8000/v1"``, from which the vectors are requested. No model is
+        loaded. Parameters that the server determines (`layer`, `pooling`, `attention`,
+        `max_length`, ...) must keep their defaults. `template` may be a string or "row".
+        Requires the extra ``endpoint``.
     api_key_env : str or None, default="OPENAI_API_KEY"
         Name of the environment variable whose value is sent to `endpoint` as the API key.
-        With None, or a variable that isn't set, no key is sent. The key is never stored.
+        If it is None, or if the variable isn't set, no key is sent. The key is never
+        stored.
     verbose : "auto" or bool, default="auto"
         Whether to show a progress bar; "auto" shows it if encoding takes longer than 3
         seconds.
     random_state : int, RandomState instance or None, default=None
-        Seed of the PCA and, if the recipe has none, of `adapt`, where None is 0. It also
-        selects the texts that decide about a "cv" layer or pooling.
+        Seed of the PCA and, if the recipe has no seed, of `adapt`, where None means 0. It
+        also determines which texts are used to choose a "cv" layer or pooling.
 
     Attributes
     ----------
     n_layers_ : int
-        Number of layers of the model, which has one hidden state more. None with
-        `endpoint`.
+        Number of layers of the model. There is one more hidden state than layers. None
+        with `endpoint`.
     layer_ : int or tuple of int
-        The layer or layers in use, counted from 0. With `endpoint` -1. If `fit` chose for
-        several columns, a tuple with one entry for each.
+        The layer or layers in use, counted from 0. -1 with `endpoint`. If `fit` chose for
+        several columns, a tuple with one entry for each column.
     pooling_ : str or tuple of str
-        The pooling in use. With `endpoint` "auto". If `fit` chose for several columns, a
-        tuple with one entry for each.
+        The pooling in use. "auto" with `endpoint`. If `fit` chose for several columns, a
+        tuple with one entry for each column.
     choice_ : dict of str to list
         How `fit` chose a "cv" layer or pooling: ``column``, ``layer``, ``pooling``,
         ``mean``, ``std`` and ``chosen`` of each combination that was compared. ``mean``
-        is the share of the target's variance that is predicted, and ``std`` the standard
-        error of the difference from the first row of the column, which is what the model
-        declares.
+        is the share of the target's variance that is predicted, and ``std`` is the
+        standard error of its difference from the first entry of the column, which is the
+        combination that the model declares.
     embedding_dim_ : int or tuple of int
-        Number of features of one text column before PCA; a tuple if columns differ.
+        Number of features of one text column before PCA, or a tuple if columns differ.
     fingerprint_ : str
-        Identifies everything that changes a vector except layer and pooling; 64
-        hexadecimal digits.
+        Identifies the model and all settings of its vectors except layer and pooling. It
+        has 64 hexadecimal digits.
     feature_names_in_ : ndarray of str, shape (n_columns,)
-        Names of the columns; only if the input was a frame.
+        Names of the columns. Only set if the input was a frame.
     n_features_in_ : int
         Number of text columns.
     pca_ : list of PCA
-        One for each text column; only with `n_components`.
+        One PCA for each text column. Only set with `n_components`.
     adapter_ : tuple of TrainedAdapter
         The adapters that `adapt` trained, as safetensors bytes, in the order in which
         they are merged.
@@ -235,33 +255,34 @@ default="auto"
         ``stage``, ``step``, ``loss`` and ``learning_rate`` of each step of `adapt`.
     last_report_ : Report
         What the last `transform` did: ``texts``, ``unique``, ``cached``, ``encoded``,
-        ``tokens`` (with `endpoint` those that the server counts), ``seconds``,
+        ``tokens`` (with `endpoint`, as counted by the server), ``seconds`` and
         ``bytes_written``.
 
     See Also
     --------
-    layer_pooling_grid : Grid for a search over layers and poolings that costs one pass.
+    layer_pooling_grid : Grid for a search over layers and poolings.
     LLM2VecRecipe : Parameters of `adapt`.
     AdaptationDisplay : Plot of the loss of `adapt`.
     EmbeddingCache : Store of the vectors.
 
     Notes
     -----
-    Without `n_components`, `adapt` and "cv" nothing is learned, and `transform` works
-    without `fit`. `fit` reads the model's configuration and names its weights, but
+    Without `n_components`, `adapt` and "cv", nothing is learned, and `transform` works
+    without `fit`. `fit` reads the model's configuration and identifies its weights, but
     doesn't load them.
 
-    With "cv" at most 2,000 rows of each column go through all layers, in one pass. Seven
-    to nine layers are compared, and all poolings. The score of a combination is that of a
-    ridge regression on each row, fitted without that row; classes are columns of zeros
-    and ones. What the model declares stays unless another combination is better by more
-    than one standard error of the differences (Breiman et al., 1984, section 3.4.3) and,
-    for classes, predicts at least as many rows right. All
-    other texts go through the model only up to the chosen layer. Sample weights and
-    groups aren't taken into account.
+    With "cv", at most 2,000 rows of each column are encoded with all layers. Seven to
+    nine layers and all poolings are compared. The score of a combination is that of a
+    ridge regression on each row, fitted without that row; classes are encoded as columns
+    of zeros and ones. The combination that the model declares is kept unless another one
+    is better by more than one standard error of the differences (Breiman et al., 1984,
+    section 3.4.3) and, for classes, predicts at least as many rows correctly. All other
+    texts are encoded only up to the chosen layer. Sample weights and groups aren't taken
+    into account.
 
-    On a CPU with float32 the vector of a text has the same bits alone, in any batch, in
-    any order, cached or not. Only in mixtures of experts the last bits may differ.
+    On a CPU in float32, a text gets the same vector, bit for bit, whether it is encoded
+    alone or in a batch, in any order, cached or not. Mixture-of-experts models are the
+    exception; their last bits may differ.
 
     References
     ----------
@@ -345,17 +366,20 @@ default="auto"
     # --- scikit-learn ----------------------------------------------------------------
 
     def fit(self, X, y=None):
-        """Read the configuration; train `adapt`, choose layers, fit the PCA, if asked.
+        """Read the configuration, and learn what the parameters ask for.
+
+        Depending on the parameters, this trains `adapt`, chooses a "cv" layer or pooling,
+        and fits the PCA of `n_components`.
 
         Parameters
         ----------
         X : list, array, Series or frame of str, of shape (n_rows,) or (n_rows, n_columns)
-            Texts. Each column gives its own block of features. A "supervised" stage also
-            accepts a frame with the columns "text", "positive" and optionally "negative";
-            the features are those of "text".
+            Texts. Each column becomes its own block of features. A "supervised" stage
+            also accepts a frame with the columns "text", "positive" and optionally
+            "negative"; the features are those of "text".
         y : array-like of shape (n_rows,), (n_rows, n_targets) or None, default=None
-            Classes, for a "supervised" stage of `adapt`; classes or numbers, if the layer
-            or the pooling is "cv"; ignored otherwise.
+            Classes for a "supervised" stage of `adapt`, and classes or numbers if the
+            layer or the pooling is "cv". Ignored otherwise.
 
         Returns
         -------
@@ -439,7 +463,7 @@ default="auto"
         Parameters
         ----------
         input_features : sequence of str or None, default=None
-            Names of the columns. None is those seen in `fit`.
+            Names of the columns. None stands for those seen in `fit`.
 
         Returns
         -------
@@ -485,13 +509,13 @@ default="auto"
         Parameters
         ----------
         folder : path-like
-            A folder is made in it for each stage, such as ``1-mntp``.
+            In this folder, a folder such as ``1-mntp`` is created for each stage.
 
         Returns
         -------
         list of str
-            The folders in order, to be given as `adapters`, after any that were given
-            before.
+            The folders in order. Pass them as `adapters`, after any adapters that were
+            given before.
         """
         return adaptation.save_adapters(self, folder)
 
@@ -504,7 +528,8 @@ default="auto"
         Parameters
         ----------
         folder : path-like
-            For ``config.json``, the weights as safetensors, and the tokenizer.
+            Where ``config.json``, the weights in safetensors format and the tokenizer are
+            written.
         """
         adaptation.merge_and_save(self, folder)
 

@@ -38,20 +38,20 @@ class UnembeddingFilter(
 ):
     """Keep the middle right-singular vectors of a model's unembedding matrix.
 
-    In the matrix that turns hidden states into words, the first directions mostly tell
-    how frequent a word is, and the last ones tell nothing. Features are projected on the
-    directions between them (EmbedFilter), which reduces their number and needs neither
-    data nor training.
+    The unembedding matrix turns hidden states into words. Its first singular directions
+    mostly encode how frequent a word is, and its last directions encode nothing useful.
+    This transformer projects the features onto the directions between them (EmbedFilter),
+    which reduces their number and needs neither data nor training.
 
     Parameters
     ----------
     model : str or path-like
-        Hub id or local folder of the causal decoder that made the features.
+        Hub id or local folder of the causal decoder that computed the features.
     n_components : int or float, default=0.5
-        Number of directions that are kept, or, as a float in (0, 1], their share.
+        Number of directions to keep, or their share if it is a float in (0, 1].
     start : int or None, default=None
-        The first direction that is kept, counted from 0 in the order of falling singular
-        values. None leaves out as many at the beginning as at the end.
+        The first direction to keep, counted from 0 in descending order of the singular
+        values. None leaves out as many directions at the beginning as at the end.
     revision : str or None, default=None
         Branch, tag or commit of the model on the hub.
     token_env : str or None, default=None
@@ -61,17 +61,17 @@ class UnembeddingFilter(
     Attributes
     ----------
     components_ : float32 ndarray of shape (n_components, hidden)
-        The directions that are kept, one per row.
+        The directions that are kept, one in each row.
     singular_values_ : ndarray of shape (hidden,)
-        All singular values of the matrix, in falling order.
+        All singular values of the matrix, in descending order.
     n_features_in_ : int
-        Number of features seen in `fit`, of one text column or of several.
+        Number of features seen in `fit`, for one or several text columns.
 
     Notes
     -----
     With the unembedding matrix ``W = U S V^T`` of shape (vocabulary, hidden), features
-    ``x`` become ``x V[:, start : start + n_components]``. Whitening and standardising,
-    which have the same purpose but learn from data, are scikit-learn's
+    ``x`` become ``x V[:, start : start + n_components]``. Whitening and standardizing
+    have the same purpose but learn from data. For these, use scikit-learn's
     ``PCA(whiten=True)`` and ``StandardScaler``.
 
     Examples
@@ -94,7 +94,7 @@ class UnembeddingFilter(
         self.token_env = token_env
 
     def fit(self, X, y=None):
-        """Read the model's unembedding matrix; nothing is learned from `X`.
+        """Read the model's unembedding matrix. Nothing is learned from `X`.
 
         Parameters
         ----------
@@ -109,7 +109,7 @@ class UnembeddingFilter(
         Raises
         ------
         ValueError
-            For a model without such a matrix, or another number of features.
+            If the model has no such matrix, or if the number of features doesn't fit.
         """
         X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan")
         check_variable("token_env", self.token_env, "token", "UnembeddingFilter")
@@ -122,8 +122,9 @@ class UnembeddingFilter(
         hidden = len(directions)
         if X.shape[1] % hidden:
             raise ValueError(
-                f"UnembeddingFilter expects the {hidden} features of {folder.name!r}, or "
-                f"those of several columns beside each other. Got {X.shape[1]} instead."
+                f"UnembeddingFilter expects the {hidden} features of {folder.name!r}, "
+                f"or a multiple of them for several columns. Got {X.shape[1]} "
+                "instead."
             )
         start, stop = self._range(hidden)
         self.components_ = directions[start:stop]
@@ -131,7 +132,7 @@ class UnembeddingFilter(
         return self
 
     def transform(self, X):
-        """Project features on the directions that are kept.
+        """Project features onto the directions that are kept.
 
         Parameters
         ----------
@@ -223,9 +224,8 @@ def _unembedding(folder, tied):
         return matrix
     raise ValueError(
         "The 'model' parameter of UnembeddingFilter must name a causal decoder whose "
-        f"weights hold a matrix from hidden states to words. {folder} has none of "
-        f"{', '.join(UNEMBEDDINGS)}, and isn't a causal decoder whose embeddings are "
-        "tied to it."
+        f"weights contain an unembedding matrix. {folder} has none of "
+        f"{', '.join(UNEMBEDDINGS)}, and isn't a causal decoder with tied embeddings."
     )
 
 

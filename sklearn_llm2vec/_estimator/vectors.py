@@ -174,15 +174,16 @@ class _Work:
         if self.n_cut:
             warn(
                 f"{self.n_cut} of {len(missing)} texts are longer than "
-                f"{self.source.max_length} tokens; the rest was cut off. "
-                "Raise max_length, or choose long_texts='error' to be stopped."
+                f"{self.source.max_length} tokens, and the rest of each was cut off. "
+                "Increase max_length, or set long_texts='error' to raise an error "
+                "instead."
             )
         if self.ran_out is not None:
             tokens, most = self.ran_out
             warn(
-                f"The memory was too small for a pass of {tokens} tokens. Nothing is "
-                f"lost, later ones had at most {most}; with batch_tokens={most} none is "
-                "tried in vain."
+                f"The memory was too small for a batch of {tokens} tokens. No vector "
+                f"was lost, and later batches had at most {most} tokens. Set "
+                f"batch_tokens={most} to avoid the failed attempts."
             )
 
     def _encode_once(self, missing, bar):
@@ -279,10 +280,12 @@ class _Work:
             return False
         self.said_too_large = True
         warn(
-            f"Keeping all {n_cells} layers and poolings of {n_texts} texts would take "
-            f"{format_bytes(needed)}, more than the cache's size_limit leaves. Only what "
-            "was asked for is kept, so each further layer or pooling costs a pass of its "
-            "own. Raise EmbeddingCache(size_limit=...), or name the cells in 'keep'."
+            f"Storing all {n_cells} combinations of layer and pooling for {n_texts} "
+            f"texts would take {format_bytes(needed)}, which is more than the cache's "
+            "size_limit allows. Only what was requested is stored, so each further "
+            "layer or pooling means that the texts are encoded again. Increase "
+            "EmbeddingCache(size_limit=...), or name the layers and poolings in "
+            "'keep'."
         )
         return False
 

@@ -199,7 +199,7 @@ def _read_files(adapter, folder, memo_directory):
     config = read_json(folder / CONFIG)
     if not config or not (folder / WEIGHTS).is_file():
         raise ModelNotFoundError(
-            f"The folder of adapter {str(adapter)!r} ({folder}) must hold "
+            f"The folder of adapter {str(adapter)!r} ({folder}) must contain "
             f"adapter_config.json and {WEIGHTS}. Got {listing(folder)} instead."
         )
     shapes_of([folder / WEIGHTS])  # before all of it is read
@@ -244,9 +244,10 @@ def _find_folder(name, token_env):
                 break
     except ModelNotFoundError as error:
         raise ModelNotFoundError(
-            f"The adapter {name!r} was found in none of these places: a local folder of "
-            "that name; the hub's cache; the Hugging Face hub (not reached, or it has no "
-            "such adapter). Give a folder that holds it, or go online once."
+            f"The adapter {name!r} was found in none of these places: a local folder "
+            "of that name; the hub's cache; the Hugging Face hub (not reached, or it "
+            "has no such adapter). Pass a folder that contains it, or go online "
+            "once."
         ) from error
     return folder
 
@@ -386,7 +387,7 @@ def _check_config(adapter, weights):
     # peft imports the module that the second names.
     if said.get("megatron_config") or said.get("megatron_core") not in MEGATRON:
         raise ValueError(
-            _refusal(adapter, "it asks for other code ('megatron_core') to be imported")
+            _refusal(adapter, "it would import other code ('megatron_core')")
         )
 
 
@@ -458,7 +459,7 @@ def _matched(theirs, own, adapter):
     missing = sorted(set(own) - set(theirs))
     if missing:
         raise ValueError(
-            _refusal(adapter, f"it lacks {len(missing)} weights, {missing[0]} first")
+            _refusal(adapter, f"it lacks {len(missing)} weights, such as {missing[0]}")
         )
     return theirs
 

@@ -85,9 +85,10 @@ class Dense:
         if name not in ACTIVATIONS or not path.is_file():
             what = f"the activation {name!r}" if path.is_file() else "no safetensors"
             raise ValueError(
-                f"The dense layer in {folder} must have its weights in {path.name} and "
-                f"an activation among {sorted(ACTIVATIONS)}. Got {what} instead. Choose "
-                "a pooling other than 'auto' to take the hidden states without it."
+                f"The dense layer in {folder} must have its weights in {path.name} "
+                f"and an activation among {sorted(ACTIVATIONS)}. Got {what} instead. "
+                "Choose a pooling other than 'auto' to use the hidden states without "
+                "it."
             )
         weights = _read_weights(path)
         self._folder = folder

@@ -245,7 +245,7 @@ def _inside(folder, path):
     if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(folder)):
         raise ValueError(
             f"The weights of the model in {folder} must be files in that folder. Its "
-            f"index names {str(path)!r} instead: copy or download the model anew."
+            f"index names {str(path)!r} instead: copy or download the model again."
         )
     return path
 

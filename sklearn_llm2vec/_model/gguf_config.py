@@ -112,9 +112,10 @@ class Said:
     def unfollowed(self, entry):
         """The error for an entry that can't be followed."""
         return ValueError(
-            f"The GGUF file {self.header.paths[0]} must not ask for what transformers "
-            f"can't follow for its architecture. Got {self.family}.{entry} = "
-            f"{self(entry)!r}: give the model's safetensors folder instead."
+            f"The GGUF file {self.header.paths[0]} must not use settings that "
+            "transformers doesn't support for its architecture. Got "
+            f"{self.family}.{entry} = {self(entry)!r}: use the model's safetensors "
+            "folder instead."
         )
 
 
@@ -133,9 +134,9 @@ def _translated(header):
             _fields(config["model_type"])
         except Exception as error:  # of many classes, for what a file may lack
             raise ValueError(
-                f"The GGUF file {path} must be of an architecture that transformers "
-                f"{version('transformers')} reads from GGUF files, and complete. Got "
-                f"{header.architecture!r} instead ({error}): give the model's "
+                f"The GGUF file {path} must be complete and have an architecture that "
+                f"transformers {version('transformers')} can read from GGUF files. "
+                f"Got {header.architecture!r} instead ({error}): use the model's "
                 "safetensors folder."
             ) from error
     return config

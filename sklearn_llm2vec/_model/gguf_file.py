@@ -140,8 +140,8 @@ class GGUFHeader:
 def damaged(path, reason):
     """The error for a file that is no whole GGUF file."""
     return ValueError(
-        f"The file {path} must be a whole GGUF file of version 2 or 3. Got another one "
-        f"instead: {reason}. Copy or download it anew."
+        f"The file {path} must be a complete GGUF file of version 2 or 3. It isn't: "
+        f"{reason}. Copy or download it again."
     )
 
 

@@ -134,7 +134,7 @@ def _check_same_words(folder, header, path):
     same = sum(i < len(tokens) and tokens[i] == word for word, i in ids.items())
     if same < 0.9 * len(ids):
         raise ValueError(
-            f"The tokenizer {path} must be that of the model in {header.paths[0]}, "
-            f"beside which it lies. Got one that has only {same} of {len(ids)} tokens in "
-            "common with it: move one of the files into another folder."
+            f"The tokenizer {path} must be that of the model in the same folder, "
+            f"{header.paths[0]}. It has only {same} of {len(ids)} tokens in common "
+            "with it: move one of the files to another folder."
         )

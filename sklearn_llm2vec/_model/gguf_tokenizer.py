@@ -120,17 +120,17 @@ class Vocabulary:
     def unknown(self, entry, value, known):
         """The error for an entry whose value isn't among those known here."""
         return ValueError(
-            f"The tokenizer of the GGUF file {self.header.paths[0]} must be one that is "
-            f"known here: {entry} must be among {sorted(known)}. Got {value!r} instead. "
-            "Put the tokenizer.json of the original model into the same folder: it is "
-            "then used."
+            f"The tokenizer of the GGUF file {self.header.paths[0]} must be one that "
+            f"this library knows: {entry} must be among {sorted(known)}. Got "
+            f"{value!r} instead. Put the tokenizer.json of the original model into "
+            "the same folder. It is then used instead."
         )
 
     def _short(self, entry):
         return ValueError(
             f"The GGUF file {self.header.paths[0]} must have a value of "
-            f"tokenizer.ggml.{entry} for each of its {len(self.tokens)} tokens. Got "
-            "another number of them: the file is damaged."
+            f"tokenizer.ggml.{entry} for each of its {len(self.tokens)} tokens. Got a "
+            "different number of them: the file is damaged."
         )
 
 
@@ -152,10 +152,10 @@ def _of_bytes(words):
     name = words.entry("pre", "default")
     if name == "default":
         warn(
-            f"The GGUF file {words.header.paths[0]} doesn't say how its tokenizer splits "
-            "texts into words, so llama.cpp's usual way is taken: its tokens may differ "
-            "from the original model's. Put the original's tokenizer.json into the same "
-            "folder to be sure."
+            f"The GGUF file {words.header.paths[0]} doesn't say how its tokenizer "
+            "splits texts into words, so llama.cpp's default is used. The tokens may "
+            "differ from those of the original model. Put the original model's "
+            "tokenizer.json into the same folder to be sure."
         )
     elif name not in SPLITS:
         raise words.unknown("tokenizer.ggml.pre", name, SPLITS)

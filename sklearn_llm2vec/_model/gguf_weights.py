@@ -147,10 +147,10 @@ def _check_used(header, config, used):
         ):
             continue
         raise ValueError(
-            f"Each tensor of the GGUF file {header.paths[0]} must have a place in the "
-            f"network that transformers builds for {header.architecture!r}. {name} has "
-            "none, and hidden states without it would be others: give the model's "
-            "safetensors folder instead."
+            f"Each tensor of the GGUF file {header.paths[0]} must belong to a part of "
+            f"the network that transformers builds for {header.architecture!r}. "
+            f"{name} doesn't, and without it the hidden states would be wrong: use "
+            "the model's safetensors folder instead."
         )
 
 

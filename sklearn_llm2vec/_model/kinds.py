@@ -44,10 +44,10 @@ def check_kind(folder, kinds, config, name):
         )
     if what is not None:
         raise ValueError(
-            f"The model {str(name)!r} must be a text encoder or decoder. Got {what}: its "
-            "hidden states weren't made to be one vector of a text. Choose an embedding "
-            "model or a language model, or, to take the hidden states all the same, save "
-            "the base model alone with "
+            f"The model {str(name)!r} must be a text encoder or decoder. Got {what}: "
+            "its hidden states weren't trained to represent a text as one vector. "
+            "Choose an embedding model or a language model. To use the hidden states "
+            "all the same, save only the base model with "
             "AutoModel.from_pretrained(folder).save_pretrained(new_folder)."
         )
 

@@ -234,9 +234,9 @@ def load_with_head(model, dtype):
         return _prepared(network)
     except ValueError as error:
         raise ValueError(
-            "The 'adapt' parameter of LLMEmbeddingTransformer can hold 'mntp' only for a "
-            f"checkpoint with a language-model head, which {model.name!r} isn't. Choose "
-            f"'simcse' or 'supervised'. ({error})"
+            "The 'adapt' parameter of LLMEmbeddingTransformer can contain 'mntp' "
+            f"only for a checkpoint with a language-model head, which {model.name!r} "
+            f"isn't. Choose 'simcse' or 'supervised'. ({error})"
         ) from error
 
 

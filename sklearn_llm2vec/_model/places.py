@@ -70,7 +70,7 @@ NOT_NEEDED = [
 
 @public_in("sklearn_llm2vec")
 class ModelNotFoundError(ValueError):
-    """No place holds the model: local folder, hub cache, pip package, hub."""
+    """The model is in none of these places: local folder, hub cache, pip package, hub."""
 
 
 def find_model(model, revision, memo_directory, token_env=None):
@@ -117,7 +117,7 @@ def _gguf_in(folder):
         names = ", ".join(path.name for path in files)
         raise ValueError(
             f"The folder {str(folder)!r} holds {len(files)} models in GGUF files: "
-            f"{names}. Give the one that you want as 'model', such as "
+            f"{names}. Pass the one that you want as 'model', such as "
             f"{str(files[0])!r}."
         )
     return files[0] if files else None
@@ -132,8 +132,9 @@ def _gguf_of_hub(name, revision, token_env):
     repository, file = "/".join(name.split("/")[:2]), "/".join(name.split("/")[2:])
     if not file:
         raise ModelNotFoundError(
-            f"The 'model' parameter of LLMEmbeddingTransformer names the file {name!r}, "
-            "which doesn't exist. One on the hub is named 'owner/name/file.gguf'."
+            "The 'model' parameter of LLMEmbeddingTransformer names the file "
+            f"{name!r}, which doesn't exist. A file on the hub is named like "
+            "'owner/name/file.gguf'."
         )
     parts = [path.as_posix() for path in names_of_parts(Path(file))]
     beside = [Path(file).with_name(name).as_posix() for name in TOKENIZER_FILES]
@@ -154,8 +155,8 @@ def _gguf_of_hub(name, revision, token_env):
             break
     if not is_whole(folder):
         raise ModelNotFoundError(
-            f"The repository {repository!r} on the hub must hold the file {file!r}, "
-            f"which it doesn't. It has {listing(folder)}."
+            f"The repository {repository!r} on the hub must contain the file "
+            f"{file!r}. It contains {listing(folder)}."
         )
     return folder / file
 
@@ -181,9 +182,9 @@ def _from_package(name, memo_directory):
     digest = file_digest(weights, memo_directory)
     if digest != package.sha256:
         raise ValueError(
-            f"The weights of {name} in the pip package {package.pip} must have "
-            f"the SHA-256 {package.sha256}. Got {digest} instead: install the package "
-            "anew, or give the folder of a copy that you trust as 'model'."
+            f"The weights of {name} in the pip package {package.pip} must have the "
+            f"SHA-256 {package.sha256}. Got {digest} instead: reinstall the package, "
+            "or pass a folder with a copy that you trust as 'model'."
         )
     return weights if weights.suffix == SUFFIX else weights.parent
 
@@ -297,7 +298,7 @@ def _not_found_message(name, revision, token_env):
             " Names on the hub begin with their owner, such as "
             f"{f'sentence-transformers/{name}'!r}."
         )
-    return message + why + " Give a folder that holds the model, or go online once."
+    return message + why + " Pass a folder that contains the model, or go online once."
 
 
 def check_files(folder, model):
@@ -305,14 +306,14 @@ def check_files(folder, model):
     if (folder / "adapter_config.json").is_file() and not weight_files(folder):
         base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
         raise ModelNotFoundError(
-            f"The folder of model {str(model)!r} ({folder}) must hold a model's weights. "
-            f"Got an adapter instead: give it as 'adapters', and its base ({base!r}) as "
-            "'model'."
+            f"The folder of model {str(model)!r} ({folder}) must contain a model's "
+            "weights. Got an adapter instead: pass it as 'adapters', and its base "
+            f"({base!r}) as 'model'."
         )
     if not (folder / "config.json").is_file():
         raise ModelNotFoundError(
-            f"The folder of model {str(model)!r} ({folder}) must hold a config.json. Got "
-            f"{listing(folder)} instead."
+            f"The folder of model {str(model)!r} ({folder}) must contain a "
+            f"config.json. Got {listing(folder)} instead."
         )
     files = weight_files(folder)
     pickles = sorted(p.name for p in folder.glob("*.bin")) + sorted(
@@ -321,30 +322,32 @@ def check_files(folder, model):
     if not files and pickles:
         raise ModelNotFoundError(
             f"The weights of model {str(model)!r} must be in safetensors format. Got "
-            f"{pickles[0]} only, a pickle, which can run any code when it is loaded: "
-            "convert it once, where you trust it, with "
+            f"{pickles[0]}, a pickle, which can run any code when it is loaded: if "
+            "you trust it, convert it once with "
             "AutoModel.from_pretrained(folder).save_pretrained(new_folder)."
         )
     if not files:
         raise ModelNotFoundError(
-            f"The folder of model {str(model)!r} ({folder}) must hold its weights as "
-            f"*.safetensors. Got {listing(folder)} instead."
+            f"The folder of model {str(model)!r} ({folder}) must contain its weights "
+            f"as *.safetensors. Got {listing(folder)} instead."
         )
     missing = [path.name for path in files if not path.is_file()]
     if missing:
         raise ModelNotFoundError(
-            f"The folder of model {str(model)!r} ({folder}) lacks {len(missing)} of its "
-            f"{len(files)} weight files, {missing[0]} first: copy or download it anew."
+            f"The folder of model {str(model)!r} ({folder}) lacks {len(missing)} of "
+            f"its {len(files)} weight files, {missing[0]} first: copy or download it "
+            "again."
         )
     if (folder / "adapter_config.json").is_file():
         raise ValueError(
-            f"The folder of model {str(model)!r} ({folder}) must hold a model or an "
-            "adapter. Got both: whether the weights already contain the adapter isn't "
-            "said anywhere. Move adapter_config.json and the adapter's weights into a "
-            "folder of their own, and give it as 'adapters' to apply it."
+            f"The folder of model {str(model)!r} ({folder}) must contain either a "
+            "model or an adapter. Got both, and nothing says whether the weights "
+            "already contain the adapter. Move adapter_config.json and the adapter's "
+            "weights to another folder, and pass that folder as 'adapters' to apply "
+            "the adapter."
         )
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise ModelNotFoundError(
-            f"The folder of model {str(model)!r} ({folder}) must hold a tokenizer "
+            f"The folder of model {str(model)!r} ({folder}) must contain a tokenizer "
             f"(tokenizer.json or its parts). Got {listing(folder)} instead."
         )

@@ -195,17 +195,17 @@ def _difference(tokenizer, backend, settings):
         return ""  # the same Python in all versions
     if backend is None:
         return (
-            f"are what {installed} makes of its vocabulary, which may not be what "
-            "published vectors were made with. A folder with a tokenizer.json has no "
-            "such doubt."
+            f"were derived from its vocabulary by {installed}, and may differ from "
+            "those of published vectors. With a tokenizer.json in the folder, the "
+            "tokens would be certain."
         )
     for text in PROBES:
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         wanted = backend.encode(text, add_special_tokens=False).ids
         if ids != wanted:
             return (
-                f"aren't those of its files: {text!r} becomes {ids[:12]} instead of "
-                f"{wanted[:12]}, by its own code under {installed}."
+                f"differ from those of its files: under {installed}, its own code "
+                f"turns {text!r} into {ids[:12]} instead of {wanted[:12]}."
             )
     ids = tokenizer("a")["input_ids"]
     for flag, (name, place) in FLAGS.items():

@@ -1,7 +1,7 @@
 """Weights: all that the network needs are in the files, all in the files are used.
 
 What a network doesn't take is dropped by transformers without a word: biases that the
-configuration denies, scales of quantised weights. What it lacks is filled at random. Both
+configuration denies, scales of quantized weights. What it lacks is filled at random. Both
 give vectors that look like any others.
 """
 
@@ -42,7 +42,7 @@ def check_filled(report, model):
     if missing or wrong:
         name = missing[0] if missing else str(next(iter(wrong)))
         raise ValueError(
-            f"The weights in {model.place} must fill every layer that is needed. "
+            f"The weights in {model.place} must fill every layer that is used. "
             f"{len(missing)} are missing and {len(wrong)} have another shape, {name} "
             "first: the folder is incomplete or isn't a text encoder or decoder."
         )
@@ -69,10 +69,10 @@ def check_used(report, model, network, layers):
         names = ", ".join(unused[:3]) + (", ..." if len(unused) > 3 else "")
         raise ValueError(
             f"The weights in {model.place} must be those of the network that its "
-            f"config.json describes. Got {len(unused)} more that it has no place for: "
-            f"{names}. Without them the vectors would not be the model's: correct "
-            "config.json, install the version of transformers that it was made for, or "
-            "convert quantised weights to bfloat16 or float32."
+            f"config.json describes. Got {len(unused)} more that don't belong to it: "
+            f"{names}. Without them, the vectors would be wrong: correct config.json, "
+            "install the version of transformers that it was made for, or convert "
+            "quantized weights to bfloat16 or float32."
         )
 
 
@@ -118,8 +118,8 @@ def check_finite(network, model):
             n_bad = int((~torch.isfinite(weight)).sum())
             if n_bad:
                 raise ValueError(
-                    f"The weights in {model.place} must be finite numbers. Got {n_bad} "
-                    f"that aren't in {name}: the file is damaged, or its numbers are too "
-                    "large for this dtype. Copy or download the model anew, or choose "
-                    "dtype='bfloat16' or 'float32'."
+                    f"The weights in {model.place} must be finite numbers. Got "
+                    f"{n_bad} that aren't in {name}: the file is damaged, or its "
+                    "numbers are too large for this dtype. Copy or download the "
+                    "model again, or choose dtype='bfloat16' or 'float32'."
                 )

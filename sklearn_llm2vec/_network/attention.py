@@ -57,10 +57,10 @@ def make_bidirectional(network, name):
             one_way[k] = kind
     if one_way:
         warn(
-            f"{len(one_way)} of {len(here or layers)} layers of {name!r} stay causal "
-            "with attention='bidirectional', all or a part of each: they are "
-            f"{', '.join(sorted(set(one_way.values())))} layers, which read the text in "
-            "one direction. The others see all tokens."
+            f"{len(one_way)} of {len(here or layers)} layers of {name!r} remain "
+            "causal with attention='bidirectional', entirely or in part, because "
+            f"they are {', '.join(sorted(set(one_way.values())))} layers, which read "
+            "the text in one direction. The other layers see all tokens."
         )
 
 
@@ -86,11 +86,11 @@ def check_bidirectional(network, name):
     """
     if not sees_future(network, padded=False):
         raise ValueError(
-            "The 'model' parameter of LLMEmbeddingTransformer must name a model that the "
-            f"installed transformers runs as it was made. The configuration of {name!r} "
-            "says that its attention is bidirectional, but with transformers "
-            f"{transformers.__version__} its first token doesn't see the last one: "
-            "install another version of transformers."
+            "The 'model' parameter of LLMEmbeddingTransformer must name a model that "
+            "the installed transformers runs as intended. The configuration of "
+            f"{name!r} says that its attention is bidirectional, but with "
+            f"transformers {transformers.__version__} its first token doesn't see the "
+            "last one: install another version of transformers."
         )
 
 

@@ -104,9 +104,10 @@ class HiddenStates:
         ids, theirs = _reference(network)
         if theirs is not None and theirs[0].ndim != 3:
             raise ValueError(
-                "The 'model' parameter of LLMEmbeddingTransformer must name a model with "
-                f"one state a token and layer. {type(network).__name__} has states of "
-                f"shape {tuple(theirs[0].shape)} for {ids.shape[1]} tokens: use another."
+                "The 'model' parameter of LLMEmbeddingTransformer must name a model "
+                f"with one state per token and layer. {type(network).__name__} has "
+                f"states of shape {tuple(theirs[0].shape)} for {ids.shape[1]} tokens: "
+                "choose another model."
             )
         if theirs is not None and depth == whole:
             _refuse_other_width(network, theirs)

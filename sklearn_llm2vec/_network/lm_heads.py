@@ -28,7 +28,7 @@ def split_head(network, name):
 
     Parameters
     ----------
-    network : transformers model for causal or masked language modelling
+    network : transformers model for causal or masked language modeling
         Its layers are taken out of it.
     name : str
         Of the model, for messages.

@@ -26,7 +26,7 @@ def chosen_candidate(search, tables, notes):
     if any(theirs in table.candidates for table in first):
         return int(theirs)
     notes.append(
-        "The search itself chose a candidate that is no cell of this page: "
+        "The search itself chose a candidate that isn't on this page: "
         + ", ".join(short_params(search.cv_results_["params"][theirs]))
     )
     return chosen

@@ -1,4 +1,4 @@
-"""The colour scales of a report: one for a light page, one for a dark page.
+"""The color scales of a report: one for a light page, one for a dark page.
 
 A score's place on the scale is a lightness that changes evenly, in OKLab.
 """
@@ -12,7 +12,7 @@ _DARK = (0.30, 0.075, 272.0), (0.92, 0.125, 102.0)
 
 
 class Scale:
-    """A sequential scale of colours, even to the eye.
+    """A sequential scale of colors, even to the eye.
 
     Parameters
     ----------
@@ -30,11 +30,11 @@ class Scale:
         self.low, self.high = low, high
 
     def color(self, place):
-        """Colour of a place from 0 to 1, as ``#rrggbb``."""
+        """Color of a place from 0 to 1, as ``#rrggbb``."""
         return _hex(self._rgb(place))
 
     def text(self, place):
-        """The ink that is easier to read on that colour."""
+        """The ink that is easier to read on that color."""
         background = luminance(self._rgb(place))
         inks = {"#000000": 0.0, "#ffffff": 1.0}
         return max(inks, key=lambda ink: contrast(inks[ink], background))
@@ -49,7 +49,7 @@ class Scale:
         light, chroma, hue = (
             a + (b - a) * place for a, b in zip(self.low, self.high, strict=True)
         )
-        # The hue turns through green; less chroma where a screen has no such colour.
+        # The hue turns through green; less chroma where a screen has no such color.
         while True:
             rgb = _oklab_to_rgb(light, chroma, math.radians(hue))
             if all(-1e-4 <= part <= 1 + 1e-4 for part in rgb):
@@ -58,7 +58,7 @@ class Scale:
 
 
 def _oklab_to_rgb(light, chroma, hue):
-    """Linear sRGB of a colour in OKLab (B. Ottosson, 2020)."""
+    """Linear sRGB of a color in OKLab (B. Ottosson, 2020)."""
     a, b = chroma * math.cos(hue), chroma * math.sin(hue)
     long = (light + 0.3963377774 * a + 0.2158037573 * b) ** 3
     medium = (light - 0.1055613458 * a - 0.0638541728 * b) ** 3

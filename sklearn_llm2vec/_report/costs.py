@@ -26,9 +26,10 @@ def cost_section(facts):
         return ""
     return (
         '<section id="cost"><h2>What a layer costs</h2>'
-        "<p>A layer needs the blocks below it; those above it are neither loaded nor "
-        "run. The share counts blocks, which are alike in most models; tokenising, the "
-        "embeddings and what follows the transformer come on top.</p>"
+        "<p>To compute a layer, only the blocks up to it are loaded and run. The share "
+        "is a share of blocks, which take about the same time in most models. "
+        "Tokenizing, the embeddings and the steps after the transformer add to "
+        "the cost.</p>"
         f"{''.join(drawn)}</section>"
     )
 
@@ -39,13 +40,13 @@ def _cost(facts, panel):
     part = share(panel, panel.best[0])
     name = winner(panel)
     says = [
-        f"{name}, the best, runs {panel.depths[panel.best[0]]} of {panel.n_layers} "
-        f"blocks: {100 * part:.0f} % of a full pass."
+        f"{name}, the best combination, runs {panel.depths[panel.best[0]]} of "
+        f"{panel.n_layers} blocks, which is {100 * part:.0f} % of the whole model."
     ]
     cheap = panel.cheapest_as_good(facts.n_splits)
     if cheap is not None and panel.depths[cheap[0]] < panel.depths[panel.best[0]]:
         says.append(
-            f"The cheapest within one standard error of it is "
+            "The cheapest combination within one standard error of it is "
             f"{layer_name(panel, cheap[0])}, {panel.poolings[cheap[1]]}, with "
             f"{number(panel.scores[cheap])} for {100 * share(panel, cheap[0]):.0f} %."
         )
@@ -58,7 +59,7 @@ def _cost(facts, panel):
 
 
 def _cost_table(panel):
-    """Table of what each layer needs of a full pass, and of its best score."""
+    """Table of the share of the model that each layer needs, and its best score."""
     rows = []
     for i in sorted(range(len(panel.layers)), key=lambda i: panel.depths[i]):
         known = np.isfinite(panel.scores[i])
@@ -80,7 +81,7 @@ def _cost_table(panel):
     return (
         '<div class="scroll tall" tabindex="0" role="region" aria-label="Cost by layer">'
         '<table class="cost"><thead><tr><th scope="col">layer</th>'
-        '<th scope="col">blocks run</th><th scope="col">share of a full pass</th>'
+        '<th scope="col">blocks run</th><th scope="col">share of the whole model</th>'
         f'<th scope="col">{escape(panel.metric)}</th><th scope="col">pooling</th></tr>'
         f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
     )

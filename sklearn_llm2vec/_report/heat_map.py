@@ -19,10 +19,10 @@ MOST_OF_A_NAME = 9  # characters of a layer's name that a column makes room for
 
 
 def color_limits(panels):
-    """Scores at both ends of the colours; what lies far below is drawn as the lower end.
+    """Scores at both ends of the colors; what lies far below is drawn as the lower end.
 
     The first token of the embeddings, for instance, knows nothing of the text: its score
-    would leave a single colour to all the others. None where there is no score.
+    would leave a single color to all the others. None where there is no score.
     """
     scores = np.concatenate([panel.scores.ravel() for panel in panels])
     scores = scores[np.isfinite(scores)]

@@ -141,7 +141,7 @@ def _series(panel, frame, j):
 
 
 def _mark(j, hollow=False):
-    """SVG of a series' mark around the origin; shapes differ, not colours alone."""
+    """SVG of a series' mark around the origin; shapes differ, not colors alone."""
     shapes = (
         '<circle r="3.8"/>',
         '<rect x="-3.4" y="-3.4" width="6.8" height="6.8"/>',

@@ -96,14 +96,16 @@ def _header(facts):
         rows.append(
             (
                 "Cost of the best",
-                f"{100 * part:.0f} % of a full pass",
+                f"{100 * part:.0f} % of the whole model",
                 f"{best.depths[best.best[0]]} of {best.n_layers} blocks",
             )
         )
     for name, one in list(facts.comparisons.items())[:1]:
         rows.insert(0, ("Expected on new rows", number(one.mean), name))
     if facts.refit_seconds is not None:
-        rows.append(("Refit", seconds(facts.refit_seconds), "the best on all rows"))
+        rows.append(
+            ("Refit", seconds(facts.refit_seconds), "best candidate on all rows")
+        )
     listed = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{_breakable(value)}"
         + (f"<small>{escape(more)}</small>" if more else "")
@@ -132,11 +134,11 @@ def _expected(facts):
     n_scores = int(np.isfinite(best.scores).sum())
     text = (
         f"The best score, {number(best.scores[best.best])}, is the highest of "
-        f"{n_scores:,} on the same folds, so expect a lower one on new rows."
+        f"{n_scores:,} on the same folds, so expect a lower score on new rows."
     )
     head = '<section id="expected"><h2>What to expect on new rows</h2>'
     if not facts.comparisons:
-        advice = "Keep rows for a test, or cross-validate the whole search."
+        advice = "Set aside some test rows, or cross-validate the whole search."
         return f"{head}<p>{text} {advice}</p></section>"
     rows = "".join(
         f'<tr><th scope="row">{escape(name)}</th><td>{number(one.mean)}</td>'
@@ -166,13 +168,14 @@ def _scores(facts):
         for panel in facts.panels
     )
     few = max(len(panel.layers) for panel in facts.panels) <= MOST_LAYERS_WITH_VALUES
-    hint = "standard deviation and fit time" if few else "values"
+    hint = "its standard deviation and fit time" if few else "its value"
     others = any(text for p in facts.panels for row in p.others for text in row)
     return (
         '<section id="scores"><h2>Score by layer and pooling</h2>'
-        f"<p>Mean over the folds{_of_the_best_others(others)}. Stronger colours are "
-        f"higher scores. Point at a score for {hint}, or move with the arrow keys. Fit "
-        "times include encoding for the fit that needed a text first.</p>"
+        f"<p>Each cell shows the mean over the folds{_of_the_best_others(others)}. "
+        f"Stronger colors mean higher scores. Point at a score to see {hint}, or move "
+        "with the arrow keys. Texts are encoded during the first fit that needs them, "
+        "and its fit time includes this.</p>"
         f"{drawn}</section>"
     )
 
@@ -197,7 +200,7 @@ def _depths(facts):
         for n, panel in enumerate(panels)
     )
     single = all(all(panel.single) for panel in panels)
-    means = "" if single else " Hollow marks are means of several layers."
+    means = "" if single else " Hollow marks stand for means of several layers."
     if any(is_clipped(panel, color_limits([panel])) for panel in panels):
         means += " Scores far below the others are outside of the chart."
     return (
@@ -219,10 +222,10 @@ def _cache(facts):
         for space in facts.cache["spaces"]
     )
     if not rows:
-        return f"{head}<p>Its vectors are in a cache.</p></section>"
+        return f"{head}<p>The vectors are in a cache.</p></section>"
     return (
-        f"{head}<p>Vectors of these texts and settings in the cache on "
-        f"{escape(facts.day)}. They are found there by the next search.</p>"
+        f"{head}<p>On {escape(facts.day)}, the cache contained the following vectors of "
+        "these texts and settings. The next search finds them there.</p>"
         '<div class="scroll" tabindex="0" role="region" aria-label="Stored vectors">'
         '<table class="spaces"><thead><tr><th scope="col">model and settings</th>'
         '<th scope="col">texts</th><th scope="col">layers with poolings</th>'
@@ -237,7 +240,7 @@ def _code(facts):
         names = ", ".join(f"<code>{escape(name)}</code>" for name in facts.blanks)
         blanks = f" Fill in {names} first."
     return (
-        '<section id="code"><h2>The best, in Python</h2>'
+        '<section id="code"><h2>Python code of the best candidate</h2>'
         "<p>Parameters with default values are left out. <code>X</code> and "
         f"<code>y</code> are the rows of the search.{blanks}</p>"
         '<div class="code"><button type="button" class="copy" aria-controls="source" '

@@ -134,7 +134,9 @@ class SourceWriter:
             node = write(value, name)
             if node is not None:
                 return node
-        return self.blank(name, f"{_short(value)} can't be written down; put it here")
+        return self.blank(
+            name, f"{_short(value)} can't be written as code: define it here"
+        )
 
     def _literal(self, value, name):
         if isinstance(value, np.generic):
@@ -188,7 +190,7 @@ class SourceWriter:
         if not (inspect.isclass(value) or inspect.isroutine(value) or _is_ufunc(value)):
             return None
         return self._class_or_function(value) or self.blank(
-            name, f"your own {_short(value)}: put it or its import here"
+            name, f"your own {_short(value)}: define or import it here"
         )
 
     def _class_or_function(self, value):
@@ -207,7 +209,7 @@ class SourceWriter:
     def _called(self, value):
         """The name of an object's class, imported or left blank."""
         kind = type(value)
-        what = "your own class: put its import here"
+        what = "your own class: import it here"
         named = self._class_or_function(kind)
         if named is None and self.blanks.get(kind.__name__) == what:
             return kind.__name__  # the second one of its kind

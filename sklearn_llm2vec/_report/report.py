@@ -14,10 +14,10 @@ class LayerPoolingReport:
     """Report of a search over layers and poolings, as a single HTML page.
 
     The page contains the heat map of layers and poolings, the scores by depth, the cost
-    of each layer, what the search stored, and Python code that builds the best
-    candidate. It is one file that loads nothing from elsewhere, so it can be mailed,
-    archived and opened without a network. It contains none of the texts. A notebook
-    displays the page.
+    of each layer, what the search stored, and Python code that builds the best candidate.
+    It is a single file that loads nothing from elsewhere, so you can mail it, archive it
+    and open it offline. It doesn't contain any of the texts. In a notebook, a report is
+    displayed as the page.
 
     Create a report with `from_search`.
 
@@ -70,27 +70,28 @@ class LayerPoolingReport:
         """Make the report of a fitted search.
 
         The scores are those of `LayerPoolingDisplay.from_search`. The page describes the
-        candidate that the search chose as its best. If it chose none (``refit=False``) or
-        by another metric than `metric`, the page describes the best by the first metric.
+        candidate that the search chose as its best. If it chose none (``refit=False``),
+        or if it chose by a metric that isn't in `metric`, the page describes the best
+        candidate by the first metric.
 
         Parameters
         ----------
         search : GridSearchCV, RandomizedSearchCV, HalvingGridSearchCV or similar
             A fitted search over the `layer` and the `pooling` of an
-            `LLMEmbeddingTransformer`. If the `model` was searched too, each model has its
-            own panels.
+            `LLMEmbeddingTransformer`. If the `model` was searched, too, each model has
+            its own panels.
         metric : str, list of str or None, default=None
-            Which metrics to report, if there are several. None is all of them, beginning
-            with that of the refit.
+            Which metrics to report, if there are several. None stands for all of them,
+            beginning with the metric of the refit.
         prefix : str or None, default=None
-            Selects one of several transformers: the part of the parameter's name before
-            ``__layer``.
+            Selects one of several transformers. It is the part of the parameter's name
+            before ``__layer``.
 
         comparisons : dict of str to array-like of shape (n_folds,) or None, default=None
-            Names and scores of what the best candidate is compared with, by the first
-            metric. ``cross_val_score(search, X, y)`` repeats the choice inside each fold,
-            which tells what to expect on new rows. The page shows means and 95 %
-            intervals.
+            Scores, by name, to compare the best candidate with. They must be of the first
+            metric. For example, ``cross_val_score(search, X, y)`` repeats the choice
+            inside each fold and shows what to expect on new rows. The page shows means
+            and 95 % intervals.
 
         Returns
         -------
@@ -102,7 +103,7 @@ class LayerPoolingReport:
             For a search that is not fitted.
         ValueError
             If the search wasn't over the layers and poolings of an
-            `LLMEmbeddingTransformer`, lacks the metric, or has no score.
+            `LLMEmbeddingTransformer`, doesn't have the metric, or has no score.
         """
         facts = read_facts(search, metric, prefix, comparisons)
         panel = facts.panels[0]
@@ -116,7 +117,7 @@ class LayerPoolingReport:
         return cls(html=render(facts), code=facts.code, best=best)
 
     def save(self, path):
-        """Write the page. An existing file stays until the new one is complete.
+        """Write the page. An existing file remains until the new one is complete.
 
         Parameters
         ----------
@@ -126,7 +127,7 @@ class LayerPoolingReport:
         Returns
         -------
         Path
-            The absolute path of the file, whose ``.as_uri()`` opens it in a browser.
+            The absolute path of the file. To open it in a browser, use its ``as_uri()``.
 
         Raises
         ------

@@ -59,7 +59,7 @@ def seconds(value):
 
 
 def share(panel, row):
-    """Part of a full pass that a layer needs, from 0 to 1; None where unknown."""
+    """Share of the whole model that a layer needs, from 0 to 1; None if unknown."""
     depth = panel.depths[row]
     return None if depth is None else depth / panel.n_layers
 

@@ -35,20 +35,20 @@ WIDEST_FIGURE = 16  # inches; panels that need more stand one under the other
 class LayerPoolingDisplay:
     """Heat map of scores over layers and poolings.
 
-    Create a display with `from_search` or `from_scores`. It stores the scores, so that
-    `plot` can draw them again in another way.
+    Create a display with `from_search`, `from_transformer` or `from_scores`. It stores
+    the scores, so that `plot` can draw them again in a different way.
 
     Parameters
     ----------
     tables : dict of str to ScoreTable
-        One table for each panel, by the panel's name.
+        One table for each panel, by name of the panel.
 
     Attributes
     ----------
     best_ : dict or None
-        ``panel``, ``layer``, ``pooling`` and ``score`` of the best cell of all panels;
-        None if there is no score. If there are several metrics, which can't be compared,
-        the first one is used.
+        ``panel``, ``layer``, ``pooling`` and ``score`` of the best cell of all panels, or
+        None if there is no score. Several metrics can't be compared, so only the first
+        one is used.
     axes_ : ndarray of Axes
         One per panel.
     figure_ : Figure
@@ -104,24 +104,24 @@ class LayerPoolingDisplay:
         """Draw a fitted search.
 
         Each cell shows the mean test score of its layer and pooling. If other parameters
-        were searched too, it is that of the best candidate with this layer and pooling.
-        In a successive halving, scores of later iterations, which saw more data, are
-        preferred to better scores of earlier ones.
+        were searched, too, it is the score of the best candidate with this layer and
+        pooling. In a successive halving, the scores of later iterations, which used more
+        data, take precedence over better scores of earlier iterations.
 
         Parameters
         ----------
         search : GridSearchCV, RandomizedSearchCV, HalvingGridSearchCV or dict of these
-            A fitted search over a `layer` and a `pooling`. If the `model` was searched
-            too, each model has a panel of its own. A dict of names and searches gives
-            each search a panel.
+            A fitted search over a `layer` and a `pooling`. If the `model` was searched,
+            too, each model has its own panel. With a dict of searches by name, each
+            search has its own panel.
         metric : str, list of str or None, default=None
-            Which metrics to draw, if there are several. None is all of them, each in a
-            panel of its own.
+            Which metrics to draw, if there are several. None stands for all of them, each
+            in its own panel.
         prefix : str or None, default=None
-            Selects one of several transformers: the part of the parameter's name before
-            ``__layer``.
+            Selects one of several transformers. It is the part of the parameter's name
+            before ``__layer``.
         ax : Axes, array of Axes or None, default=None
-            Where to draw, one Axes per panel; None makes a figure.
+            Where to draw, with one Axes per panel. None creates a figure.
         **kwargs : dict
             Passed to `plot`.
 
@@ -134,7 +134,7 @@ class LayerPoolingDisplay:
         NotFittedError
             For a search that is not fitted.
         ValueError
-            If the search wasn't over layers and poolings, or lacks the metric.
+            If the search wasn't over layers and poolings, or doesn't have the metric.
         """
         searches = search if isinstance(search, Mapping) else {"": search}
         if not searches:
@@ -150,27 +150,27 @@ class LayerPoolingDisplay:
 
     @classmethod
     def from_transformer(cls, transformer, *, ax=None, **kwargs):
-        """Draw how `fit` chose a layer and a pooling of "cv", a panel for each column.
+        """Draw how `fit` chose a "cv" layer and pooling, in a panel for each column.
 
         Parameters
         ----------
         transformer : LLMEmbeddingTransformer
-            Fitted with ``layer="cv"``, ``pooling="cv"`` or both.
+            A transformer that was fitted with ``layer="cv"``, ``pooling="cv"`` or both.
         ax : Axes, array of Axes or None, default=None
-            Where to draw, one Axes per panel; None makes a figure.
+            Where to draw, with one Axes per panel. None creates a figure.
         **kwargs : dict
             Passed to `plot`.
 
         Returns
         -------
         LayerPoolingDisplay
-            Each cell shows the share of the target's variance that is predicted; the
-            marked one was chosen.
+            Each cell shows the share of the target's variance that is predicted. The
+            marked cell was chosen.
 
         Raises
         ------
         NotFittedError
-            For a transformer whose `fit` chose nothing.
+            For a transformer whose `fit` didn't choose a layer or pooling.
         """
         check_is_fitted(
             transformer,
@@ -190,17 +190,17 @@ class LayerPoolingDisplay:
         ----------
         scores : array of shape (n_layers, n_poolings), or dict
             A dict maps (layer, pooling) to scores, or names of panels to arrays or dicts.
-            NaN and missing keys mean that there is no score.
+            NaN or a missing key means that there is no score.
         layers : sequence of int, float or tuple, or None, default=None
-            Layers of the array's rows; None counts from 0. With a dict, the layers to
-            draw, in order.
+            Layers of the array's rows. None counts them from 0. With a dict, the layers
+            to draw, in order.
         poolings : sequence of str or None, default=None
-            Poolings of the array's columns. None, for five columns, is mean,
-            weighted_mean, last, first, max. With a dict, the poolings to draw.
+            Poolings of the array's columns. With five columns, None stands for mean,
+            weighted_mean, last, first and max. With a dict, the poolings to draw.
         metric : str, default="score"
-            Name of the scores; greater is better.
+            Name of the scores. Greater scores are better.
         ax : Axes, array of Axes or None, default=None
-            Where to draw, one Axes per panel; None makes a figure.
+            Where to draw, with one Axes per panel. None creates a figure.
         **kwargs : dict
             Passed to `plot`.
 
@@ -240,21 +240,20 @@ class LayerPoolingDisplay:
     ):
         """Draw the heat maps.
 
-        Panels with the same metric share one scale of colours, so that models can be
+        Panels with the same metric share one scale of colors, so that models can be
         compared.
 
         Parameters
         ----------
         ax : Axes, array of Axes or None, default=None
-            Where to draw, one Axes per panel; None makes a figure.
+            Where to draw, with one Axes per panel. None creates a figure.
         cmap : str or Colormap, default="viridis"
-            Colours, from the lowest to the highest score. The default can be read by
-            colour-blind people.
+            Colors from the lowest to the highest score. The default is suitable for
+            color-blind readers.
         colorbar : bool, default=True
-            Whether to draw a colour bar for each metric.
+            Whether to draw a color bar for each metric.
         include_values : "auto" or bool, default="auto"
-            Whether to write the scores into the cells; "auto" does so for up to 100
-            cells.
+            Whether to write the scores in the cells. "auto" does so for up to 100 cells.
         values_format : str, default=".3f"
             Format of the written scores.
 
@@ -329,7 +328,7 @@ class LayerPoolingDisplay:
         }
 
     def _draw_colorbars(self):
-        """Draw one colour bar for all panels of a metric."""
+        """Draw one color bar for all panels of a metric."""
         for metric in dict.fromkeys(table.metric for table in self.tables.values()):
             members = [
                 i for i, t in enumerate(self.tables.values()) if t.metric == metric

@@ -22,11 +22,11 @@ MUCH_A_TEXT = 100_000
 
 @public_in("sklearn_llm2vec")
 def layer_pooling_grid(estimator, *, layers="all", poolings="all", prefix=None):
-    """Parameter grid over layers and poolings that costs one pass of the model.
+    """Make a parameter grid of layers and poolings that encodes each text only once.
 
-    The first candidate stores the vectors that all the others need: the values of
-    `pooling` tell it what the grid holds. The estimator that was refitted to all rows
-    stores only its own for new texts.
+    The first candidate stores the vectors that all other candidates need, because the
+    values of `pooling` contain what is in the grid. After the search, the estimator that
+    was refitted on all rows stores only its own layer and pooling for new texts.
 
     Parameters
     ----------
@@ -34,33 +34,33 @@ def layer_pooling_grid(estimator, *, layers="all", poolings="all", prefix=None):
         An `LLMEmbeddingTransformer`, or a Pipeline, ColumnTransformer, FeatureUnion or
         other estimator that contains one at any depth.
     layers : "all" or sequence of int, float or tuple, default="all"
-        Values for the transformer's `layer`: integers from 0, the embeddings, to the last
-        layer; negative ones from the end; floats for the relative depth; tuples for the
-        mean of several layers.
+        Values for the transformer's `layer`: integers from 0, which stands for the
+        embeddings, to the number of layers; negative integers, which count from the end;
+        floats for the relative depth; or tuples for the mean of several layers.
     poolings : "all" or sequence of str, default="all"
-        Values for the transformer's `pooling`: "mean", "weighted_mean", "last",
-        "first", "max". "all" leaves "first" out for causal decoders, whose first token
-        sees no other.
+        Values for the transformer's `pooling`: "mean", "weighted_mean", "last", "first"
+        and "max". "all" leaves out "first" for causal decoders, whose first token doesn't
+        depend on the others.
     prefix : str or None, default=None
-        Selects one of several transformers: the part before ``__layer`` in the names of
-        ``estimator.get_params()``.
+        Selects one of several transformers. It is the part before ``__layer`` in the
+        names of ``estimator.get_params()``.
 
     Returns
     -------
     dict
-        Maps names of parameters to lists of values, for `GridSearchCV` and similar
-        searches. You can add other parameters to it.
+        Lists of values by name of the parameter, for `GridSearchCV` and similar searches.
+        You can add other parameters to it.
 
     Warns
     -----
     UserWarning
-        If the search stores more than 100 kB for each text.
+        If the search would store more than 100 kB for each text.
 
     Raises
     ------
     ValueError
-        If there is no transformer, or several and no `prefix`, and for layers and
-        poolings that the model doesn't have.
+        If there is no transformer, if there are several and no `prefix`, and for layers
+        and poolings that the model doesn't have.
 
     See Also
     --------
@@ -82,7 +82,7 @@ def layer_pooling_grid(estimator, *, layers="all", poolings="all", prefix=None):
     if not found:
         raise ValueError(
             "layer_pooling_grid expects an LLMEmbeddingTransformer or an estimator "
-            f"that holds one. Got {type(estimator).__name__} without one instead."
+            f"that contains one. Got {type(estimator).__name__} without one instead."
         )
     prefix = choose_prefix(found, prefix, "layer_pooling_grid")
     transformer = found[prefix]
@@ -123,11 +123,11 @@ def _warn_of_a_large_search(layers, poolings, n_layers, hidden_size):
         return
     step = -(-n_layers // 8)
     warn(
-        f"This grid has {n_cells} combinations of layer and pooling: GridSearchCV makes "
-        f"{n_cells} fits for each fold, and the cache stores {format_bytes(a_text)} for "
-        f"each text ({format_bytes(10_000 * a_text)} for 10,000 texts). Fewer layers "
-        f"take less, such as layers=range(0, {n_layers + 1}, {step}); or let "
-        "LLMEmbeddingTransformer(layer='cv') choose, without a grid."
+        f"This grid has {n_cells} combinations of layer and pooling: GridSearchCV "
+        f"makes {n_cells} fits for each fold, and the cache stores "
+        f"{format_bytes(a_text)} for each text ({format_bytes(10_000 * a_text)} for "
+        f"10,000 texts). Use fewer layers, such as layers=range(0, {n_layers + 1}, "
+        f"{step}), or let LLMEmbeddingTransformer(layer='cv') choose without a grid."
     )
 
 
@@ -161,7 +161,7 @@ def choose_prefix(prefixes, prefix, caller):
     listed = ", ".join(map(repr, prefixes))
     if prefix is None:
         raise ValueError(
-            f"{caller} found several LLMEmbeddingTransformer: {listed}. Say which one "
+            f"{caller} found several LLMEmbeddingTransformer: {listed}. Select one "
             "with 'prefix'."
         )
     raise refused("prefix", f"one of {listed}", prefix, of=caller)

@@ -61,7 +61,7 @@ def draw_values(ax, table, image, values_format):
 
 
 def mark_best(ax, table, beside_value):
-    """Outline and star of the best cell, readable on every colour."""
+    """Outline and star of the best cell, readable on every color."""
     if table.best is None:
         return None
     from matplotlib.patches import Rectangle
@@ -98,7 +98,7 @@ def mark_best(ax, table, beside_value):
 
 
 def _readable_on(rgba):
-    """Black or white, whichever has more contrast to a colour."""
+    """Black or white, whichever has more contrast to a color."""
     # Perceived brightness, ITU-R BT.601.
     brightness = np.dot(rgba[:3], (0.299, 0.587, 0.114))
     return "black" if brightness > 0.5 else "white"

@@ -91,8 +91,8 @@ def chat_template(tokenizer):
         reasons.append("it leaves the text out")
     raise ValueError(
         "The 'template' parameter of LLMEmbeddingTransformer can be 'chat' only for "
-        "a model whose chat template renders a single message of the user. Of this "
-        f"one {reasons[0]}. Write the prompt as a string with '{{text}}' in it."
+        "a model whose chat template can render a single message of the user. With "
+        f"this one, {reasons[0]}. Write the prompt as a string with '{{text}}' in it."
     )
 
 

@@ -208,7 +208,7 @@ def _row_columns(rows, estimator_name):
     for i, row in enumerate(rows):
         if len(row) != width:
             raise ValueError(
-                f"{estimator_name} expects rows of one length: row 0 has {width} "
+                f"{estimator_name} expects rows of the same length: row 0 has {width} "
                 f"text(s), row {i} has {len(row)}."
             )
     _check_shape((len(rows), width), estimator_name)

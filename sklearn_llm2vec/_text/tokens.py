@@ -1,6 +1,6 @@
 """Tokens: each text becomes one or more rows of ids, and which of them count.
 
-A prompt is tokenised as a whole, because tokens don't end where a text does; the tokens
+A prompt is tokenized as a whole, because tokens don't end where a text does; the tokens
 of the text are found by their character offsets. Longer texts are cut, or split into
 windows that each stand in the whole prompt.
 """
@@ -105,7 +105,7 @@ class TextTokenizer:
     chunk_overlap : int or None
         Tokens that two windows of a long text share; None cuts long texts.
     n_added : int
-        Tokens that are put into each row afterwards, and need room.
+        Tokens that are put into each row afterward, and need room.
     n_known : int or None
         Rows of the model's embedding matrix: a token with a greater id is an error. None
         where no model is there.
@@ -323,10 +323,10 @@ class TextTokenizer:
             return PLAIN
         if not self.tokenizer.is_fast:
             raise ValueError(
-                "The 'template' parameter of LLMEmbeddingTransformer must be None for a "
-                "model whose tokenizer can't say where its tokens stand in a text. Got "
-                f"{template!r} with a {type(self.tokenizer).__name__} instead: use a "
-                "model that has a tokenizer.json."
+                "The 'template' parameter of LLMEmbeddingTransformer must be None "
+                "for a model whose tokenizer can't tell the positions of its tokens "
+                f"in a text. Got {template!r} with a {type(self.tokenizer).__name__} "
+                "instead: use a model that has a tokenizer.json."
             )
         if template == "chat":
             return chat_template(self.tokenizer)
@@ -355,9 +355,9 @@ class TextTokenizer:
         limit = fitting_length(lengths, self.room - around)
         if limit < 1:
             raise ValueError(
-                "The 'max_length' parameter of LLMEmbeddingTransformer must leave room "
-                f"for each text. Got {self.max_length}, but beside one of them stand "
-                f"{around} tokens."
+                "The 'max_length' parameter of LLMEmbeddingTransformer must leave "
+                f"room for each text. Got {self.max_length}, but what surrounds a "
+                f"text takes {around} tokens."
             )
         if self._cuts_at_start and self.chunk_overlap is None:
             return [[(max(start, stop - limit), stop) for start, stop in spans]]

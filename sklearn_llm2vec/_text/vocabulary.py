@@ -23,10 +23,10 @@ def check_known(ids, n_known, tokenizer, text):
     token = tokenizer.convert_ids_to_tokens(unknown)
     begin = (text if isinstance(text, str) else "; ".join(text))[:40]
     raise ValueError(
-        "The model's vocabulary must hold every token of a text. Got the token "
-        f"{token!r} with the id {unknown}, token {ids.index(unknown)} of the text that "
-        f"begins with {begin!r}, but the embedding matrix has {n_known} rows. The "
-        "tokenizer is another model's, or tokens were added to it and not to the model: "
-        "use the model's own, or give the matrix these rows with "
-        "resize_token_embeddings(len(tokenizer)), and train them."
+        "The model's vocabulary must contain every token of a text. Got the token "
+        f"{token!r} with the id {unknown}, token {ids.index(unknown)} of the text "
+        f"that begins with {begin!r}, but the embedding matrix has {n_known} rows. "
+        "The tokenizer belongs to another model, or tokens were added to it but not "
+        "to the model: use the model's own tokenizer, or add these rows to the "
+        "matrix with resize_token_embeddings(len(tokenizer)), and train them."
     )

@@ -25,9 +25,9 @@ def check_room(measured, *, max_length, n_added, chunk_overlap, template):
     n_fields = measured["n_fields"]
     if n_added and (n_fields > 1 or not measured["begins"]):
         raise ValueError(
-            "The 'token_prepending' parameter of LLMEmbeddingTransformer must be None "
-            "for a prompt that doesn't have words before one single text, which this "
-            f"model's own ({template!r}) hasn't."
+            "The 'token_prepending' parameter of LLMEmbeddingTransformer must be "
+            "None unless the prompt has words before a single text, which this "
+            f"model's own prompt ({template!r}) doesn't have."
         )
     # At least one token of each field, and one that isn't in the window before.
     taken = measured["needed"] + n_added

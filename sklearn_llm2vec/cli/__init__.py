@@ -70,8 +70,8 @@ def _what_is_kept(args):
     if not getattr(args, "resumes", False):
         return "Nothing was written."
     if args.no_cache:
-        return "Without a cache nothing is kept."
-    return "What was done is in the cache: the same command goes on from there."
+        return "Nothing was stored, because there is no cache."
+    return "Finished work is in the cache. Run the same command again to continue."
 
 
 @contextmanager

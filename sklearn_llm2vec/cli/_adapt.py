@@ -55,10 +55,19 @@ def add_to(commands, summary):
     add_table(command)
     add_texts(command)
     add = command.add_argument
-    add("--recipe", choices=CHAINS, default="mntp+simcse", help="default: mntp+simcse")
-    add("--target", metavar="COL", help="classes, for a supervised recipe")
-    add("--positive", metavar="COL", help="instead: a text that belongs to each text")
-    add("--negative", metavar="COL", help="and one that doesn't")
+    add(
+        "--recipe",
+        choices=CHAINS,
+        default="mntp+simcse",
+        help="stages of the training (default: mntp+simcse)",
+    )
+    add("--target", metavar="COL", help="column of classes, for a supervised recipe")
+    add(
+        "--positive",
+        metavar="COL",
+        help="column of a similar text for each text, instead of --target",
+    )
+    add("--negative", metavar="COL", help="column of a dissimilar text for each text")
     add(
         "--set",
         action="append",
@@ -76,7 +85,13 @@ def add_to(commands, summary):
     )
     add("--merge", metavar="FOLDER", help="folder for the whole adapted model")
     add("--png", type=file_ending_in(".png"), metavar="FILE", help="plot of the loss")
-    add("--seed", type=int, default=0, metavar="N", help="default: 0")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seed of the training (default: 0)",
+    )
     add_model_options(command, served=False)
     command.set_defaults(resumes=True)
 
@@ -89,7 +104,7 @@ def run(args):
         find_pyplot()
     folders = [_folder(f) for f in (args.output, args.merge) if f is not None]
     if len({folder.resolve() for folder in folders}) < len(folders):
-        args.parser.error("-o and --merge need folders of their own")
+        args.parser.error("-o and --merge need different folders")
     for folder in folders:
         _check_folder(folder)
     texts, target = _read_training_rows(args)
@@ -142,9 +157,9 @@ def _make_recipe(args):
         need = "needs --target or --positive" if supervised else "takes no --target"
         args.parser.error(f"--recipe {args.recipe} {need}")
     if (args.target and args.positive) or (args.negative and not args.positive):
-        args.parser.error("give --target, or --positive and perhaps --negative")
+        args.parser.error("give --target, or --positive and optionally --negative")
     if args.positive and len(args.text) > 1:
-        args.parser.error("with --positive there is one --text")
+        args.parser.error("with --positive, give one --text only")
     return LLM2VecRecipe(args.recipe, **settings)
 
 
@@ -189,6 +204,7 @@ def _folder(words):
 def _check_folder(folder):
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(
-            f"The folder {str(folder)!r} is there already and not empty. Choose another."
+            f"The folder {str(folder)!r} already exists and isn't empty. Choose "
+            "another one."
         )
     check_parent(folder)

@@ -34,26 +34,40 @@ def add_to(commands, summary):
 
     def action(name, summary, run):
         added = add_command(actions, name, summary, run=run, examples=EXAMPLES)
-        added.add_argument("--cache", metavar="FOLDER", help="default: your own cache")
+        added.add_argument(
+            "--cache", metavar="FOLDER", help="the cache (default: your own cache)"
+        )
         return added.add_argument
 
     add = action("info", "Show what the cache contains.", _info)
-    add("--json", action="store_true", help="for programs")
+    add("--json", action="store_true", help="print JSON for other programs")
     add = action("verify", "Compare stored vectors with their checksums.", _verify)
-    add("--json", action="store_true", help="for programs")
-    add("--sample", type=count_from, metavar="N", help="blocks to check (default: all)")
+    add("--json", action="store_true", help="print JSON for other programs")
+    add(
+        "--sample",
+        type=count_from,
+        metavar="N",
+        help="number of blocks to check (default: all)",
+    )
     add("--seed", type=int, default=0, metavar="N", help="seed of the sample")
     add = action("prune", "Remove old vectors.", _prune)
     add(
-        "--max-bytes", type=bytes_from, metavar="SIZE", help="largest size, such as 5GB"
+        "--max-bytes",
+        type=bytes_from,
+        metavar="SIZE",
+        help="size to shrink to, such as 5GB",
     )
     add(
         "--older-than",
         type=duration_from,
         metavar="TIME",
-        help="age, such as 30d or 12h",
+        help="remove what is older than this, such as 30d or 12h",
     )
-    add("--space", metavar="NAME", help="remove from this space only; its first digits")
+    add(
+        "--space",
+        metavar="NAME",
+        help="remove vectors of this space only, given by its first digits",
+    )
     add = action("clear", "Remove everything.", _clear)
     add("--yes", action="store_true", help="don't ask for confirmation")
 
@@ -65,7 +79,7 @@ def _info(args):
         print(json.dumps(info, indent=2))
         return
     if not info["file_bytes"] and not info["adapter_bytes"]:
-        print(f"The cache {visible(str(args.cache or info['path']))} holds nothing.")
+        print(f"The cache {visible(str(args.cache or info['path']))} is empty.")
         return
     asked = info["hits"] + info["misses"]
     share = f" ({info['hits'] / asked:.0%} of what was asked for)" if asked else ""
@@ -125,14 +139,15 @@ def _verify(args):
         print(f"{result['checked']:,} vectors checked, {result['damaged']:,} damaged")
     if not result["ok"]:
         raise ValueError(
-            f"The cache {cache.path} is damaged. Damaged vectors are never used and are "
-            "made again when they are needed; 'cache clear' makes a new start."
+            f"The cache {cache.path} is damaged. Damaged vectors are never used and "
+            "are computed again when they are needed. 'cache clear' removes "
+            "everything."
         )
 
 
 def _prune(args):
     if args.max_bytes is None and args.older_than is None and not args.space:
-        args.parser.error("give --max-bytes, --older-than or --space: what is to go")
+        args.parser.error("give at least one of --max-bytes, --older-than and --space")
     cache = open_named_cache(args)
     freed = cache.prune(
         max_bytes=args.max_bytes, older_than=args.older_than, space=args.space

@@ -36,7 +36,9 @@ def survey_texts(table, args, others=(), *, texts=None, as_written=()):
     texts = args.text if texts is None else texts
     survey = table.survey([*texts, *others], as_written={*texts, *as_written})
     if not survey.n_rows:
-        raise ValueError(f"The file {str(table.path)!r} has no rows: nothing to do.")
+        raise ValueError(
+            f"The file {str(table.path)!r} has no rows, so there is nothing to do."
+        )
     if not makes_one_block(getattr(args, "template", None)):
         advice = "Choose another --text; --template row writes numbers as text."
         check_kinds(table, survey, texts, ["text"], advice)

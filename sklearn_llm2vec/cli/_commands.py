@@ -56,11 +56,11 @@ def add_command(commands, name, summary, *, run, examples, about=None, usage=Non
     command.set_defaults(run=run, parser=command, program=command.prog)
     group = command.add_argument_group("messages")
     group.add_argument(
-        "-q", "--quiet", action="store_true", help="print no notes and no bars"
+        "-q", "--quiet", action="store_true", help="print no notes and no progress bars"
     )
     group.add_argument(
         "--traceback",
         action="store_true",
-        help="show where an error comes from",
+        help="show where an error was raised",
     )
     return command

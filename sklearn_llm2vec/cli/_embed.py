@@ -27,8 +27,8 @@ KEEPING = endings_of(one for one in WRITTEN if one.writer.keeps)
 NARROWING = endings_of(one for one in WRITTEN if one.writer.narrows)
 
 ABOUT = """\
-Write the features of a table's text columns into a file. Rows are read and
-written in chunks, so the table may be larger than memory.
+Write the features of a table's text columns to a file. Rows are read and written in
+chunks, so the table may be larger than memory.
 """
 
 EXAMPLES = f"""\
@@ -38,12 +38,12 @@ examples:
   the layer and pooling of a larger model that a search has found:
     {PROGRAM} embed reviews.jsonl --text review --model Qwen/Qwen3-0.6B \\
         --layer 17 --pooling mean -o reviews.npy
-  one vector for each row, made from two columns:
+  one vector for each row, from two columns:
     {PROGRAM} embed reviews.parquet --text title --text review \\
         --template "Title: {{title}}. {{review}}" -o reviews.parquet.npy
 
-Run the same command again to resume a run that was stopped: its vectors are in
-the cache.
+To resume a run that was stopped, run the same command again. The finished vectors
+are in the cache.
 """
 
 
@@ -89,7 +89,7 @@ def add_to(commands, summary):
         type=count_from,
         default=10_000,
         metavar="N",
-        help="rows in memory at a time (default: 10000)",
+        help="number of rows in memory at a time (default: 10000)",
     )
     add_model_options(command)
     command.set_defaults(resumes=True)
@@ -144,7 +144,8 @@ def _check_output(args, writer):
     output = args.output
     if args.keep and not writer.keeps:
         args.parser.error(
-            f"a {output.suffix} file can't --keep columns: write {listed(KEEPING)}"
+            f"a {output.suffix} file can't contain the columns of --keep: write "
+            f"{listed(KEEPING)}"
         )
     if args.output_dtype == "float16" and not writer.narrows:
         args.parser.error(
@@ -153,7 +154,7 @@ def _check_output(args, writer):
     check_output(output, [args.file])
     if output.exists() and not args.overwrite:
         raise FileExistsError(
-            f"The output {str(output)!r} is there already. Choose another name, or "
+            f"The output {str(output)!r} already exists. Choose another name, or "
             "replace it with --overwrite."
         )
 
@@ -201,6 +202,6 @@ def _check_names(args, names):
     taken = [name for name in args.keep if name in names]
     if taken:
         raise ValueError(
-            f"The column {taken[0]!r} of {args.file!r} can't be kept: features get this "
-            "name. Rename it, or leave it out."
+            f"The column {taken[0]!r} of {args.file!r} can't be kept, because a "
+            "feature has the same name. Rename it, or leave it out."
         )

@@ -219,8 +219,8 @@ def open_table(path, spelling=SPELLING):
         others = endings_of(one for one in READ if not one.is_text)
         raise ValueError(
             f"The file {str(path)!r} must end in {', '.join(texts)} (each also with "
-            f"{listed([*OPENERS])} behind it) or {listed(others)}, which says how to "
-            "read it. Rename or convert it."
+            f"{listed([*OPENERS])} added) or {listed(others)}, which determines how "
+            "it is read. Rename or convert it."
         )
     return found(path, spelling)
 

@@ -20,7 +20,7 @@ def _ridge(seed):
 
 
 def penalties():
-    """Of standardised features: from hardly any shrinkage to nearly all."""
+    """Of standardized features: from hardly any shrinkage to nearly all."""
     import numpy as np
 
     return np.logspace(0, 5, 11)

@@ -50,8 +50,8 @@ def search_layers(frame, target, classes, args):
     """
     if classes and len(np.unique(target)) < 2:
         raise ValueError(
-            f"The target {args.target!r} must have at least two classes. It has "
-            f"{str(target[0])!r} only. Name another column with --target."
+            f"The target {args.target!r} must have at least two classes. It has only "
+            f"{str(target[0])!r}. Name another column with --target."
         )
     pipeline = _make_pipeline(classes, args)
     grid = layer_pooling_grid(

@@ -55,39 +55,55 @@ def add_model_options(parser, *, searched=False, served=True):
             "--layer",
             type=layer_from,
             metavar="K",
-            help="hidden state: 0 the embeddings, -1 the last, 0.5 the middle, 3,6 the "
-            "mean of two (default: -1); write --layer=-1,-2 if it begins with a minus",
+            help="hidden state: 0 for the embeddings, -1 for the last, 0.5 for the "
+            "middle, 3,6 for the mean of two (default: -1); write --layer=-1,-2 if it "
+            "begins with a minus",
         )
-        add("--pooling", choices=("auto", *POOLINGS), help="default: auto")
+        add(
+            "--pooling",
+            choices=("auto", *POOLINGS),
+            help="how tokens become one vector (default: auto)",
+        )
     add(
         "--template",
         metavar="TEXT",
-        help='"... {text}", columns, "row", a preset, or a name that the model declares',
+        help='"... {text}", column names, "row", a preset, or a prompt that the model '
+        "names",
     )
     add("--prompt-counts", type=_auto_or_flag, metavar="auto|yes|no")
     add("--attention", choices=("auto", *ATTENTIONS))
     add("--special-tokens", type=_auto_or_flag, metavar="auto|yes|no")
-    add("--token-prepending", type=_depth, metavar="K", help="layer, or start,exit")
+    add(
+        "--token-prepending",
+        type=_depth,
+        metavar="K",
+        help="layer, or first layer and the one after the last",
+    )
     add(
         "--adapters",
         action="append",
         metavar="NAME",
         help="PEFT adapter to merge; may be repeated",
     )
-    add("--max-length", type=count_from, metavar="N", help="longest text, in tokens")
+    add(
+        "--max-length",
+        type=count_from,
+        metavar="N",
+        help="largest number of tokens in a text",
+    )
     add("--long-texts", choices=LONG_TEXTS)
     add(
         "--chunk-overlap",
         type=int,
         metavar="N",
-        help="tokens that windows share, with chunk",
+        help="number of tokens that windows share, with chunk",
     )
     add("--missing", choices=MISSING)
     add(
         "--truncate-dim",
         type=count_from,
         metavar="N",
-        help="keep the first features only",
+        help="keep only the first features",
     )
     add("--normalize", action="store_true", help="scale vectors to unit length")
     add("--device", type=_devices, metavar="NAME", help="cpu, cuda, cuda:0,cuda:1 ...")
@@ -96,9 +112,13 @@ def add_model_options(parser, *, searched=False, served=True):
         "--batch-tokens",
         type=one_or_more_from,
         metavar="N",
-        help="most tokens in a pass",
+        help="largest number of tokens in a batch",
     )
-    add("--revision", metavar="NAME", help="branch, tag or commit on the hub")
+    add(
+        "--revision",
+        metavar="NAME",
+        help="branch, tag or commit of the model on the hub",
+    )
     add(
         "--trust-remote-code",
         action="store_true",
@@ -115,7 +135,11 @@ def add_model_options(parser, *, searched=False, served=True):
             metavar="URL",
             help="URL of an OpenAI-compatible server",
         )
-        add("--api-key-env", metavar="NAME", help="environment variable with its key")
+        add(
+            "--api-key-env",
+            metavar="NAME",
+            help="environment variable that contains its key",
+        )
     _add_cache_options(parser, needed=searched)
 
 
@@ -127,7 +151,8 @@ def _add_cache_options(parser, *, needed):
     either.add_argument(
         "--cache",
         metavar="FOLDER",
-        help="default: $SKLEARN_LLM2VEC_CACHE, or the platform's folder for caches",
+        help="the cache (default: $SKLEARN_LLM2VEC_CACHE, or the platform's folder for "
+        "caches)",
     )
     if not needed:
         either.add_argument(
@@ -139,7 +164,8 @@ def _add_cache_options(parser, *, needed):
         "--cache-limit",
         type=bytes_from,
         metavar="SIZE",
-        help="beyond it, vectors used longest ago are removed (default: 20GB)",
+        help="size beyond which the least recently used vectors are removed "
+        "(default: 20GB)",
     )
 
 
@@ -203,7 +229,8 @@ def _depth(words):
         layers = tuple(int(part) for part in words.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"expected a layer as 8, or start and exit as 2,8; got {words!r}"
+            "expected a layer such as 8, or the first layer and the one after the "
+            f"last, such as 2,8; got {words!r}"
         ) from None
     return layers if len(layers) > 1 else layers[0]
 

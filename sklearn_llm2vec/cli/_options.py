@@ -12,7 +12,7 @@ from sklearn_llm2vec.cli._commands import PROGRAM, new_parser
 
 # In the order of ``--help``; each is a file with ``add_to``.
 COMMANDS = {
-    "embed": "write the features of a table's texts into a file",
+    "embed": "write the features of a table's texts to a file",
     "search": "find the layer and pooling that predict a column best",
     "adapt": "train LLM2Vec adapters on a table's texts",
     "evaluate": "score the features of a model on your own data",
@@ -20,8 +20,8 @@ COMMANDS = {
 }
 
 ABOUT = """\
-Hidden states of large language models as features. Vectors are kept in a cache,
-so that each text goes through the model once. Results are written to stdout,
+Use hidden states of large language models as features. Vectors are kept in a
+cache, so that texts aren't encoded again. Results are written to stdout, and
 notes and progress bars to stderr.
 
 exit codes: 0 success, 1 error (one line on stderr), 2 wrong usage, 130 Ctrl-C

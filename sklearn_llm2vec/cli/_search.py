@@ -49,7 +49,7 @@ def add_to(commands, summary):
         "search",
         summary,
         run=run,
-        about="Cross-validate every layer with every pooling. Texts go through the model "
+        about="Cross-validate every layer with every pooling. Each text is encoded "
         "once.",
         examples=EXAMPLES,
         usage="search FILE --text COL --target COL",
@@ -76,13 +76,15 @@ def _add_what_is_predicted(add):
         "--task",
         choices=("auto", "classes", "numbers"),
         default="auto",
-        help="auto: numbers for fractions or more than 20 distinct integers",
+        help="kind of prediction; auto is numbers if there are fractions or more than 20 "
+        "distinct integers",
     )
     add(
         "--head",
         choices=("auto", *HEADS),
         default="auto",
-        help="default: logistic-regression for classes, ridge for numbers",
+        help="final estimator (default: logistic-regression for classes, ridge for "
+        "numbers)",
     )
 
 
@@ -92,15 +94,21 @@ def _add_what_is_searched(add):
         type=layers_from,
         default="all",
         metavar="LIST",
-        help="0,3,-1 or all",
+        help="such as 0,3,-1 (default: all)",
     )
     add(
         "--poolings",
         type=names_from(POOLINGS),
         metavar="LIST",
-        help=f"default: {','.join(POOLINGS)}; without first for causal decoders",
+        help=f"default: {','.join(POOLINGS)}, without first for causal decoders",
     )
-    add("--cv", type=count_from, default=5, metavar="N", help="folds (default: 5)")
+    add(
+        "--cv",
+        type=count_from,
+        default=5,
+        metavar="N",
+        help="number of folds (default: 5)",
+    )
     add(
         "--scoring",
         metavar="NAME",
@@ -112,13 +120,19 @@ def _add_what_is_searched(add):
         action="store_false",
         help="leave out TF-IDF and the most frequent class",
     )
-    add("--jobs", type=int, default=1, metavar="N", help="processes; -1 is all cores")
+    add(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of processes; -1 uses all cores",
+    )
     add(
         "--seed",
         type=int,
         default=0,
         metavar="N",
-        help="seed of folds and model (default: 0)",
+        help="seed of the folds and the head (default: 0)",
     )
 
 
@@ -127,7 +141,7 @@ def _add_outputs(add):
         add(option, type=file_ending_in(*endings), metavar="FILE", help=about)
 
     add_file("--png", ".png", about="heat map of layers and poolings")
-    about = "a page to share: scores, costs, and code of the best"
+    about = "HTML page to share, with scores, costs, and code of the best candidate"
     add_file("--html", ".html", about=about)
     add_file("--save", *ENDINGS, about="the best pipeline, fitted on all rows")
     add_file("--results", ".csv", about="score of each layer, pooling and fold")
@@ -172,7 +186,7 @@ def _write_outputs(search, comparisons, args):
 def _check(args):
     """Refuse, before anything is read, what can't be done."""
     if args.target in (*args.text, *args.numeric):
-        args.parser.error(f"--target {args.target} can't be among what predicts it")
+        args.parser.error(f"--target {args.target} can't be one of its own predictors")
     from sklearn.metrics import get_scorer
 
     for path in (args.png, args.html, args.save, args.results):

@@ -22,7 +22,9 @@ def add_reading(command):
         "--separator", metavar="CHAR", help="separator of .csv files (default: a comma)"
     )
     group.add_argument(
-        "--no-quotes", action="store_true", help="quotation marks are plain characters"
+        "--no-quotes",
+        action="store_true",
+        help="treat quotation marks as ordinary characters",
     )
 
 
@@ -41,5 +43,5 @@ def add_texts(command):
         action=AppendOnce,
         required=True,
         metavar="COL",
-        help="column of texts; may be repeated, each gives features of its own",
+        help="column of texts; may be repeated, and each column gives its own features",
     )

@@ -178,8 +178,8 @@ class CSV:
             except csv.Error as error:
                 raise ValueError(
                     f"The file {str(self.path)!r} can't be read as a table: line "
-                    f"{reader.line_num}: {error}. Where quotation marks are characters "
-                    "like others, give --no-quotes."
+                    f"{reader.line_num}: {error}. If quotation marks are ordinary "
+                    "characters, give --no-quotes."
                 ) from error
         if names is None:
             raise ValueError(f"The file {str(self.path)!r} is empty: it has no header.")
@@ -281,13 +281,13 @@ class JSONLines:
                     value = json.loads(line, parse_float=_read_float)
                 except (ValueError, ArithmeticError) as error:
                     raise ValueError(
-                        f"The file {str(self.path)!r} must have one JSON object a line. "
-                        f"Line {n} can't be read: {error}."
+                        f"The file {str(self.path)!r} must have one JSON object per "
+                        f"line. Line {n} can't be read: {error}."
                     ) from error
                 if not isinstance(value, dict):
                     raise ValueError(
-                        f"The file {str(self.path)!r} must have one JSON object a line. "
-                        f"Line {n} holds a {type(value).__name__}."
+                        f"The file {str(self.path)!r} must have one JSON object per "
+                        f"line. Line {n} holds a {type(value).__name__}."
                     )
                 yield n, value
 

@@ -1,7 +1,7 @@
 """Features of more texts than one machine can encode, with Ray.
 
-Each of Ray's actors holds a transformer and its model. The features are those of
-``transform``, bit for bit.
+Each of Ray's actors holds a transformer and its model. On CPUs of the same kind, the
+features are those of ``transform``, bit for bit.
 """
 
 from sklearn_llm2vec.distributed._dataset import embed_dataset

@@ -28,31 +28,32 @@ def embed_dataset(
 ):
     """Add the features of text columns to a Ray dataset.
 
-    The work is done when the dataset is read. Actors hold the model, and Ray sends them
-    one batch after another. An actor that dies is started again, and its batches are
-    repeated.
+    The texts are encoded when the returned dataset is read. Actors hold the model, and
+    Ray sends them one batch after another. If an actor dies, Ray starts a new one and
+    repeats its batches.
 
     Parameters
     ----------
     dataset : ray.data.Dataset
         A dataset that contains the text columns.
     transformer : LLMEmbeddingTransformer
-        Must be fitted if it learns something. Its model must be available to every host,
-        by its hub id or as a folder at the same path.
+        Must be fitted if it learns from data. Its model must be available to every host,
+        under its hub id or as a folder at the same path.
     columns : str, list of str or None, default=None
-        The text columns, in the order of `fit`. None is those seen in `fit`, otherwise
-        those that the template names.
+        The text columns, in the order of `fit`. None stands for those seen in `fit`, or
+        for those that the template names if it isn't fitted.
     output_columns : str, list of str or None, default=None
         Names of the new columns: one for each text column, or a single one if `template`
-        makes one vector for each row. None is ``{column}_embedding``, or ``embedding``.
+        makes one vector for each row. None stands for ``{column}_embedding``, or for
+        ``embedding`` if there is a single vector.
     concurrency : int, tuple of (int, int) or None, default=None
-        Number of actors, or the smallest and largest number. None is at least one, and
-        more as long as Ray has resources and work for them. A fixed number should leave
-        Ray a CPU for the preceding steps: if actors have reserved all CPUs, reading waits
-        for ever.
+        Number of actors, or the smallest and the largest number. With None, there is at
+        least one, and more as long as Ray has resources and work for them. A fixed number
+        should leave one CPU for the preceding steps. If the actors have reserved all
+        CPUs, reading waits forever.
     num_cpus : float or None, default=None
         Number of CPUs of an actor, which is also its number of threads. None is 1 without
-        a GPU; with a GPU, Ray decides.
+        a GPU. With a GPU, Ray decides.
     num_gpus : float or None, default=None
         Number of GPUs of an actor.
     batch_size : int, default=1024
@@ -61,7 +62,7 @@ def embed_dataset(
     Returns
     -------
     ray.data.Dataset
-        All columns of `dataset`, and new ones of type ``fixed_size_list<float>``.
+        All columns of `dataset`, and new columns of type ``fixed_size_list<float>``.
         Missing texts are treated as the transformer's `missing` says.
 
     Raises

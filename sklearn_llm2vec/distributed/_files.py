@@ -69,25 +69,25 @@ def embed_parquet(
     dtype="float32",
     overwrite=False,
 ):
-    """Embed Parquet files, writing one output file for each.
+    """Embed Parquet files, and write one output file for each of them.
 
-    An output file has the name, the rows in order and all columns of its input, and the
-    features. It appears under its name only when it is complete, and its metadata (key
-    ``sklearn_llm2vec``) record the input and the transformer. A second call skips
-    finished files, so that a job that was stopped can be resumed. An output that is
-    broken, or whose input has changed, is made again.
+    An output file has the same name as its input, and contains its rows in order, all of
+    its columns, and the features. It appears under its name only when it is complete, and
+    its metadata (key ``sklearn_llm2vec``) record the input and the transformer. A second
+    call skips finished files, so that you can resume a job that was stopped. If an output
+    is broken, or if its input has changed, it is written again.
 
     Parameters
     ----------
     source : str or path-like
-        A Parquet file, or a folder, of which all ``*.parquet`` files at any depth are
-        used, except those with names that begin with a dot or an underscore. It is a path
-        that all hosts see, or a URI that pyarrow or fsspec can open, such as
-        ``s3://bucket/reviews``.
+        A Parquet file or a folder, as a path that all hosts see or as a URI that pyarrow
+        or fsspec can open, such as ``s3://bucket/reviews``. Of a folder, all
+        ``*.parquet`` files at any depth are used, except those whose names begin with a
+        dot or an underscore.
     destination : str or path-like
         A folder outside of `source`.
     transformer : LLMEmbeddingTransformer
-        Must be fitted if it learns something, as in `embed_dataset`.
+        Must be fitted if it learns from data, as in `embed_dataset`.
     columns : str, list of str or None, default=None
         The text columns, as in `embed_dataset`.
     output_columns : str, list of str or None, default=None
@@ -99,14 +99,14 @@ def embed_parquet(
     num_gpus : float or None, default=None
         Number of GPUs of an actor.
     batch_size : int, default=1024
-        Number of rows that are read, embedded and written at a time, and of a row group
-        of the output.
+        Number of rows that are read, embedded and written at a time. It is also the
+        number of rows in a row group of the output.
     dtype : {"float32", "float16"}, default="float32"
-        Dtype of the features in the output. "float16" takes half the disk and keeps about
-        three digits; a value that it can't hold is an error.
+        Dtype of the features in the output. "float16" takes half the disk space and keeps
+        about three digits. A value that it can't represent is an error.
     overwrite : bool, default=False
-        Whether to replace files in the destination that were made by another transformer
-        or another program.
+        Whether to replace files in the destination that another transformer or another
+        program has written.
 
     Returns
     -------
@@ -115,8 +115,8 @@ def embed_parquet(
     Raises
     ------
     ImportError, NotFittedError, TypeError, ValueError
-        As `embed_dataset`. ValueError also if the destination contains the output of
-        another transformer; it is raised before anything is encoded.
+        As in `embed_dataset`. A ValueError is also raised if the destination contains the
+        output of another transformer, before anything is encoded.
     FileNotFoundError
         If `source` has no Parquet file.
     FileExistsError
@@ -184,9 +184,9 @@ class _FileEmbedder:
         here = identity_of(self.embedder)
         if here != identity:
             raise ValueError(
-                "embed_parquet must run on hosts that make the same features. Got "
-                f"{difference(identity, here)}: bring the same model to all of them, "
-                "and give 'dtype'."
+                "embed_parquet must run on hosts that compute the same features. Got "
+                f"{difference(identity, here)}: put the same model on all of them, "
+                "and set 'dtype'."
             )
 
     def __call__(self, batch):

@@ -98,8 +98,9 @@ def survey(task, dtype, places, overwrite):
     replaced = inputs & {destination.join(name).path for name in names}
     if source.system == destination.system and (inside or replaced):
         raise ValueError(
-            "The 'destination' parameter of embed_parquet must be a folder apart from "
-            f"'source'. Got {places[1]!r}, where output would be taken for input."
+            "The 'destination' parameter of embed_parquet must be a folder outside "
+            f"of 'source'. Got {places[1]!r}, where the output would be read as "
+            "input."
         )
 
     def look(name):
@@ -145,15 +146,15 @@ def is_finished(target, identity, state, overwrite):
     if said is None and not overwrite:
         raise FileExistsError(
             f"embed_parquet must not replace {target.path!r}, which another program "
-            "wrote. Choose another 'destination', or overwrite=True."
+            "wrote. Choose another 'destination', or set overwrite=True."
         )
     said = {} if said is None else json.loads(said)
     there = said.get("transformer", {})
     if there != identity and not overwrite:
         raise ValueError(
             f"The file {target.path!r} holds features of another transformer: "
-            f"{difference(there, identity)}. Choose another 'destination', or "
-            "overwrite=True to make it anew."
+            f"{difference(there, identity)}. Choose another 'destination', or set "
+            "overwrite=True to write it again."
         )
     return said == make_mark(identity, state)
 

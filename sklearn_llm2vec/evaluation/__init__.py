@@ -1,8 +1,8 @@
 """Scores of features: classification, similarity, retrieval and clustering.
 
 The functions take any scikit-learn transformer and return a tidy pandas frame with one
-value per row. The protocols are those of mteb, if it has one. Each text is encoded once,
-thanks to the transformer's cache.
+value per row. The protocols follow mteb where it has one. Thanks to the transformer's
+cache, each text is encoded only once.
 """
 
 from importlib import import_module

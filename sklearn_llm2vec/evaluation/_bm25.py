@@ -19,17 +19,17 @@ from sklearn_llm2vec.evaluation._features import as_list
 class BM25(BaseEstimator):
     """Rank documents by the words that they share with a query (Okapi BM25).
 
-    Words are runs of two or more letters or digits, in lower case, without stop words,
-    and stemmed.
+    A word is a sequence of two or more letters or digits. Words are converted to
+    lowercase and stemmed, and stop words are left out.
 
     Parameters
     ----------
     k1 : float, default=1.5
-        How much repetitions of a word count.
+        Weight of repetitions of a word.
     b : float, default=0.75
-        How much the counts of long documents are scaled down, from 0 to 1.
+        How much to scale down the counts of long documents, from 0 to 1.
     method : {"lucene", "robertson", "atire", "bm25l", "bm25+"}, default="lucene"
-        Variant of the formula, as bm25s names them.
+        Variant of the formula, as named by bm25s.
     stopwords : str, list of str or None, default="english"
         A language for which bm25s has a list, a list of words, or None for no stop words.
     stemmer : str or None, default="english"
@@ -78,7 +78,7 @@ class BM25(BaseEstimator):
         Parameters
         ----------
         X : list, array or Series of str, of shape (n_documents,)
-            The documents; a missing one has no words.
+            The documents. A missing document has no words.
         y : ignored
 
         Returns
@@ -107,13 +107,13 @@ class BM25(BaseEstimator):
         Parameters
         ----------
         X : list, array or Series of str, of shape (n_queries,)
-            The queries; one that is missing or empty has no words.
+            The queries. A missing or empty query has no words.
 
         Returns
         -------
         scores : float32 ndarray of shape (n_queries, n_documents)
-            Greater is better; minus infinity for documents that share no word with the
-            query.
+            Greater scores are better. Documents that share no word with the query have a
+            score of minus infinity.
 
         Raises
         ------

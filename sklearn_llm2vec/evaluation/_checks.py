@@ -37,13 +37,13 @@ def check_classes(y, n_rows, part, caller):
         y = y.ravel()
     if y.ndim != 1:
         raise ValueError(
-            f"The {name!r} parameter of {caller} must have one class a row. Got an array "
-            f"of shape {y.shape} instead."
+            f"The {name!r} parameter of {caller} must have one class per row. Got an "
+            f"array of shape {y.shape} instead."
         )
     if len(y) != n_rows:
         raise ValueError(
-            f"{caller} expects {X_name!r} and {name!r} of one length. Got {n_rows} and "
-            f"{len(y)}."
+            f"{caller} expects {X_name!r} and {name!r} of the same length. Got "
+            f"{n_rows} and {len(y)}."
         )
     if missing.any():
         raise ValueError(
@@ -74,14 +74,15 @@ def check_scores(scores, caller):
         ) from error
     if scores.ndim != 1 or not np.isfinite(scores).all():
         raise ValueError(
-            f"The 'scores' parameter of {caller} must hold one finite number a pair. Got "
-            f"an array of shape {scores.shape} with {(~np.isfinite(scores)).sum()} that "
-            "aren't finite."
+            f"The 'scores' parameter of {caller} must contain one finite number per "
+            f"pair. Got an array of shape {scores.shape} with "
+            f"{(~np.isfinite(scores)).sum()} that aren't finite."
         )
     if len(np.unique(scores)) < 2:
         raise ValueError(
-            f"The 'scores' parameter of {caller} must hold at least two different "
-            f"numbers, or no correlation is defined. Got {len(scores)} scores."
+            f"The 'scores' parameter of {caller} must contain at least two different "
+            f"numbers, because otherwise no correlation is defined. Got {len(scores)} "
+            "scores."
         )
     return scores
 

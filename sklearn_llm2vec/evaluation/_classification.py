@@ -31,21 +31,21 @@ def evaluate_classification(
     Parameters
     ----------
     transformer : estimator with `transform`
-        A clone is fitted on the training texts of each draw and sees no others. The
-        features of a transformer that learns nothing are computed in one call for all
-        draws. Wrap a fitted one in `FrozenEstimator`.
+        A clone is fitted on the training texts of each draw only. If the transformer
+        learns nothing from data, the features of all draws are computed in one call. To
+        use a fitted transformer as it is, wrap it in `FrozenEstimator`.
     X_train, X_test : list, array, Series or frame with n_rows rows
-        Input of the transformer.
+        Input for the transformer.
     y_train, y_test : array-like of shape (n_rows,)
         Classes.
     classifier : classifier or None, default=None
-        A clone is fitted in each draw. None is ``LogisticRegression(max_iter=100)``, as
+        A clone is fitted for each draw. None is ``LogisticRegression(max_iter=100)``, as
         in mteb.
     n_per_class : int, None, or sequence of these, default=None
-        Number of training texts of each class; a class with fewer texts uses all. None is
-        the whole training data.
+        Number of training texts of each class. If a class has fewer texts, all of them
+        are used. None stands for the whole training data.
     n_draws : int, default=10
-        Number of draws for each number of texts; the whole data is one draw.
+        Number of draws for each number of texts. The whole data is a single draw.
     random_state : int, default=0
         Seed of the draws.
 
@@ -60,16 +60,16 @@ def evaluate_classification(
     Raises
     ------
     TypeError, ValueError
-        For invalid arguments, and lengths that differ.
+        For invalid arguments, and if lengths differ.
     ImportError
         Without pandas.
 
     Notes
     -----
-    A draw is mteb's undersampling (``AbsTaskClassification``): the rows are shuffled, and
-    the first `n_per_class` of each class are kept. The next draw shuffles that order
-    again, from the same seed. With ``random_state=42`` they are the texts that mteb
-    draws.
+    The draws follow mteb's undersampling (``AbsTaskClassification``): the rows are
+    shuffled, and the first `n_per_class` of each class are kept. The next draw shuffles
+    that order again, with a new random generator of the same seed. With
+    ``random_state=42``, they are the texts that mteb draws.
 
     Examples
     --------

@@ -11,23 +11,23 @@ from sklearn_llm2vec._common.public import public_in
 def evaluate_clustering(
     transformer, X, y, *, n_clusters=None, n_draws=10, random_state=0
 ):
-    """V-measure of a k-means of the features, compared with the true classes.
+    """V-measure of a k-means clustering of the features, compared with the classes.
 
     Parameters
     ----------
     transformer : estimator with `transform`
-        Used as it is if it is fitted or learns nothing; otherwise a clone is fitted on
-        `X`, without `y`.
+        If it is fitted or learns nothing from data, it is used as it is. Otherwise, a
+        clone is fitted on `X`, without `y`.
     X : list, array, Series or frame with n_rows rows
-        Input of the transformer.
+        Input for the transformer.
     y : array-like of shape (n_rows,)
         Classes.
     n_clusters : int or None, default=None
         Number of clusters. None is the number of classes.
     n_draws : int, default=10
-        Number of runs of the k-means on all texts, each from another start.
+        Number of runs of k-means on all texts, each with a different start.
     random_state : int, default=0
-        Seed of the first run; the seed of each further run is greater by 1.
+        Seed of the first run. The seed of each further run is greater by 1.
 
     Returns
     -------
@@ -45,10 +45,10 @@ def evaluate_clustering(
 
     Notes
     -----
-    The k-means is that of mteb's ``AbsTaskClusteringLegacy``:
-    ``MiniBatchKMeans(batch_size=500, n_init="auto")``, on the features without scaling to
-    unit length. With ``random_state=42`` the first run is mteb's. Newer tasks of mteb
-    cluster random samples of a large set instead.
+    The clustering is that of mteb's ``AbsTaskClusteringLegacy``:
+    ``MiniBatchKMeans(batch_size=500, n_init="auto")``, without scaling the features to
+    unit length. With ``random_state=42``, the first run is the same as mteb's. Newer
+    tasks of mteb cluster random samples of a large data set instead.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def add_options(add):
     """Add the options of the task alone."""
     from sklearn_llm2vec._common.words import count_from
 
-    add("--target", required=True, metavar="COL", help="column of the true classes")
+    add("--target", required=True, metavar="COL", help="column of the classes")
     add("--n-clusters", type=count_from, metavar="N", help="default: number of classes")
     add(
         "--draws", type=count_from, default=10, metavar="N", help="starts (default: 10)"

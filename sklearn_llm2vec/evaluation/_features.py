@@ -132,8 +132,9 @@ def finite_vectors(features, caller):
         vectors = numbers = np.asarray(features)
     if vectors.ndim != 2 or numbers.dtype.kind not in "fiub":
         raise ValueError(
-            f"{caller} expects features that are numbers, one row a text. Got an array "
-            f"of shape {vectors.shape} and dtype {numbers.dtype} from the transformer."
+            f"{caller} expects features that are numbers, one row per text. Got an "
+            f"array of shape {vectors.shape} and dtype {numbers.dtype} from the "
+            "transformer."
         )
     if numbers.dtype == np.float16:
         vectors = vectors.astype(np.float32)  # squares of 256 and more are infinite
@@ -144,8 +145,8 @@ def finite_vectors(features, caller):
         n_rows = "" if issparse(features) else _where(~finite.all(axis=1))
         raise ValueError(
             f"{caller} expects finite features. Got NaN or infinity from the "
-            f"transformer{n_rows}. For missing texts choose missing='zero' or 'empty', "
-            "or leave them out."
+            f"transformer{n_rows}. For missing texts, choose missing='zero' or "
+            "'empty', or leave them out."
         )
     return vectors
 
@@ -207,9 +208,9 @@ def template_parameter(transformer, caller):
     ]
     if len(names) != 1:
         raise ValueError(
-            f"{caller} expects a transformer with one 'template' parameter to set. Got "
-            f"{type(transformer).__name__} with {len(names)} of them: leave "
-            "'query_template' and 'document_template' out."
+            f"{caller} expects a transformer with one 'template' parameter to set. "
+            f"Got {type(transformer).__name__} with {len(names)} of them: leave out "
+            "'query_template' and 'document_template'."
         )
     return names[0]
 
@@ -269,7 +270,7 @@ def as_list(X, caller):
     if isinstance(native, nw.DataFrame):
         if len(native.columns) != 1:
             raise ValueError(
-                f"{caller} expects one text a row. Got a frame with the columns "
+                f"{caller} expects one text per row. Got a frame with the columns "
                 f"{native.columns}: choose one."
             )
         return native[native.columns[0]].to_list()
@@ -277,6 +278,6 @@ def as_list(X, caller):
         return native.to_list()
     if getattr(X, "ndim", 1) != 1:
         raise ValueError(
-            f"{caller} expects one text a row. Got an array of shape {X.shape}."
+            f"{caller} expects one text per row. Got an array of shape {X.shape}."
         )
     return X.tolist() if hasattr(X, "tolist") else list(X)

@@ -34,20 +34,20 @@ def as_mteb_encoder(
     Parameters
     ----------
     transformer : estimator with `transform`
-        Must accept a list of texts, and must be fitted if it learns something: mteb's
-        texts are only transformed. Its own `template` is used for all texts except
+        Must accept a list of texts. Because mteb's texts are only transformed, it must be
+        fitted if it learns from data. Its own `template` is used for all texts except
         queries and documents.
     query_template, document_template : str or None, default=None
         The transformer's `template` for texts whose ``prompt_type`` is "query" or
         "document", as in retrieval. None leaves it unchanged. The instructions of mteb's
         tasks aren't used.
     name : str or None, default=None
-        Name under which mteb stores results, ``organisation/name``. None derives it from
+        Name under which mteb stores results, ``organization/name``. None derives it from
         the transformer's model or class.
     revision : str or None, default=None
-        Revision under which mteb stores results. None is a new one for each call, so that
-        results of other parameters or weights are never mistaken for these. Give one to
-        continue an evaluation that was interrupted.
+        Revision under which mteb stores results. None creates a new revision for each
+        call, so that results of other parameters or weights are never mistaken for these.
+        Give a revision to continue an evaluation that was interrupted.
 
     Returns
     -------
@@ -64,10 +64,10 @@ def as_mteb_encoder(
 
     Notes
     -----
-    mteb's published values are those of models as sentence-transformers loads them. Set
-    ``normalize=True`` in `LLMEmbeddingTransformer` if the model's folder has a
-    normalising module: it makes a difference for classifiers and k-means, but not for
-    cosines.
+    mteb's published values are those of models as loaded by sentence-transformers. If the
+    model's folder has a module that scales vectors to unit length, set ``normalize=True``
+    in `LLMEmbeddingTransformer`. This makes a difference for classifiers and k-means, but
+    not for cosines.
 
     Examples
     --------

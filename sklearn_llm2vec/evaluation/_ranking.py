@@ -184,7 +184,7 @@ def measure(blocks, judged, n_documents, k):
 
 
 def ndcg(gains, judged, k):
-    """Normalised discounted cumulative gain of the first k documents.
+    """Normalized discounted cumulative gain of the first k documents.
 
     Gains are the relevances themselves, discounted by log2(1 + rank), over those of the
     best order that is possible (trec_eval's ``ndcg_cut``).
@@ -192,7 +192,7 @@ def ndcg(gains, judged, k):
     Parameters
     ----------
     gains : ndarray of shape (n_ranked,)
-        Relevance of the documents in ranked order; 0 without a judgement.
+        Relevance of the documents in ranked order; 0 without a judgment.
     judged : ndarray
         All relevances above 0 of the query; one at least.
     k : int

@@ -63,8 +63,9 @@ def _take_apart(collection, name, id_column):
     if isinstance(collection, Mapping):
         return list(collection), list(collection.values())
     expected = (
-        f"The {name!r} parameter of {CALLER} must be a mapping from id to text, a Series "
-        f"of pandas whose index holds the ids, or a frame with the column {id_column!r}. "
+        f"The {name!r} parameter of {CALLER} must be a mapping from id to text, a "
+        "Series of pandas whose index contains the ids, or a frame with the column "
+        f"{id_column!r}. "
     )
     native = nw.from_native(collection, allow_series=True, pass_through=True)
     if isinstance(native, nw.Series) and native.implementation.is_pandas_like():
@@ -81,7 +82,7 @@ def _take_apart(collection, name, id_column):
 
 
 def read_relevance(relevance, query_ids, doc_ids):
-    """Judgements of each query: row numbers of documents, and their relevances.
+    """Judgments of each query: row numbers of documents, and their relevances.
 
     Parameters
     ----------
@@ -114,9 +115,9 @@ def read_relevance(relevance, query_ids, doc_ids):
     pairs = list(zip(queries, documents, strict=True))
     if len(set(pairs)) < len(pairs):
         raise ValueError(
-            f"The 'relevance' parameter of {CALLER} must judge a pair of query and "
-            f"document once. {len(pairs) - len(set(pairs))} of {len(pairs)} rows repeat "
-            "a pair."
+            f"The 'relevance' parameter of {CALLER} must judge each pair of query and "
+            f"document only once. {len(pairs) - len(set(pairs))} of {len(pairs)} rows "
+            "repeat a pair."
         )
     by_query = {}
     for (query, document), value in zip(pairs, values, strict=True):
@@ -128,8 +129,9 @@ def read_relevance(relevance, query_ids, doc_ids):
             judged[query] = (rows, gains)
     if not judged:
         raise ValueError(
-            f"The 'relevance' parameter of {CALLER} must hold a relevant document, one "
-            f"whose relevance is above 0. Got none in {len(pairs)} judgements."
+            f"The 'relevance' parameter of {CALLER} must contain a relevant document, "
+            f"that is, one whose relevance is above 0. Got none in {len(pairs)} "
+            "judgments."
         )
     return judged
 
@@ -143,7 +145,7 @@ def _triples(relevance):
     )
     if isinstance(relevance, Mapping):
         if not all(isinstance(judged, Mapping) for judged in relevance.values()):
-            raise TypeError(f"{expected}Got a mapping to other things instead.")
+            raise TypeError(f"{expected}Got a mapping to other values instead.")
         rows = [(q, d, v) for q, judged in relevance.items() for d, v in judged.items()]
         return tuple(zip(*rows, strict=True)) if rows else ((), (), ())
     native = read_native(relevance, CALLER) if hasattr(relevance, "columns") else None
@@ -167,8 +169,8 @@ def _rows_of(ids, known, name):
             )
         shown = ", ".join(map(repr, unknown[:3])) + (", ..." if unknown[3:] else "")
         raise ValueError(
-            f"The 'relevance' parameter of {CALLER} must hold ids of {name!r} only. Got "
-            f"{len(unknown)} that aren't there: {shown}.{hint}"
+            f"The 'relevance' parameter of {CALLER} must contain only ids of "
+            f"{name!r}. Got {len(unknown)} that aren't there: {shown}.{hint}"
         )
     return [row_of[one] for one in ids]
 
@@ -178,7 +180,7 @@ def _check_values(values):
     for value in values:
         if not isinstance(value, numbers.Real) or not math.isfinite(value):
             raise ValueError(
-                f"The 'relevance' parameter of {CALLER} must hold finite numbers. Got "
-                f"{value!r} as a relevance."
+                f"The 'relevance' parameter of {CALLER} must contain finite numbers. "
+                f"Got {value!r} as a relevance."
             )
     return [float(value) for value in values]

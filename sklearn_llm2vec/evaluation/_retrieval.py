@@ -25,28 +25,29 @@ def evaluate_retrieval(
     Parameters
     ----------
     transformer : estimator with `transform`, or a ranker such as `BM25`
-        A transformer is used as it is if it is fitted or learns nothing; otherwise a
-        clone is fitted on the documents. A ranker has `fit`, which takes the documents,
-        and `score_documents`, which takes queries and returns an array of shape
-        (n_queries, n_documents), with minus infinity for documents that it doesn't find.
-        A clone of it is fitted.
+        A transformer that is fitted or learns nothing from data is used as it is.
+        Otherwise, a clone is fitted on the documents. A ranker has the methods `fit`,
+        which takes the documents, and `score_documents`, which takes queries and returns
+        an array of shape (n_queries, n_documents), with minus infinity for documents that
+        it doesn't find. A clone of the ranker is fitted.
     queries, documents : mapping, Series of pandas, or frame
-        A mapping from ids to texts. The ids of a Series are its index; those of a frame
-        are its column ``query_id`` or ``doc_id``, and all other columns go to the
-        transformer.
+        A mapping from ids to texts, a Series whose index contains the ids, or a frame
+        with the ids in the column ``query_id`` or ``doc_id``. All other columns of a
+        frame are passed to the transformer.
     relevance : frame, or mapping of mappings
-        Judgements, with the columns ``query_id``, ``doc_id`` and ``relevance``, or as
-        ``{query_id: {doc_id: relevance}}``. A document is relevant if its relevance is
-        above 0; greater is better. Without a judgement the relevance is 0.
+        Judgments, as a frame with the columns ``query_id``, ``doc_id`` and ``relevance``,
+        or as ``{query_id: {doc_id: relevance}}``. A document is relevant if its relevance
+        is above 0, and a greater relevance is better. Without a judgment, the relevance
+        is 0.
     query_template, document_template : str or None, default=None
-        The transformer's `template` for queries and for documents, which is set in copies
-        of the transformer or, in a pipeline, of the one step that has it. None leaves it
-        unchanged.
+        The transformer's `template` for queries and for documents. It is set in copies of
+        the transformer or, in a pipeline, of the step that has this parameter. None
+        leaves it unchanged.
     k : int, default=10
         Number of documents that nDCG takes into account.
     depth : int, default=1000
-        Number of documents ranked for each query. Relevant documents further down count
-        as not found, as in the runs of TREC.
+        Number of documents ranked for each query. Relevant documents further down are
+        treated as not found, as in the runs of TREC.
     average : {"queries"} or None, default="queries"
         Whether to return the mean over the queries or the values of each query.
 
@@ -54,16 +55,17 @@ def evaluate_retrieval(
     -------
     pandas.DataFrame
         One row for each metric, with the columns ``task`` ("retrieval"), ``n_queries``,
-        ``n_left_out``, ``metric`` ("ndcg_at_10" or what `k` is, "map", "recall_at_10",
-        "recall_at_100") and ``value`` (from 0 to 1). With ``average=None``, one row for
-        each query and metric, with its ``query_id`` in place of the two counts.
+        ``n_left_out``, ``metric`` ("ndcg_at_10" or the value of `k`, "map",
+        "recall_at_10", "recall_at_100") and ``value`` (from 0 to 1). With
+        ``average=None``, one row for each query and metric, with the ``query_id`` in
+        place of the two counts.
 
     Raises
     ------
     TypeError, ValueError
-        For invalid arguments, ids that occur twice or only in the judgements, judgements
-        without a relevant document, a template for a transformer that has none, and
-        features that are not finite.
+        For invalid arguments, ids that occur twice or only in the judgments, judgments
+        without a relevant document, a template for a transformer that doesn't have this
+        parameter, and features that are not finite.
     ImportError
         Without pandas.
 
@@ -74,12 +76,13 @@ def evaluate_retrieval(
     Notes
     -----
     The measures are those of trec_eval: ``ndcg_cut`` with the relevances as gains,
-    ``map`` and ``recall``. Queries without a relevant document are left out and counted
-    in ``n_left_out`` (trec_eval counts those that were judged as 0). Documents with equal
-    scores are ranked in their order in `documents`. The cosine with a zero vector is 0.
+    ``map`` and ``recall``. Queries without a relevant document are left out, and
+    ``n_left_out`` is their number (trec_eval counts them as 0 if they have judgments).
+    Documents with equal scores are ranked in their order in `documents`. The cosine with
+    a zero vector is 0.
 
-    Documents are searched in blocks, without an index. Apart from the vectors themselves
-    this takes about 100 MB.
+    Documents are searched in blocks, without an index. This takes about 100 MB in
+    addition to the vectors.
 
     Examples
     --------
@@ -141,7 +144,7 @@ SUMMARY = "nDCG, mean average precision and recall of an exact search."
 TABLES = {
     "queries": "{table}, with ids and texts",
     "documents": "another one",
-    "relevance": "a third one: query, document, relevance",
+    "relevance": "table of judgments: query, document, relevance",
 }
 USAGE = "QUERIES DOCUMENTS RELEVANCE\n           --text COL"
 EXAMPLES = """\
@@ -176,7 +179,7 @@ def add_options(add):
 def evaluate_tables(transformer, tables, args):
     """The values for the tables that were named, perhaps beside those of BM25."""
     if args.bm25 and len(args.text) > 1:
-        args.parser.error("with --bm25 there is one --text")
+        args.parser.error("with --bm25, give one --text only")
     queries, documents, relevance = _read_collections(tables, args)
     values = evaluate_retrieval(
         transformer,

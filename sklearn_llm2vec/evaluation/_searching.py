@@ -22,8 +22,8 @@ def search_by_scores(ranker, queries, documents, templates, depth, caller):
     if templates != (None, None):
         raise ValueError(
             f"{caller} sets templates in transformers only. Got one for "
-            f"{type(ranker).__name__}: leave 'query_template' and 'document_template' "
-            "out."
+            f"{type(ranker).__name__}: leave out 'query_template' and "
+            "'document_template'."
         )
     fitted = clone(ranker).fit(documents)
 
@@ -64,7 +64,7 @@ def _check_document_scores(scores, shape, caller):
         scores = scores.astype(np.float64)
     if np.isnan(scores).any():
         raise ValueError(
-            f"{caller} expects no NaN from 'score_documents'. Make documents that "
-            "aren't found minus infinity."
+            f"{caller} expects no NaN from 'score_documents'. Give documents that "
+            "aren't found a score of minus infinity."
         )
     return scores

@@ -14,8 +14,8 @@ def evaluate_sts(transformer, texts_a, texts_b, scores):
     Parameters
     ----------
     transformer : estimator with `transform`
-        Used as it is if it is fitted or learns nothing; otherwise a clone is fitted on
-        the texts of all pairs.
+        If it is fitted or learns nothing from data, it is used as it is. Otherwise, a
+        clone is fitted on the texts of all pairs.
     texts_a, texts_b : list, array or Series of str, of shape (n_pairs,)
         The two texts of each pair.
     scores : array-like of float, of shape (n_pairs,)
@@ -38,7 +38,8 @@ def evaluate_sts(transformer, texts_a, texts_b, scores):
     Notes
     -----
     The cosine with a zero vector, such as that of a missing text, is 0. If all cosines
-    are the same, the correlation isn't defined: SciPy warns, and the value is NaN.
+    are the same, the correlation isn't defined. In this case, SciPy warns, and the value
+    is NaN.
 
     Examples
     --------
@@ -73,8 +74,8 @@ def evaluate_sts(transformer, texts_a, texts_b, scores):
     scores = check_scores(scores, caller)
     if not len(first) == len(second) == len(scores):
         raise ValueError(
-            f"{caller} expects 'texts_a', 'texts_b' and 'scores' of one length. Got "
-            f"{len(first)}, {len(second)} and {len(scores)}."
+            f"{caller} expects 'texts_a', 'texts_b' and 'scores' of the same length. "
+            f"Got {len(first)}, {len(second)} and {len(scores)}."
         )
     _, features = features_of(transformer, first + second)
     vectors = unit_rows(finite_vectors(features, caller))
@@ -109,7 +110,7 @@ def add_options(add):
 def evaluate_tables(transformer, tables, args):
     """The values for the table that was named."""
     if len(args.text) != 2:
-        args.parser.error("give --text twice: the columns of the two texts")
+        args.parser.error("give --text twice, once for each of the two texts")
     frame = tables.read(args.file, numbers={"--score": args.score})
     first, second = (frame[name] for name in args.text)
     return evaluate_sts(transformer, first, second, frame[args.score])

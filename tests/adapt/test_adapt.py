@@ -541,7 +541,7 @@ def test_another_base_is_refused(llama_lm, texts, tmp_path):
         factory="AutoModelForCausalLM",
     )
     fitted = make(llama_lm, recipe("simcse")).fit(texts)
-    with pytest.raises(ValueError, match="must be those that 'fit' saw"):
+    with pytest.raises(ValueError, match="must be the same as in 'fit'"):
         fitted.set_params(model=str(other)).transform(texts)
 
 

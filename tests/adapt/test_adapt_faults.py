@@ -166,7 +166,7 @@ def test_a_loss_that_is_no_number_stops(llama_lm, texts, monkeypatch, tmp_path):
     changed_gradient(monkeypatch, change)
     with pytest.raises(
         FloatingPointError,
-        match=r"'simcse' must stay a number.*nan at step 3 of 3 with the learning rate "
+        match=r"'simcse' must be finite.*nan at step 3 of 3 with the learning rate "
         r"\d.*'simcse_learning_rate'",
     ):
         make(llama_lm, recipe("simcse"), cache=tmp_path).fit(texts)
@@ -256,7 +256,7 @@ def test_a_full_disk_costs_the_keeping_and_is_said_once_a_call(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("sklearn_llm2vec._adapt.store.save_adapter", full)
-    with pytest.warns(UserWarning, match=r"can't be kept.*No space left") as caught:
+    with pytest.warns(UserWarning, match=r"can't be stored.*No space left") as caught:
         make(llama_lm, recipe("mntp"), cache=tmp_path).fit(texts)
     assert [one.filename for one in caught] == [__file__]
     assert not list(tmp_path.rglob("adapter_config.json"))
@@ -271,7 +271,7 @@ def test_a_full_disk_costs_the_keeping_and_is_said_once_a_call(
         ),
         (
             {"texts": ["", "  ", None]},
-            r"Adapting a model needs texts. Got 2.*all.*empty",
+            r"Adapting a model requires texts that aren't empty. Got 2.*all.*empty",
         ),
         ({"stages": "supervised", "y": None}, r"needs y, the classes.*Got y=None"),
         ({"stages": "supervised", "y": ["a"] * 24}, r"at least 2 classes.*Got 1 class"),
@@ -281,7 +281,7 @@ def test_a_full_disk_costs_the_keeping_and_is_said_once_a_call(
         ),
         (
             {"stages": "supervised", "y": np.linspace(0, 1, 24)},
-            r"to be classes.*'continuous'.*For regression choose adapt='simcse'",
+            r"needs classes in y.*'continuous'.*For regression, choose adapt='simcse'",
         ),
         ({"stages": "supervised", "y": [None, *"ab" * 11, "a"]}, "no missing labels"),
         ({"stages": "supervised", "y": ["a", "b"]}, r"each of the 24 rows.*Got 2"),

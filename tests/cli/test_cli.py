@@ -134,13 +134,16 @@ def test_options_become_parameters_and_what_is_not_given_is_not_passed_on(tmp_pa
         ("", "required: COMMAND"),
         ("embed t.csv", "required: --text, -o"),
         ("embed t.csv --text a -o t.txt", "ends in .parquet or .npy or .csv"),
-        ("embed t.csv --text a -o t.npy --keep b", "can't --keep columns"),
+        (
+            "embed t.csv --text a -o t.npy --keep b",
+            "can't contain the columns of --keep",
+        ),
         ("embed t.csv --text a -o t.npy --layer six", "expected a layer such as 6"),
         ("embed t.csv --text a -o t.npy --chunk-rows 0", "expected a positive number"),
         ("search t.csv --text a --target b --poolings sum", "names among mean, w"),
         ("cache prune --max-bytes big", "a size such as 5GB"),
         ("cache prune --older-than 5", "a time such as 30d"),
-        ("cache prune", "what is to go"),
+        ("cache prune", "at least one of --max-bytes"),
         ("adapt t.csv --text a -o f --set steps", "expected NAME=VALUE"),
         ("embed t.csv --text a -o t.npy --cache c --no-cache", "not allowed with"),
         (
@@ -314,7 +317,7 @@ def test_an_output_that_is_there_is_only_replaced_on_request(run, table, bert):
     command += ["--cache", "cache"]
     code, out, err = run(*command)
     assert (code, out) == (1, "")
-    assert "'a.npy' is there already" in err and "--overwrite" in err
+    assert "'a.npy' already exists" in err and "--overwrite" in err
     assert Path("a.npy").read_text() == "mine"
     assert not Path("cache").exists()
     assert run(*command, "--overwrite")[0] == 0
@@ -336,8 +339,11 @@ def test_an_output_that_is_there_is_only_replaced_on_request(run, table, bert):
             "in.parquet --text title -o o.csv --keep data",
             "'data' of 'in.parquet' can't be kept: it holds bytes",
         ),
-        ("in.csv --text title -o no/o.npy", "Make 'no' first"),
-        ("in.csv --text title -o in.csv --overwrite", "'in.csv' is the file that is"),
+        ("in.csv --text title -o no/o.npy", "Create 'no' first"),
+        (
+            "in.csv --text title -o in.csv --overwrite",
+            "'in.csv' is the same file as the input",
+        ),
         ("in.csv --text title -o a.npy --overwrite", "'a.npy' is a folder"),
         ("in.csv --text title -o o.npy --layer 9", "must be an int from -4 to 3"),
         ("in.csv --text title -o o.npy --model ./no", "'./no'"),
@@ -566,7 +572,7 @@ def test_cache_clear_with_yes_asks_nothing(run, filled):
 
 
 def test_a_cache_that_is_none_is_an_error_and_one_that_is_not_there_is_empty(run):
-    assert run("cache", "info", "--cache", "no")[1] == "The cache no holds nothing.\n"
+    assert run("cache", "info", "--cache", "no")[1] == "The cache no is empty.\n"
     Path("file").write_text("")
     code, _, err = run("cache", "info", "--cache", "file")
     assert code == 1

@@ -442,11 +442,14 @@ def test_rows_without_a_target_are_left_out(run, reviews, bert):
         ("--target stars --task numbers", r"'stars' of .*: 'bad'\). Name another"),
         ("--target stars --scoring f7", "'f7' is not a valid scoring value"),
         ("--target stars --layers 9", "must be an int from -4 to 3"),
-        ("--target stars --png no/a.png", "Make 'no' first"),
+        ("--target stars --png no/a.png", "Create 'no' first"),
         ("--target price --head logistic-regression", "Choose --head ridge"),
         ("--target empty", "'empty' of .* has no value"),
-        ("--target same", "at least two classes. It has 'x' only. Name another"),
-        ("--target stars --results reviews.csv", "'reviews.csv' is the file that is"),
+        ("--target same", "at least two classes. It has only 'x'. Name another"),
+        (
+            "--target stars --results reviews.csv",
+            "'reviews.csv' is the same file as the input",
+        ),
         ("--target stars --png folder.png", "'folder.png' is a folder"),
     ],
 )
@@ -538,9 +541,9 @@ def test_adapt_with_labels_and_with_pairs(run, reviews, bert):
         ("--recipe simcse --target grade -o a", 2, "takes no --target"),
         ("--set steps=3 -o a", 2, "no parameter 'steps'. It has dropout"),
         ("--set simcse_steps=-1 -o a", 1, "'simcse_steps' parameter of LLM2VecRecipe"),
-        ("-o full", 1, "'full' is there already and not empty"),
-        ("-o no/a", 1, "Make 'no' first"),
-        ("-o a --merge ./a", 2, "need folders of their own"),
+        ("-o full", 1, "'full' already exists and isn't empty"),
+        ("-o no/a", 1, "Create 'no' first"),
+        ("-o a --merge ./a", 2, "need different folders"),
     ],
 )
 def test_an_adaptation_that_cannot_be_done(run, reviews, bert, options, code, message):
@@ -602,7 +605,7 @@ def test_evaluate_classification(run, reviews, bert):
     ],
 )
 def test_classes_of_two_tables_are_the_same(run, bert, train, test):
-    # So often that a regularised linear model learns each text by heart.
+    # So often that a regularized linear model learns each text by heart.
     for name, labels, n_times in (("train", train, 200), ("test", test, 1)):
         rows = list(zip(("cat", "dog", "card"), labels, strict=True)) * n_times
         with open(f"{name}.csv", "w") as file:

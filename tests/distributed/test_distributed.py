@@ -207,9 +207,9 @@ def test_parquet_files_a_killed_actor_and_a_second_call(cluster, llama, tmp_path
     other = clone(encoder).set_params(normalize=True)
     with pytest.raises(ValueError, match="normalize False, here True"):
         embed_parquet(source, out, other, **settings)
-    with pytest.raises(ValueError, match="a folder apart from 'source'"):
+    with pytest.raises(ValueError, match="a folder outside of 'source'"):
         embed_parquet(source, source / "out", encoder, **settings)
-    with pytest.raises(ValueError, match="a folder apart from 'source'"):
+    with pytest.raises(ValueError, match="a folder outside of 'source'"):
         embed_parquet(source / "a.parquet", source, encoder, overwrite=True, **settings)
 
 

@@ -774,7 +774,9 @@ def test_a_template_without_a_field_is_refused(server, make):
 
 
 def test_a_folder_is_no_served_name(make, tmp_path):
-    with pytest.raises(ValueError, match="'model' parameter.*served name"):
+    with pytest.raises(
+        ValueError, match="'model' parameter.*model's name on the server"
+    ):
         make(tmp_path).fit(["a"])
 
 
@@ -791,7 +793,7 @@ def test_without_the_client_the_extra_is_named(make, monkeypatch):
 
 def test_a_fitted_pca_belongs_to_its_server(server, make):
     encoder = make(n_components=2).fit(texts_of(5))
-    with pytest.raises(ValueError, match=r"the one that 'fit' saw"):
+    with pytest.raises(ValueError, match=r"the same as in 'fit'"):
         encoder.set_params(revision="2").transform(texts_of(5))
     encoder.fit(texts_of(5)).transform(texts_of(5))
 

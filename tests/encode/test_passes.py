@@ -277,7 +277,7 @@ def test_a_transformer_whose_memory_runs_out(llama, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr("sklearn_llm2vec._model.registry.load_model", load_small)
         texts_at_once = texts * 3 + [f"{text} small" for text in texts]
-        with pytest.warns(UserWarning, match="too small for a pass of") as warned:
+        with pytest.warns(UserWarning, match="too small for a batch of") as warned:
             encoder.set_params(batch_tokens=1024).transform(texts_at_once)
     assert len(warned) == 1
     assert "batch_tokens=" in str(warned[0].message)

@@ -93,7 +93,9 @@ def test_any_collection_of_texts(llama, tmp_path, texts):
 
 def test_a_folder_that_isnt_there_is_named(tmp_path):
     path = tmp_path / "absent" / "made.npy"
-    with pytest.raises(FileNotFoundError, match=r"folder that exists.*make '.*absent'"):
+    with pytest.raises(
+        FileNotFoundError, match=r"folder that exists.*create '.*absent'"
+    ):
         transform_to_npy(by_calls(lambda n, part: part), [[1.0]], path)
     assert not path.parent.exists()
 
@@ -235,7 +237,7 @@ def test_a_narrower_block_is_widened(tmp_path):
     [
         (
             lambda X: X[:, :1],
-            "as many features .* the first, 2. Got 1 for rows 10 to 20",
+            "the same number of features .* the first, 2. Got 1 for rows 10 to 20",
         ),
         (lambda X: X.astype("f8"), "float32. Got float64 for rows 10 to 20"),
         (lambda X: X.astype(object), "are numbers. Got object for rows 10 to 20"),
@@ -268,7 +270,7 @@ def test_a_column_of_text_is_refused(tmp_path, texts):
 @pytest.mark.parametrize(
     "change, error, sentence",
     [
-        ({"transformer": object()}, TypeError, "without 'transform'"),
+        ({"transformer": object()}, TypeError, "which has no 'transform'"),
         ({"transformer": StandardScaler}, TypeError, "must be a fitted transformer"),
         ({"transformer": StandardScaler()}, NotFittedError, "not fitted"),
         ({"X": "a text"}, ValueError, "string object received"),

@@ -238,7 +238,7 @@ def test_an_unknown_name_lists_the_declared_ones(bases, llama):
 @pytest.mark.parametrize("name", ["row", "chat", "echo"])
 def test_a_name_that_is_a_word_of_the_library(bases, name):
     declare(bases["llama-3"], prompts={name: "query: "})
-    with pytest.raises(ValueError, match=f"two meanings with {name!r}"):
+    with pytest.raises(ValueError, match=f"is ambiguous with {name!r}"):
         make(bases["llama-3"], template=name).fit(pd.DataFrame({"text": ["a"]}))
 
 

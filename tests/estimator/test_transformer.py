@@ -645,7 +645,7 @@ def test_a_changed_model_is_refused_after_fit(bert, cache, tmp_path):
     content = bytearray(weights.read_bytes())
     content[-2] ^= 1
     weights.write_bytes(content)
-    with pytest.raises(ValueError, match="must be those that 'fit' saw"):
+    with pytest.raises(ValueError, match="must be the same as in 'fit'"):
         estimator.transform(TEXTS)
     assert estimator.fit(TEXTS).transform(TEXTS).shape == (5, 32)
 

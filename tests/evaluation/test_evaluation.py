@@ -253,7 +253,7 @@ def test_features_may_be_frames(llama, data):
         ({"X_train": 3}, TypeError, "expects a list, array, Series or frame"),
         ({"y_train": None}, TypeError, "'y_train' parameter .* Got None"),
         ({"y_test": "bank"}, TypeError, "'y_test' parameter"),
-        ({"y_train": ["bank"]}, ValueError, "of one length. Got 120 and 1"),
+        ({"y_train": ["bank"]}, ValueError, "of the same length. Got 120 and 1"),
         ({"y_test": ["bank"]}, ValueError, "'X_test' and 'y_test' .* Got 60 and 1"),
         ({"y_train": ["bank"] * 120}, ValueError, "at least two classes"),
         ({"y_train": [None] * 2 + ["a"] * 118}, ValueError, "2 are missing, .* row 0"),
@@ -370,7 +370,7 @@ def test_a_fitted_transformer_is_used_as_it_is():
     ("arguments", "error", "message"),
     [
         (("one text", ["b"], [1]), ValueError, "Iterable over raw text documents"),
-        ((["a", "b"], ["b"], [1, 2]), ValueError, "one length. Got 2, 1 and 2"),
+        ((["a", "b"], ["b"], [1, 2]), ValueError, "the same length. Got 2, 1 and 2"),
         ((["a", "b"], ["b", "c"], [1]), ValueError, "two different numbers"),
         ((["a", "b"], ["b", "c"], [1, 1]), ValueError, "two different numbers"),
         ((["a", "b"], ["b", "c"], [1, np.nan]), ValueError, "one finite number"),
@@ -663,7 +663,7 @@ def test_scores_of_any_number_type_are_ranked(dtype):
     [
         (np.zeros((1, 2)), r"shape \(1, 3\), queries by documents.* shape \(1, 2\)"),
         ([["a", "b", "c"]], "array of numbers"),
-        (np.array([[1, np.nan, 0]]), "no NaN from 'score_documents'. Make .* infinity"),
+        (np.array([[1, np.nan, 0]]), "no NaN from 'score_documents'. Give .* infinity"),
     ],
 )
 def test_scores_that_cannot_be_ranked(scores, message):
@@ -687,15 +687,19 @@ def test_scores_that_cannot_be_ranked(scores, message):
             ValueError,
             "Got 'et' twice; 1 of 2",
         ),
-        ({"relevance": {"q9": {"et": 1}}}, ValueError, "'queries' only. Got 1 .*'q9'"),
+        (
+            {"relevance": {"q9": {"et": 1}}},
+            ValueError,
+            "only ids of 'queries'. Got 1 .*'q9'",
+        ),
         (
             {"relevance": {"q1": {7: 1}}},
             ValueError,
             "are int, those of 'documents' str",
         ),
-        ({"relevance": {"q1": {"et": 0}}}, ValueError, "Got none in 1 judgements"),
-        ({"relevance": {}}, ValueError, "Got none in 0 judgements"),
-        ({"relevance": {"q1": ["et"]}}, TypeError, "mapping to other things"),
+        ({"relevance": {"q1": {"et": 0}}}, ValueError, "Got none in 1 judgments"),
+        ({"relevance": {}}, ValueError, "Got none in 0 judgments"),
+        ({"relevance": {"q1": ["et"]}}, TypeError, "mapping to other values"),
         ({"relevance": [("q1", "et", 1)]}, TypeError, "Got list"),
         ({"relevance": {"q1": {"et": np.nan}}}, ValueError, "finite numbers. Got nan"),
         ({"relevance": {"q1": {"et": "1"}}}, ValueError, "finite numbers. Got '1'"),
@@ -763,7 +767,7 @@ def test_clusterings_are_those_of_mini_batch_k_means(data):
     [
         ({"X": "text"}, ValueError, "Iterable over raw text documents"),
         ({"y": None}, TypeError, "'y' parameter .* Got None"),
-        ({"y": ["a", "b"]}, ValueError, "'X' and 'y' of one length. Got 3 and 2"),
+        ({"y": ["a", "b"]}, ValueError, "'X' and 'y' of the same length. Got 3 and 2"),
         ({"y": ["a", "a", "a"]}, ValueError, "at least two classes in 'y'"),
         ({"n_clusters": 1}, ValueError, "'n_clusters' parameter"),
         ({"n_draws": 0}, ValueError, "'n_draws' parameter"),

@@ -210,7 +210,9 @@ def test_other_architectures_are_refused_by_name(tmp_path):
     path = save_gguf(tmp_path / "model.gguf", original(FAMILIES["llama"]()))
     content = path.read_bytes().replace(b"llama", b"lamar")
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="must be of an architecture.*Got 'lamar'"):
+    with pytest.raises(
+        ValueError, match="must be complete and have an architecture.*Got 'lamar'"
+    ):
         read_model(path)
 
 

@@ -102,7 +102,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(path):
     ends = [*range(0, n_header, 131), n_header, len(content) // 2, len(content) - 1]
     for end in ends:
         path.write_bytes(content[:end])
-        with pytest.raises(ValueError, match="must be a whole GGUF file"):
+        with pytest.raises(ValueError, match="must be a complete GGUF file"):
             read_header(path)
 
 
@@ -131,7 +131,7 @@ def test_scrambled_headers_are_refused_or_read_but_nothing_else(path):
 )
 def test_other_files_are_refused_with_the_reason(start, reason, tmp_path):
     (tmp_path / "a.gguf").write_bytes(start)
-    with pytest.raises(ValueError, match=f"must be a whole GGUF file.*({reason})"):
+    with pytest.raises(ValueError, match=f"must be a complete GGUF file.*({reason})"):
         read_header(tmp_path / "a.gguf")
 
 

@@ -71,7 +71,7 @@ def test_a_folder_is_read_again_only_when_a_file_has_changed(folder, monkeypatch
         pooling.write_text(json.dumps(flags).ljust(100))
         assert read_model(folder).declared.pooling == name
     (folder / "model.safetensors").unlink()
-    with pytest.raises(ModelNotFoundError, match="must hold its weights"):
+    with pytest.raises(ModelNotFoundError, match="must contain its weights"):
         read_model(folder)
 
 
@@ -170,9 +170,9 @@ def test_not_a_name():
 @pytest.mark.parametrize(
     ("missing", "message"),
     [
-        (["config.json"], "must hold a config.json"),
-        (["model.safetensors"], "must hold its weights as"),
-        (["tokenizer.json", "tokenizer_config.json"], "must hold a tokenizer"),
+        (["config.json"], "must contain a config.json"),
+        (["model.safetensors"], "must contain its weights as"),
+        (["tokenizer.json", "tokenizer_config.json"], "must contain a tokenizer"),
     ],
 )
 def test_a_folder_without(folder, missing, message):
@@ -208,7 +208,7 @@ def test_weights_that_dont_fill_the_layers_are_refused(folder):
     model = read_model(folder)
     load_model(model, depth=3, dtype="float32", device="cpu")
     forget_models()
-    with pytest.raises(ValueError, match="must fill every layer that is needed"):
+    with pytest.raises(ValueError, match="must fill every layer that is used"):
         load_model(model, depth=5, dtype="float32", device="cpu")
 
 

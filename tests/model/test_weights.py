@@ -64,7 +64,7 @@ def test_weights_that_have_no_place_are_refused(tmp_path, factory, name, n_layer
         weights[f"{prefix}layers.0.{name}"] = torch.ones(32)
 
     change_weights(folder, add)
-    message = rf"Got 1 more that it has no place for: {prefix}layers\.0\.{name}"
+    message = rf"Got 1 more that don't belong to it: {prefix}layers\.0\.{name}"
     with pytest.raises(ValueError, match=message):
         load_network(read_model(folder), n_layers, torch.float32)
 

@@ -55,7 +55,7 @@ def switch(network, name):
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         make_bidirectional(network, name)
-    return [str(w.message) for w in told if "stay causal" in str(w.message)]
+    return [str(w.message) for w in told if "remain causal" in str(w.message)]
 
 
 def skip_without(implementation, name):
@@ -77,7 +77,7 @@ def test_the_switch_is_proved(name, implementation):
     one_way, kind = ONE_WAY.get(name, ([], None))
     assert len(told) == bool(one_way)
     if told:
-        assert f"{len(one_way)} of 4 layers of '{name}' stay causal" in told[0]
+        assert f"{len(one_way)} of 4 layers of '{name}' remain causal" in told[0]
         assert f"they are {kind} layers" in told[0]
     for padded in PADDED:
         assert sees_future(network, padded=padded)
@@ -123,7 +123,7 @@ def test_hybrids_can_be_cut_anywhere(name, tmp_path):
         made = LLMEmbeddingTransformer(
             folder, layer=layer, attention="bidirectional", pooling="last", cache=None
         )
-        stay = f"of {max(layer, 2)} layers.*stay causal"
+        stay = f"of {max(layer, 2)} layers.*remain causal"
         with pytest.warns(UserWarning, match=stay) as caught:
             got = made.fit_transform(["a blue cat"])
         assert {one.filename for one in caught} == {__file__}

@@ -109,7 +109,7 @@ def test_states_that_are_stacks_are_refused(tmp_path):
     )
     model = read_model(save_model(tmp_path, config))
     for depth in (4, 2):
-        with pytest.raises(ValueError, match=r"'model' parameter.*one state a token"):
+        with pytest.raises(ValueError, match=r"'model' parameter.*one state per token"):
             load_model(model, depth=depth, dtype="float32", device="cpu")
 
 

@@ -142,7 +142,7 @@ def test_what_cannot_be_written_is_left_blank():
     writer = SourceWriter()
     writer.assignment("model", FunctionTransformer(kw_args={"own": Own()}))
     assert writer.head().splitlines()[-1] == (
-        "own = ...  # <__main__.Own object> can't be written down; put it here"
+        "own = ...  # <__main__.Own object> can't be written as code: define it here"
     )
 
 

@@ -177,7 +177,10 @@ def test_the_share_of_each_layer(search, page):
     for layer, share in shares.items():
         (row,) = [row for row in rows if f"{layer} of 3" in row]
         assert share in row
-    assert f"runs {best} of 3 blocks: {shares[best]} of a full pass" in page.text
+    assert (
+        f"runs {best} of 3 blocks, which is {shares[best]} of the whole model"
+        in page.text
+    )
 
 
 def test_what_the_search_stored(search, cache, page):
@@ -264,7 +267,7 @@ def test_the_code_of_a_bare_transformer(bert, cache):
         Regressor(bert, cache=cache), {"layer": [0, 1], "pooling": ["mean"]}, cv=2
     ).fit(X)
     report = LayerPoolingReport.from_search(search)
-    assert "Regressor = ...  # your own class: put its import here" in report.code
+    assert "Regressor = ...  # your own class: import it here" in report.code
     assert "Fill in" in Page(report.html).text
 
 
@@ -376,7 +379,7 @@ def test_a_candidate_without_layers_may_win(bert, cache):
     assert "is no cell of this page: alpha=1.0, layer=2" in Page(report.html).text
 
 
-@pytest.mark.parametrize("kind", ["halving", "randomised"])
+@pytest.mark.parametrize("kind", ["halving", "randomized"])
 def test_other_searches(bert, cache, kind):
     pipe = make_pipe(bert, cache)
     if kind == "halving":
@@ -389,9 +392,9 @@ def test_other_searches(bert, cache, kind):
     assert report.best_["layer"] == search.best_params_["llm__layer"]
     assert report.best_["score"] == search.best_score_
     # A halving's scores are of parts of the rows: its code doesn't promise them.
-    assert ("cross_val_score" in report.code) == (kind == "randomised")
+    assert ("cross_val_score" in report.code) == (kind == "randomized")
     missing = [cell for cell in Page(report.html).cells if "none" in str(cell)]
-    assert bool(missing) == (kind == "randomised")
+    assert bool(missing) == (kind == "randomized")
 
 
 def test_a_regression_with_a_negative_score(bert, cache):
@@ -451,7 +454,7 @@ def test_a_served_model_is_not_asked_for(bert, cache, monkeypatch):
 
     monkeypatch.setattr("sklearn_llm2vec._estimator.served.read_served_model", ask)
     page = Page(LayerPoolingReport.from_search(search).html)
-    assert "Its vectors are in a cache." in page.text
+    assert "The vectors are in a cache." in page.text
     assert "What a layer costs" not in page.text
 
 
@@ -627,11 +630,13 @@ def test_a_save_that_fails_leaves_what_was_there(report, tmp_path, monkeypatch):
 def test_places_that_cannot_be_saved_to(report, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"'path' parameter of .*Report\.save"):
         report.save(tmp_path / "none" / "search.html")
-    with pytest.raises(IsADirectoryError, match="add a name, such as 'report.html'"):
+    with pytest.raises(
+        IsADirectoryError, match="add a file name, such as 'report.html'"
+    ):
         report.save(tmp_path)
 
 
-# --- colours ---------------------------------------------------------------------------
+# --- colors ---------------------------------------------------------------------------
 
 
 def linear(color):

@@ -250,7 +250,7 @@ def test_copy_without_a_clipboard_selects_the_code(page, report):
     assert selected.strip() == report.code.strip()
 
 
-# --- sizes and colours -----------------------------------------------------------------
+# --- sizes and colors -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])

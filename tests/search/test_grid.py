@@ -165,7 +165,7 @@ def two():
 
 
 def test_several_need_a_prefix(two):
-    with pytest.raises(ValueError, match=r"several .*'title', 'body'\. Say which"):
+    with pytest.raises(ValueError, match=r"several .*'title', 'body'\. Select one"):
         layer_pooling_grid(two)
 
 

@@ -208,7 +208,7 @@ def test_an_adapter_names_the_base(base, tmp_path):
 def test_a_chat_model_without_a_name_is_told(base, tmp_path):
     folder = shutil.copytree(base, tmp_path / "chat")
     (folder / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
-    with pytest.warns(UserWarning, match="puts no words of a chat around the texts"):
+    with pytest.warns(UserWarning, match="doesn't wrap the texts in a chat prompt"):
         make(folder, template="llm2vec").fit(["a"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -312,7 +312,7 @@ def test_the_rows_fit_the_rest_of_the_library():
 
 
 def test_chat(llama, tmp_path):
-    with pytest.raises(ValueError, match="'chat' only for a model that brings"):
+    with pytest.raises(ValueError, match="'chat' only for a model that has"):
         make(llama, template="chat").fit(["a"])
     folder = shutil.copytree(llama, tmp_path / "chat")
     (folder / "chat_template.jinja").write_text(
@@ -377,7 +377,7 @@ def test_a_chat_template_that_writes_the_text_twice(llama, tmp_path):
         llama, "<s> a {card} or a {card}", 2, add_special_tokens=False
     )
     np.testing.assert_allclose(got[0], states[-4:].mean(0), rtol=1e-5, atol=1e-6)
-    with pytest.raises(ValueError, match="'token_prepending' parameter.*one single"):
+    with pytest.raises(ValueError, match="'token_prepending' parameter.*a single"):
         make(folder, template="chat", token_prepending=2).fit(["a"])
 
 
