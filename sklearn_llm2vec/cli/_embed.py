@@ -25,8 +25,8 @@ from sklearn_llm2vec.cli._table_options import AppendOnce, add_table, add_texts
 KEEPING = endings_of(one for one in WRITTEN if one.writer.keeps)
 
 ABOUT = """\
-Write the features of a table's text columns to a file. Rows are read and written in
-chunks, so the table may be larger than memory.
+Write the features of a table's text columns to a file. Rows are read and
+written in chunks, so the table may be larger than memory.
 """
 
 EXAMPLES = f"""\
@@ -40,8 +40,8 @@ examples:
     {PROGRAM} embed reviews.parquet --text title --text review \\
         --template "Title: {{title}}. {{review}}" -o reviews.parquet.npy
 
-To resume a run that was stopped, run the same command again. The finished vectors
-are in the cache.
+To resume a run that was stopped, run the same command again. The finished
+vectors are in the cache.
 """
 
 
