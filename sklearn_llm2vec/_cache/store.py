@@ -587,7 +587,8 @@ class EmbeddingCache:
         with self._explained(create=True) as db:
             if db is None:
                 raise OSError(
-                    f"The cache {self.path} can't be opened, so there is nothing to export."
+                    f"The cache {self.path} can't be opened, so there is nothing to "
+                    "export."
                 )
             with whole_file(path) as file:
                 db.execute("VACUUM INTO ?", (file.name,))

@@ -22,7 +22,7 @@ MUCH_A_TEXT = 100_000
 
 @public_in("sklearn_llm2vec")
 def layer_pooling_grid(estimator, *, layers="all", poolings="all", prefix=None):
-    """Make a parameter grid of layers and poolings that encodes each text only once.
+    """Make a parameter grid of layers and poolings whose search encodes each text once.
 
     The first candidate stores the vectors that all other candidates need, because the
     values of `pooling` contain what is in the grid. After the search, the estimator that

@@ -27,8 +27,8 @@ KEEPING = endings_of(one for one in WRITTEN if one.writer.keeps)
 NARROWING = endings_of(one for one in WRITTEN if one.writer.narrows)
 
 ABOUT = """\
-Write the features of a table's text columns to a file. Rows are read and written in
-chunks, so the table may be larger than memory.
+Write the features of a table's text columns to a file. Rows are read and
+written in chunks, so the table may be larger than memory.
 """
 
 EXAMPLES = f"""\
@@ -42,8 +42,8 @@ examples:
     {PROGRAM} embed reviews.parquet --text title --text review \\
         --template "Title: {{title}}. {{review}}" -o reviews.parquet.npy
 
-To resume a run that was stopped, run the same command again. The finished vectors
-are in the cache.
+To resume a run that was stopped, run the same command again. The finished
+vectors are in the cache.
 """
 
 

@@ -40,8 +40,8 @@ def add_model_options(parser, *, searched=False, served=True):
     """
     group = parser.add_argument_group(
         "model",
-        "parameters of LLMEmbeddingTransformer, with its defaults; the API page\n"
-        "describes them",
+        "parameters of LLMEmbeddingTransformer with the same defaults; the API\n"
+        "reference describes them",
         argument_default=argparse.SUPPRESS,
     )
     add = group.add_argument

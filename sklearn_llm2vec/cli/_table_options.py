@@ -16,7 +16,7 @@ def add_table(command):
 def add_reading(command):
     """Add how tables are read."""
     texts = endings_of(one for one in READ if one.is_text)
-    group = command.add_argument_group(f"reading of {listed(texts, 'and')}")
+    group = command.add_argument_group(f"options for {listed(texts, 'and')}")
     group.add_argument("--encoding", default="utf-8-sig", help="default: utf-8")
     group.add_argument(
         "--separator", metavar="CHAR", help="separator of .csv files (default: a comma)"

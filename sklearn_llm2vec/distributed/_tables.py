@@ -141,8 +141,8 @@ def check_task(transformer, columns, outputs, caller):
     if not isinstance(transformer, LLMEmbeddingTransformer):
         raise TypeError(
             f"The 'transformer' parameter of {caller} must be an "
-            f"LLMEmbeddingTransformer. Got {type(transformer).__name__} instead. Of a "
-            "pipeline, pass only that step."
+            f"LLMEmbeddingTransformer. Got {type(transformer).__name__} instead. If "
+            "you have a pipeline, pass only that step."
         )
     params = check_parameters(transformer)
     check_fitted(transformer)

@@ -152,7 +152,10 @@ def _check_shots(n_per_class, caller):
 # --- on the command line -------------------------------------------------------------
 
 SUMMARY = "Accuracy and macro F1 of a logistic regression."
-TABLES = {"train": "{table}", "test": "another one with the same columns"}
+TABLES = {
+    "train": "{table}, with the training rows",
+    "test": "a table of test rows with the same columns",
+}
 USAGE = "TRAIN TEST --text COL\n           --target COL"
 EXAMPLES = """\
 train.csv test.csv --text review \\
@@ -179,7 +182,7 @@ def add_options(add):
         type=count_from,
         default=10,
         metavar="N",
-        help="draws of these texts (default: 10)",
+        help="number of draws of these texts (default: 10)",
     )
     add(
         "--seed",

@@ -142,9 +142,9 @@ def evaluate_retrieval(
 
 SUMMARY = "nDCG, mean average precision and recall of an exact search."
 TABLES = {
-    "queries": "{table}, with ids and texts",
-    "documents": "another one",
-    "relevance": "table of judgments: query, document, relevance",
+    "queries": "{table}, with the ids and texts of the queries",
+    "documents": "table of the documents, with ids and texts",
+    "relevance": "table of judgments, with query, document and relevance",
 }
 USAGE = "QUERIES DOCUMENTS RELEVANCE\n           --text COL"
 EXAMPLES = """\
@@ -158,12 +158,15 @@ def add_options(add):
     """Add the options of the task alone."""
     from sklearn_llm2vec._common.words import count_from
 
-    add("--query-id", default="query_id", metavar="COL", help="default: query_id")
-    add("--doc-id", default="doc_id", metavar="COL", help="default: doc_id")
-    same = "if it has another name in RELEVANCE"
-    add("--judged-query", metavar="COL", help=f"the query's id, {same}")
-    add("--judged-doc", metavar="COL", help=f"the document's id, {same}")
-    add("--relevant", default="relevance", metavar="COL", help="default: relevance")
+    about = "column of the query ids in QUERIES (default: query_id)"
+    add("--query-id", default="query_id", metavar="COL", help=about)
+    about = "column of the document ids in DOCUMENTS (default: doc_id)"
+    add("--doc-id", default="doc_id", metavar="COL", help=about)
+    same = "in RELEVANCE, if it has another name there"
+    add("--judged-query", metavar="COL", help=f"column of the query ids {same}")
+    add("--judged-doc", metavar="COL", help=f"column of the document ids {same}")
+    about = "column of the relevance in RELEVANCE (default: relevance)"
+    add("--relevant", default="relevance", metavar="COL", help=about)
     add("--query-template", metavar="TEXT", help="prompt for queries only")
     add("--document-template", metavar="TEXT", help="prompt for documents only")
     add(
@@ -171,7 +174,7 @@ def add_options(add):
         type=count_from,
         default=10,
         metavar="N",
-        help="documents in nDCG (default: 10)",
+        help="number of documents in nDCG (default: 10)",
     )
     add("--bm25", action="store_true", help="also score BM25, which ranks by words")
 

@@ -494,7 +494,7 @@ sys.exit(main(sys.argv[1:]))
     assert process.returncode == 130, err
     assert out == ""
     assert "Traceback" not in err
-    assert "Interrupted. What was done is in the cache" in err.splitlines()[-1]
+    assert "Interrupted. Finished work is in the cache" in err.splitlines()[-1]
     assert sorted(os.listdir()) == ["cache", "t.csv"]
     there = cache.info()["texts"]
     assert 10 <= there < len(texts)

@@ -376,7 +376,7 @@ def test_a_candidate_without_layers_may_win(bert, cache):
     search = GridSearchCV(pipe, grids, cv=CV, refit=lambda results: 1).fit(X, Y)
     report = LayerPoolingReport.from_search(search)
     assert report.best_["layer"] == 0
-    assert "is no cell of this page: alpha=1.0, layer=2" in Page(report.html).text
+    assert "isn't on this page: alpha=1.0, layer=2" in Page(report.html).text
 
 
 @pytest.mark.parametrize("kind", ["halving", "randomized"])
