@@ -696,7 +696,7 @@ def test_without_a_key_none_is_sent(server, make, monkeypatch):
 
 def test_a_key_that_cant_be_sent_isnt_shown(server, make, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sécret")
-    with pytest.raises(ValueError, match="'OPENAI_API_KEY' must hold") as error:
+    with pytest.raises(ValueError, match="'OPENAI_API_KEY' must contain") as error:
         make().fit(["a"])
     assert "cret" not in str(error.value)
 
