@@ -496,7 +496,9 @@ def test_retry_after_is_waited_for_by_all(server, make):
         ("7", 7),
         ("-1", 0),
         ("soon", None),
-        (email.utils.formatdate(time.time() - 60, usegmt=True), 0),
+        pytest.param(
+            email.utils.formatdate(time.time() - 60, usegmt=True), 0, id="a minute ago"
+        ),
     ],
 )
 def test_what_retry_after_says(value, seconds):

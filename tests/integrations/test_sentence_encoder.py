@@ -121,7 +121,7 @@ def test_unknown_settings_are_refused(encoder):
         ({"a", "b"}, TypeError),
         ([b"bytes"], TypeError),
     ],
-    ids=str,
+    ids=["none", "iterator", "pair", "pairs", "rows", "dict", "set", "bytes"],
 )
 def test_what_isnt_one_text_a_row_is_refused(encoder, sentences, error):
     with pytest.raises(error, match="expects"):
