@@ -236,7 +236,7 @@ def test_an_adapter_of_another_base(llama, tmp_path, changes, says):
 
 def test_an_adapter_for_an_encoder_is_refused_by_a_decoder(llama, bert, tmp_path):
     adapter = save_adapter(bert, tmp_path / "one", target_modules=["query", "value"])
-    with pytest.raises(ValueError, match="can't be put into LlamaModel"):
+    with pytest.raises(ValueError, match="can't be merged into LlamaModel"):
         make(llama, adapters=adapter).fit_transform(["a card"])
     got = make(bert, adapters=adapter).fit_transform(["a card"])
     assert np.abs(got - make(bert).fit_transform(["a card"])).max() > 1e-3

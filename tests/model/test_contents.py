@@ -118,7 +118,7 @@ def test_an_adapter_beside_weights_is_refused(folder):
 # --- code ----------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:The folder of .* has code of its own:UserWarning")
+@pytest.mark.filterwarnings("ignore:The folder of .* contains its own code:UserWarning")
 def test_code_counts_where_it_runs(folder):
     config = json.loads((folder / "config.json").read_text())
     config["auto_map"] = {"AutoModel": "modeling_mine.Mine"}

@@ -73,7 +73,7 @@ def test_more_layers_than_the_configuration_says_are_refused(tmp_path):
     folder = save_model(tmp_path, llama_config(num_hidden_layers=4), "llama")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
-    with pytest.raises(ValueError, match=r"no place for: layers\.3\."):
+    with pytest.raises(ValueError, match=r"belong to it: layers\.3\."):
         LLMEmbeddingTransformer(folder, layer=2, cache=None).fit_transform(["a"])
 
 
