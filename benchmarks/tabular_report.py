@@ -69,6 +69,20 @@ PAIRS = [
         "hidden states, per column, all, chosen layer",
     ),
 ]
+# The encodings of the page's first table.
+SUMMARY = [
+    "no text",
+    "ordinal codes",
+    "target means",
+    "StringEncoder, 64",
+    "TF-IDF + SVD, 64",
+    OURS,
+    "hidden states, per column, 64, chosen layer",
+    "hidden states, per column, 64, SmolLM2",
+    "hidden states, per column, 64, SmolLM2, chosen layer",
+    "hidden states, per column, all",
+    "hidden states, per column, all, chosen layer",
+]
 COSTED = [
     "StringEncoder, 64",
     "MinHashEncoder, 30",
@@ -88,6 +102,8 @@ def write_report(tables, done, args):
     names = [table.name for table in tables]
     blocks = {
         "run": run_block(args),
+        "summary-trees": summary_block(scores, names, "trees"),
+        "summary-linear": summary_block(scores, names, "linear"),
         "sets": sets_block(tables),
         "trees": scores_block(scores, names, ("trees", "CatBoost")),
         "linear": scores_block(scores, names, ("linear",)),
@@ -192,6 +208,17 @@ def scores_block(scores, names, heads):
         for encoding, found in rows
     ]
     return markdown(["encoding of the text", *names], shown)
+
+
+def summary_block(scores, names, head):
+    """The encodings of `SUMMARY` that were run with a head."""
+    chosen = {
+        (name, encoding, head): scores[name, encoding, head]
+        for encoding in SUMMARY
+        for name in names
+        if (name, encoding, head) in scores
+    }
+    return scores_block(chosen, names, (head,))
 
 
 def list_order(encoding):

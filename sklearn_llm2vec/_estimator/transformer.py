@@ -61,7 +61,8 @@ class LLMEmbeddingTransformer(TransformerMixin, BaseEstimator):
 
     The parameters by what they decide:
 
-    - The model: `model`, `revision`, `trust_remote_code`, `adapters`, `adapt`.
+    - The model: `model`, `revision`, `token_env`, `trust_remote_code`, `adapters`,
+      `adapt`.
     - The vector: `layer`, `pooling`, `special_tokens`, `attention`, `token_prepending`,
       `truncate_dim`, `n_components`, `normalize`, `random_state`.
     - The text: `template`, `prompt_counts`, `missing`, `max_length`, `long_texts`,

@@ -42,7 +42,7 @@ def blamed_on(place, what, passing=NOT_OF_FILES):
         said = "" if kind in ("Exception", "ValueError") else f"{kind}: "
         raise ValueError(
             f"The files in {str(place)!r} must {what}. They don't: "
-            f"{said}{printable(error, 400).rstrip('.')}. Copy or download them anew."
+            f"{said}{printable(error, 1000).rstrip('.')}. Copy or download them anew."
         ) from error
 
 

@@ -30,7 +30,15 @@ SECONDS = 20
 # Of address space on top of what the process has when a case begins.
 MEMORY = 3 * 2**30
 # One of them is in every sentence that is meant for users.
-SENTENCE = ("must", "doesn't exist", "was found in", "lacks", "can be", "Choose")
+SENTENCE = (
+    "must",
+    "doesn't exist",
+    "was found in",
+    "lacks",
+    "can be",
+    "Choose",
+    "Set '",
+)
 GROUPS = {
     "folders": hostile_folders.FOLDERS,
     "declared": hostile_folders.DECLARED,

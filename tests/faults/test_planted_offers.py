@@ -30,7 +30,9 @@ def got(tmp_path):
 
     threading.Thread(target=listen, daemon=True).start()
     path = handover._address_file(tmp_path, "a model")
-    path.write_text(json.dumps({"address": listener.address, "key": key.hex()}))
+    path.write_text(
+        json.dumps({"address": listener.address, "key": key.hex(), "pid": os.getpid()})
+    )
     path.chmod(0o600)
     yield requests
     listener.close()

@@ -211,7 +211,7 @@ def test_a_class_of_the_folder_gets_its_flags(tmp_path, own_modules, runs):
     [
         (
             "self._tokenizer.normalizer = normalizers.Lowercase()",
-            "'Hello world' becomes",
+            "turns 'Hello world' into",
         ),
         (
             "self._tokenizer.post_processor = processors.ByteLevel()",
