@@ -27,8 +27,8 @@ def as_float16(features, caller):
     --------
     >>> import numpy as np
     >>> from sklearn_llm2vec._common.halves import as_float16
-    >>> as_float16(np.array([[0.1, 65504.0]]), "transform_to_npy")
-    array([[9.998e-02, 6.550e+04]], dtype=float16)
+    >>> as_float16(np.array([[0.1, 65504.0]]), "transform_to_npy").tolist()
+    [[0.0999755859375, 65504.0]]
     """
     with np.errstate(over="ignore"):  # looked for here, and said with its place
         halves = features.astype(np.float16)

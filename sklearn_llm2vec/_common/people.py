@@ -34,8 +34,8 @@ def printable(text, most=None):
     Examples
     --------
     >>> from sklearn_llm2vec._common.people import printable
-    >>> printable("a\\x1b[2J  b\\n")
-    'a\\\\x1b[2J b'
+    >>> printable("a\x1b[2J  b\n")
+    'a\\x1b[2J b'
     """
     line = " ".join(str(text).split())
     if most is not None and len(line) > most:

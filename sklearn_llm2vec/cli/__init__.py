@@ -35,7 +35,7 @@ def main(argv=None):
     --------
     >>> from sklearn_llm2vec.cli import main
     >>> main(["cache", "info", "--cache", "no/such/folder"])
-    The cache no/such/folder holds nothing.
+    The cache no/such/folder is empty.
     0
     """
     argv = sys.argv[1:] if argv is None else argv
