@@ -317,7 +317,9 @@ def _merge(network, adapter, n_layers):
     except (ImportError, MemoryError):
         raise
     except Exception as error:  # what peft and torch make of odd settings
-        said = f"it can't be put into {type(network).__name__}: {printable(error, 300)}"
+        said = (
+            f"it can't be merged into {type(network).__name__}: {printable(error, 300)}"
+        )
         raise ValueError(_refusal(adapter, said)) from error
     own = peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False)
     peft.set_peft_model_state_dict(wrapped, _matched(theirs, own, adapter))
