@@ -19,6 +19,7 @@ _HOMES = {
     "ModelNotFoundError": "_model.places",
     # What fitted attributes hold: nobody makes one, but a pickle names it.
     "Report": "_estimator.vectors",
+    "SearchedPooling": "_estimator.searched",
     "TrainedAdapter": "_model.adapters",
     "UnembeddingFilter": "_estimator.unembedding",
     "layer_pooling_grid": "_search.grid",

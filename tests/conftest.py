@@ -79,8 +79,8 @@ def llama_config(**changes):
 def pytest_collection_modifyitems(items):
     """Refuse names of tests that another process would give another name.
 
-    The processes of pytest-xdist collect the same tests at different seconds, with other
-    addresses in memory and other orders of sets; if names differ, no test is run.
+    The processes of pytest-xdist collect the same tests at different seconds and with
+    other addresses in memory; if names differ, no test is run.
     """
     for item in items:
         if re.search(r" at 0x|GMT", item.name):

@@ -71,7 +71,7 @@ def choose_cells(estimator, params, columns, y):
     Raises
     ------
     ValueError
-        For a target of another length, with missing values, or constant.
+        For a target of another length or with missing values.
     """
     check_consistent_length(columns.inverse, y)
     target = probe_target(y)

@@ -83,7 +83,9 @@ class LocalSource:
         )
         devices = resolve_devices(params.device)
         spec = resolve_space(params, model, adapters, devices[0])
-        always_kept, kept_in_search = resolve_keep(params.keep, model.n_layers)
+        always_kept, kept_in_search = resolve_keep(
+            params.keep, model.n_layers, params.in_search
+        )
         layer = resolve_layer(params.layer, model.n_layers)
         behind = _behind(params, model, layer)
         n_features = model.hidden_size

@@ -76,7 +76,8 @@ def check_parameters(estimator):
     Returns
     -------
     SimpleNamespace
-        As `plain_parameters` gives it; a candidate of a search keeps what all need.
+        As `plain_parameters` gives it, and `in_search`: what "auto" keeps of texts that
+        have another cell already. A candidate of a search keeps what all need.
     """
     params = plain_parameters(estimator)
     for name, (accepts, expected) in _PARAMETERS.items():
@@ -86,7 +87,9 @@ def check_parameters(estimator):
     _check_secrets(params)
     _check_choice(params)
     searched = cells_of_search(estimator)
-    if searched is not None and params.keep in ("auto", "requested"):
+    params.in_search = "all" if searched is None else searched
+    is_over = getattr(estimator, "_search_ended", False)
+    if searched is not None and not is_over and params.keep in ("auto", "requested"):
         params.keep = searched
     return params
 

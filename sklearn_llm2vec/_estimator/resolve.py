@@ -61,13 +61,15 @@ def _counted_layer(layer, n_layers):
     return round(float(layer) * n_layers) if 0 <= layer <= 1 else None
 
 
-def resolve_keep(keep, n_layers):
+def resolve_keep(keep, n_layers, in_search="all"):
     """The cells that a `keep` parameter names, besides the one that is asked for.
 
     Parameters
     ----------
     keep : "auto", "requested", "all" or tuple of (layers, poolings)
     n_layers : int
+    in_search : "all" or tuple of (layers, poolings), default="all"
+        What "auto" keeps of texts which already have another cell.
 
     Returns
     -------
@@ -81,15 +83,20 @@ def resolve_keep(keep, n_layers):
     ValueError
         When the model has no such layer.
     """
-    everything = list(range(n_layers + 1)), list(POOLINGS)
-    if isinstance(keep, str):
-        always = everything if keep == "all" else ([], [])
-        return always, everything if keep == "auto" else None
-    layers, poolings = keep
+    if keep == "auto":
+        return ([], []), _named_cells(in_search, n_layers)
+    if keep == "requested":
+        return ([], []), None
+    return _named_cells(keep, n_layers), None
+
+
+def _named_cells(keep, n_layers):
+    """Layers and poolings of "all", or of a tuple of which a part may be "all"."""
+    layers, poolings = ("all", "all") if isinstance(keep, str) else keep
     if isinstance(layers, str):
-        layers = everything[0]
+        layers = range(n_layers + 1)
     if isinstance(poolings, str):
-        poolings = everything[1]
+        poolings = POOLINGS
     layers = [_counted_layer(layer, n_layers) for layer in layers]
     if None in layers:
         expected = (
@@ -97,7 +104,7 @@ def resolve_keep(keep, n_layers):
             f"{n_layers} layers) and poolings"
         )
         raise refused("keep", expected, keep)
-    return (layers, list(map(str, poolings))), None
+    return layers, list(map(str, poolings))
 
 
 def resolve_space(params, model, adapters, device):

@@ -2,11 +2,14 @@
 
 A search of scikit-learn sets parameters and calls `fit`, and tells an estimator nothing
 else. So the grid's values of `pooling` carry the cells of the whole search with them.
-They equal plain strings, and nothing else of them is seen in ``best_params_``, in tables
-and in pickles.
+They equal plain strings and look like them in ``best_params_`` and in tables. A pickle of
+the estimator has plain strings in their place.
 """
 
+from sklearn_llm2vec._common.public import public_in
 
+
+@public_in("sklearn_llm2vec")
 class SearchedPooling(str):
     """A pooling in a grid.
 
@@ -35,11 +38,7 @@ class SearchedPooling(str):
 
 
 def cells_of_search(estimator):
-    """What a pass has to store for the other candidates; None outside a search.
-
-    A search has ended for an estimator whose `fit` found all of its texts in the cache:
-    in the refit each one has been in a training fold. What it transforms afterward are
-    new rows, of which only its own cell is kept.
+    """What the candidates of a search ask for; None for a plain `pooling`.
 
     Parameters
     ----------
@@ -49,6 +48,19 @@ def cells_of_search(estimator):
     -------
     "all" or tuple of (layers, poolings), or None
     """
-    if getattr(estimator, "_knew_its_texts", False):
-        return None
     return getattr(estimator.pooling, "cells", None)
+
+
+def has_ended(report):
+    """Whether the search is over for an estimator that was fitted with this report.
+
+    In the refit each text has been in a fold before, so all are in the cache. What comes
+    afterwards are new rows, of which only its own cell is kept. Where folds grow, as with
+    `TimeSeriesSplit`, later folds look the same, and their new rows cost one more pass.
+
+    Parameters
+    ----------
+    report : Report
+        Of `fit_transform`.
+    """
+    return report.cached == report.unique

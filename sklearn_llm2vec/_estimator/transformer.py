@@ -4,6 +4,8 @@ It never holds a model: a clone is free, ``set_params`` always takes effect, and
 is small.
 """
 
+import inspect
+
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import NotFittedError
@@ -34,6 +36,7 @@ from sklearn_llm2vec._estimator.parameters import (
     is_chosen,
     plain_parameters,
 )
+from sklearn_llm2vec._estimator.searched import has_ended
 from sklearn_llm2vec._estimator.source import open_cache, open_source, open_sources
 from sklearn_llm2vec._estimator.stored import full_state, plain_state
 from sklearn_llm2vec._estimator.vectors import find_blocks
@@ -46,7 +49,6 @@ _LEARNED = (
     "adaptation_history_",
     "choice_",
     "_cells",
-    "_knew_its_texts",
     "feature_names_in_",
 )
 
@@ -421,7 +423,7 @@ default="auto"
         params, columns, sources, blocks = self._fit(X, y)
         if blocks is None:
             blocks = self._blocks(params, columns, sources)
-        self._knew_its_texts = self.last_report_.encoded == 0
+        self._search_ended = has_ended(self.last_report_)
         return self._output(X, params, blocks)
 
     def transform(self, X):
@@ -456,7 +458,10 @@ default="auto"
         check_columns(self, columns)
         sources = open_sources(self, params, columns.inverse.shape[1])
         check_same_model(self, params, sources[0])
-        return self._output(X, params, self._blocks(params, columns, sources))
+        blocks = self._blocks(params, columns, sources)
+        if self.last_report_.encoded:  # a candidate's test fold, or new rows
+            self._search_ended = True
+        return self._output(X, params, blocks)
 
     def get_feature_names_out(self, input_features=None):
         """Names of the features: ``{column}_{i}``, or ``llm_{i}`` without column names.
@@ -500,7 +505,10 @@ default="auto"
         return plain_state({**super().__getstate__(), **vars(plain_parameters(self))})
 
     def __setstate__(self, state):
-        super().__setstate__(full_state(state))
+        # Files of earlier versions lack the parameters that came later.
+        parameters = inspect.signature(type(self)).parameters
+        newer = {name: one.default for name, one in parameters.items()}
+        super().__setstate__({**newer, **full_state({**newer, **state})})
 
     # --- what an adaptation made ------------------------------------------------------
 
@@ -538,6 +546,7 @@ default="auto"
 
     def _fit(self, X, y):
         """Learn; return what `fit_transform` goes on with, perhaps the vectors too."""
+        self._search_ended = False
         params = check_parameters(self)
         recipe = resolve_recipe(params.adapt)
         stages = () if recipe is None else recipe.names()

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn_llm2vec._common.checks import among, is_integer, is_number, refused, warn
 from sklearn_llm2vec._common.people import format_bytes
 from sklearn_llm2vec._common.public import public_in
+from sklearn_llm2vec._estimator.choice import N_DEPTHS
 from sklearn_llm2vec._estimator.resolve import resolve_layer
 from sklearn_llm2vec._estimator.searched import SearchedPooling
 from sklearn_llm2vec._estimator.source import search_space
@@ -78,7 +79,23 @@ def layer_pooling_grid(estimator, *, layers="all", poolings="all", prefix=None):
     llmembeddingtransformer__layer [3, -1]
     llmembeddingtransformer__pooling ['mean', 'last']
     """
-    found = _find_transformers(estimator)
+    grid, size, n_layers = make_grid(estimator, layers, poolings, prefix)
+    _warn_of_a_large_search(grid, size, n_layers)
+    return grid
+
+
+def make_grid(estimator, layers, poolings, prefix=None):
+    """What `layer_pooling_grid` gives, and what a search of it takes.
+
+    Returns
+    -------
+    grid : dict
+    size : int
+        Bytes that the search stores for each text.
+    n_layers : int
+        Of the model.
+    """
+    found = find_transformers(estimator)
     if not found:
         raise ValueError(
             "layer_pooling_grid expects an LLMEmbeddingTransformer or an estimator "
@@ -107,27 +124,28 @@ def layer_pooling_grid(estimator, *, layers="all", poolings="all", prefix=None):
         cells = "all"
     else:
         cells = (kept_layers, tuple(poolings))
-    _warn_of_a_large_search(layers, poolings, n_layers, hidden_size)
+    size = len(_flat_layers(layers, n_layers)) * len(poolings) * hidden_size * 4
     start = f"{prefix}__" if prefix else ""
-    return {
+    grid = {
         f"{start}layer": layers,
         f"{start}pooling": [SearchedPooling(pooling, cells) for pooling in poolings],
     }
+    return grid, size, n_layers
 
 
-def _warn_of_a_large_search(layers, poolings, n_layers, hidden_size):
-    """Say what a search stores and fits, where that is much, and the smaller ways."""
-    n_cells = len(layers) * len(poolings)
-    a_text = len(_flat_layers(layers, n_layers)) * len(poolings) * hidden_size * 4
-    if a_text < MUCH_A_TEXT:
+def _warn_of_a_large_search(grid, size, n_layers):
+    """Say what a search stores and fits, where that is much and less would do."""
+    n_layers_asked, n_poolings = map(len, grid.values())
+    n_cells = n_layers_asked * n_poolings
+    fewer = range(0, n_layers + 1, -(-n_layers // N_DEPTHS))
+    if size < MUCH_A_TEXT or n_layers_asked <= len(fewer):
         return
-    step = -(-n_layers // 8)
     warn(
         f"This grid has {n_cells} combinations of layer and pooling: GridSearchCV "
         f"makes {n_cells} fits for each fold, and the cache stores "
-        f"{format_bytes(a_text)} for each text ({format_bytes(10_000 * a_text)} for "
-        f"10,000 texts). Use fewer layers, such as layers=range(0, {n_layers + 1}, "
-        f"{step}), or let LLMEmbeddingTransformer(layer='cv') choose without a grid."
+        f"{format_bytes(size)} for each text ({format_bytes(10_000 * size)} for "
+        f"10,000 texts). Use fewer layers, such as layers={fewer}, or let "
+        "LLMEmbeddingTransformer(layer='cv') choose without a grid."
     )
 
 
@@ -167,7 +185,7 @@ def choose_prefix(prefixes, prefix, caller):
     raise refused("prefix", f"one of {listed}", prefix, of=caller)
 
 
-def _find_transformers(estimator):
+def find_transformers(estimator):
     """Collect the transformers inside an estimator: prefix -> transformer."""
     found = {"": estimator} if isinstance(estimator, LLMEmbeddingTransformer) else {}
     for name, value in estimator.get_params(deep=True).items():

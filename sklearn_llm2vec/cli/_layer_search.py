@@ -15,8 +15,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_llm2vec._common.people import format_bytes
-from sklearn_llm2vec._estimator.source import open_cache, open_source
-from sklearn_llm2vec._search.grid import layer_pooling_grid
+from sklearn_llm2vec._estimator.source import open_cache
+from sklearn_llm2vec._search.grid import make_grid
 from sklearn_llm2vec._text.texts import read_texts
 from sklearn_llm2vec.cli._comparisons import INNER_FOLDS
 from sklearn_llm2vec.cli._console import make_bar, note
@@ -54,9 +54,7 @@ def search_layers(frame, target, classes, args):
             f"{str(target[0])!r}. Name another column with --target."
         )
     pipeline = _make_pipeline(classes, args)
-    grid = layer_pooling_grid(
-        pipeline, layers=args.layers, poolings=args.poolings or "all"
-    )
+    grid, size, _ = make_grid(pipeline, args.layers, args.poolings or "all")
     scoring = args.scoring or ("accuracy" if classes else "r2")
     folds = StratifiedKFold if classes else KFold
     search = SearchWithBar(
@@ -70,7 +68,7 @@ def search_layers(frame, target, classes, args):
     head = type(pipeline[-1]).__name__
     kind = f"{len(np.unique(target))} classes" if classes else "numbers"
     note(f"{len(frame):,} rows; {args.target}: {kind}; head: {head}", args)
-    _say_what_it_takes(pipeline, grid, frame, args)
+    _say_what_it_takes(pipeline, grid, size, frame, args)
     _encode_once(pipeline, grid, frame, args)
     n_cells = len(grid[f"{TRANSFORMER}__layer"]) * len(grid[f"{TRANSFORMER}__pooling"])
     with make_bar(n_cells, "cell", f"{args.cv} fits each", args) as bar:
@@ -100,7 +98,7 @@ def _make_pipeline(classes, args):
     return Pipeline([*steps, ("head", make_head(args.seed))])
 
 
-def _say_what_it_takes(pipeline, grid, frame, args):
+def _say_what_it_takes(pipeline, grid, size, frame, args):
     """How many fits a search makes and how much it stores, and what makes it smaller."""
     transformer = pipeline.get_params()[TRANSFORMER]
     n_cells = len(ParameterGrid(grid))
@@ -110,10 +108,9 @@ def _say_what_it_takes(pipeline, grid, frame, args):
     if cache is None:
         return
     n_texts = len(read_texts(frame[args.text], missing="zero").unique)
-    size = n_texts * n_cells * open_source(transformer).hidden_size * 4
     note(
-        f"their vectors take {format_bytes(size)} of the cache; fewer --layers or "
-        "--poolings take less",
+        f"their vectors take {format_bytes(n_texts * size)} of the cache; fewer --layers "
+        "or --poolings take less",
         args,
     )
 

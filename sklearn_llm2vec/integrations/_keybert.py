@@ -14,6 +14,4 @@ class KeyBERTBackend(BaseEmbedder):
 
     def embed(self, documents, verbose=False):
         """One row for each text; whether there is a bar, the transformer decides."""
-        return features_of_texts(
-            self.embedding_model, list(documents), "as_keybert_backend"
-        )
+        return features_of_texts(self.embedding_model, documents, "as_keybert_backend")

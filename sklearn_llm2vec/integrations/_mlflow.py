@@ -9,9 +9,9 @@ from pathlib import Path
 
 from sklearn_llm2vec import __version__
 from sklearn_llm2vec._common.public import public_in
-from sklearn_llm2vec._estimator.transformer import LLMEmbeddingTransformer
 from sklearn_llm2vec._model.gguf_file import SUFFIX
 from sklearn_llm2vec._model.places import PACKAGES
+from sklearn_llm2vec._search.grid import find_transformers
 
 
 @public_in("sklearn_llm2vec.integrations")
@@ -53,11 +53,7 @@ def mlflow_requirements(estimator):
             "The 'estimator' parameter of mlflow_requirements must be an estimator of "
             f"scikit-learn. Got {estimator!r} instead."
         )
-    ours = [
-        one
-        for one in (estimator, *estimator.get_params().values())
-        if isinstance(one, LLMEmbeddingTransformer)
-    ]
+    ours = list(find_transformers(estimator).values())
     if not ours:
         raise ValueError(
             "mlflow_requirements expects an estimator with an LLMEmbeddingTransformer in "
@@ -77,7 +73,7 @@ def _extras(transformer):
     asked = {
         "endpoint": transformer.endpoint is not None,
         "adapt": transformer.adapters is not None or transformer.adapt is not None,
-        "gguf": _is_gguf(str(transformer.model)),
+        "gguf": transformer.endpoint is None and _is_gguf(str(transformer.model)),
     }
     return {extra for extra, is_asked in asked.items() if is_asked}
 

@@ -35,7 +35,8 @@ class SentenceEncoder:
         learns something.
     query_template, document_template : str or None, default=None
         The transformer's `template` in `encode_query` and `encode_document`. None leaves
-        it unchanged.
+        it unchanged: unlike sentence-transformers, it doesn't choose a prompt that the
+        model declares for queries or documents. Pass ``query_template="query"`` for that.
 
     Raises
     ------

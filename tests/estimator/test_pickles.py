@@ -141,3 +141,13 @@ def test_a_pipeline_in_skops_predicts_the_same(pipe, tmp_path):
     loaded = skops.load(tmp_path / "pipe.skops", trusted=unknown)
     np.testing.assert_array_equal(loaded.predict(TEXTS), pipe.predict(TEXTS))
     assert loaded[0].cache == pipe[0].cache
+
+
+def test_a_file_that_lacks_a_later_parameter_gets_its_default(bert):
+    encoder = LLMEmbeddingTransformer(bert, cache=False).fit(TEXTS)
+    state = encoder.__getstate__()
+    del state["token_env"]
+    older = LLMEmbeddingTransformer.__new__(LLMEmbeddingTransformer)
+    older.__setstate__(state)
+    assert older.token_env is None
+    np.testing.assert_array_equal(older.transform(TEXTS), encoder.transform(TEXTS))

@@ -34,6 +34,7 @@ def test_libraries_and_the_package_with_the_weights_are_listed(minilm):
         ({"model": "owner/name/file.GGUF"}, "[gguf]"),
         ({"model": "HuggingFaceTB/SmolLM2-135M-Instruct"}, "[gguf]"),
         ({"model": "served", "endpoint": "http://localhost/v1"}, "[endpoint]"),
+        ({"model": "m.gguf", "endpoint": "http://localhost/v1"}, "[endpoint]"),
         ({"model": "a/b/c.gguf", "adapt": "simcse"}, "[adapt,gguf]"),
     ],
 )

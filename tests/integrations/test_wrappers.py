@@ -1,6 +1,7 @@
 """Wrappers for tools: run by the tool where it is installed, else by its interface.
 
-The stand-ins have what the wrappers use of a tool, and nothing else.
+The stand-ins have what the wrappers use of a tool, and nothing else. BERTopic and
+LlamaIndex are too large for the tests' environment and were run by hand.
 """
 
 import asyncio
@@ -120,6 +121,8 @@ def test_backends_embed_documents_and_words(wrap, transformer, name):
     np.testing.assert_array_equal(backend.embed(TEXTS, verbose=False), expected)
     np.testing.assert_array_equal(backend.embed(np.array(TEXTS)), expected)
     assert backend.embed([]).shape == (0, 32)
+    with pytest.raises(ValueError, match="Put a single text in a list"):
+        backend.embed("bank")  # not four texts of a letter
 
 
 @pytest.mark.parametrize("name", ["as_bertopic_backend", "as_keybert_backend"])

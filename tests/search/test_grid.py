@@ -1,6 +1,7 @@
 """The grid names the right parameters, and one candidate keeps what all need."""
 
 import pickle
+import re
 import warnings
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, ParameterGrid
+from sklearn.model_selection import GridSearchCV, ParameterGrid, TimeSeriesSplit
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from threadpoolctl import threadpool_limits
 
@@ -123,6 +124,64 @@ def test_keep(layers, poolings, keep):
     assert {pooling.cells for pooling in grid["pooling"]} == {keep}
     everything = isinstance(layers, str)
     assert grid["layer"] == list(range(N_LAYERS + 1) if everything else layers)
+
+
+def test_where_folds_grow_only_the_grids_cells_are_kept(bert, tmp_path, monkeypatch):
+    """Later folds look like a refit; their new rows cost a second pass, and no more."""
+    monkeypatch.setattr("sklearn_llm2vec._estimator.local.read_model", read_model)
+    encoder = LLMEmbeddingTransformer(bert, cache=tmp_path, verbose=False)
+    pipe = make_pipeline(encoder, LogisticRegression())
+    grid = layer_pooling_grid(pipe, layers=[1, 2], poolings=["mean", "max"])
+    X = [f"{color} {what}" for what in "abcdef" for color in ("red", "blue")]
+    GridSearchCV(pipe, grid, cv=TimeSeriesSplit(3)).fit(X, [0, 1] * 6)
+    info = EmbeddingCache(tmp_path).info()
+    kept = {tuple(cell[:2]) for cell in info["spaces"][0]["cells"]}
+    assert kept == {(1, "mean"), (1, "max"), (2, "mean"), (2, "max")}
+    assert info["texts_encoded"] <= 2 * len(X)
+
+
+def test_new_rows_end_a_search_that_is_fitted_anew(bert, tmp_path, monkeypatch):
+    """best_params_ in another pipeline, fitted to more rows than the search had."""
+    monkeypatch.setattr("sklearn_llm2vec._estimator.local.read_model", read_model)
+    encoder = LLMEmbeddingTransformer(bert, cache=tmp_path, verbose=False)
+    grid = layer_pooling_grid(encoder, layers=[1, 2], poolings=["mean", "max"])
+    encoder.set_params(layer=1, pooling=grid["pooling"][0])
+    cache = EmbeddingCache(tmp_path)
+    encoder.fit_transform(["red", "blue"])  # as a candidate: all cells
+    assert cache.info()["vectors"] == 2 * 4
+    encoder.transform(["green"])  # its test fold
+    assert cache.info()["vectors"] == 3 * 4
+    encoder.transform(["yellow"])  # new rows
+    assert cache.info()["vectors"] == 3 * 4 + 1
+    encoder.fit_transform(["black"])  # fitted anew
+    assert cache.info()["vectors"] == 4 * 4 + 1
+
+
+@pytest.mark.parametrize(
+    ("n_layers", "hidden_size"), [(28, 1024), (12, 768), (32, 4096)]
+)
+def test_the_advice_of_a_large_search_ends_its_warning(
+    monkeypatch, n_layers, hidden_size
+):
+    large = SimpleNamespace(
+        name="a decoder",
+        n_layers=n_layers,
+        hidden_size=hidden_size,
+        causal=True,
+        memo_directory=None,
+    )
+    monkeypatch.setattr(
+        "sklearn_llm2vec._estimator.local.read_model", lambda *_, **__: large
+    )
+    with pytest.warns(UserWarning, match="Use fewer layers") as caught:
+        layer_pooling_grid(LLMEmbeddingTransformer("a decoder"))
+    advice = re.search(r"layers=range\((.*?)\)", str(caught[0].message)).group(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer_pooling_grid(
+            LLMEmbeddingTransformer("a decoder"),
+            layers=range(*map(int, advice.split(","))),
+        )
 
 
 def test_a_large_search_is_announced(monkeypatch):
@@ -270,7 +329,7 @@ def test_a_search_is_one_pass_and_leaves_no_trace(bert, tmp_path, monkeypatch, n
         "columntransformer__text__layer",
         "columntransformer__text__pooling",
     }
-    assert "SearchedPooling" not in f"{search.best_params_} {search.best_estimator_}"
+    assert b"sklearn_llm2vec._" not in pickle.dumps(search.best_params_)
     saved = pickle.dumps(search.best_estimator_)
     assert b"SearchedPooling" not in saved
 
