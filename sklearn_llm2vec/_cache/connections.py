@@ -118,14 +118,15 @@ class Connections:
             ) from None
         except sqlite3.OperationalError as error:
             raise OSError(
-                f"The cache {self._folder} can't be read or written ({error}). Free the "
-                "disk, or end the processes that use the cache, and try again; "
-                "EmbeddingCache.clear() removes all of it."
+                f"The cache {self._folder} can't be read or written ({error}). Free some "
+                "disk space, or end the processes that use the cache, and try again. "
+                "EmbeddingCache.clear() removes everything in the cache."
             ) from error
         except (sqlite3.Error, TypeError, OverflowError, UnicodeDecodeError) as error:
             raise ValueError(
-                f"The cache {self._folder} is damaged ({error}). Damaged vectors are not "
-                "used and made again; EmbeddingCache.clear() makes a new start."
+                f"The cache {self._folder} is damaged ({error}). Damaged vectors are "
+                "never used and are computed again when they are needed. "
+                "EmbeddingCache.clear() removes everything in the cache."
             ) from error
 
     def close(self):

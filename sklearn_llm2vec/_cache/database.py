@@ -11,7 +11,7 @@ from sklearn_llm2vec._common.checks import warn
 # 1: a row's checksum is made without the space; such rows are still read.
 FORMAT = 2
 BUSY_SECONDS = 60
-# After so long a wait for another process is told.
+# After this time, a warning says that another process is waited for.
 NOTICE_SECONDS = 10
 # A larger number is no version, but a flipped bit.
 LARGEST_FORMAT = 1000
@@ -116,8 +116,8 @@ def _begin(db):
                 raise
             warn(
                 f"Waiting for another process, which has been writing to the cache for "
-                f"{NOTICE_SECONDS} seconds. After {BUSY_SECONDS} seconds the work goes "
-                "on, and vectors aren't stored."
+                f"{NOTICE_SECONDS} seconds. After {BUSY_SECONDS} seconds, this process "
+                "continues without storing vectors."
             )
         else:
             db.gave_up = False
@@ -134,8 +134,8 @@ def check_unchanged(db):
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if FORMAT < version < LARGEST_FORMAT:
         raise OtherFormat(
-            f"its format is {version} and no longer {FORMAT}: another version of "
-            "sklearn-llm2vec uses it; upgrade this one"
+            f"a newer version of sklearn-llm2vec has changed its format from {FORMAT} to "
+            f"{version}, so upgrade this one"
         )
     if version != FORMAT:
         raise sqlite3.DatabaseError(f"no format: {version}")
@@ -213,7 +213,7 @@ def unreadable(file, error):
     """The error for a file that can't be read as a cache."""
     return Unreadable(
         f"The file {file} must be the database of an EmbeddingCache. It is damaged or "
-        f"holds something else ({error}); nothing was changed. Remove it with "
+        f"contains something else ({error}). It wasn't changed. Remove it with "
         "EmbeddingCache.clear(), or choose another path."
     )
 

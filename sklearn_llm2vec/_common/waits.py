@@ -9,9 +9,9 @@ import time
 
 from sklearn_llm2vec._common.checks import warn
 
-# After so long without a sign of life it is said who is waited for.
+# After so long without a sign of life, a warning names the other process.
 NOTICE_SECONDS = 5
-# After so long without one the other is left alone.
+# After so long without one, the other process is no longer waited for.
 SILENCE_SECONDS = 120
 SIGN_SECONDS = 1
 # A model may take minutes to load, and a server to answer. After so long without
@@ -62,7 +62,8 @@ def warn_of_silence(pid, seconds, limit):
     warn(
         f"Waiting for {_process(pid)}, which encodes texts for the same model and has "
         f"given no sign of life for {seconds:.0f} seconds. After {limit:.0f} seconds "
-        "this process encodes them itself. If the other hangs, end it."
+        "without one, this process encodes the texts itself. If the other process "
+        "hangs, end it."
     )
 
 
@@ -70,7 +71,8 @@ def warn_of_end(pid, seconds):
     """Say that the wait is over, and what it costs."""
     warn(
         f"{_process(pid).capitalize()} has given no sign of life for {seconds:.0f} "
-        "seconds. This process encodes its texts itself; some may be encoded twice."
+        "seconds. This process now encodes its texts itself, so some may be encoded "
+        "twice."
     )
 
 

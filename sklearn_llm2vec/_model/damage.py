@@ -24,7 +24,7 @@ def blamed_on(place, what, passing=NOT_OF_FILES):
     place : Path
         The folder or file that is read.
     what : str
-        What it must hold; follows "must".
+        What it must contain; follows "must".
     passing : tuple of types
         Errors that stay as they are. With `SENTENCES` those that this package raises in
         the block.
@@ -41,8 +41,8 @@ def blamed_on(place, what, passing=NOT_OF_FILES):
         kind = type(error).__name__
         said = "" if kind in ("Exception", "ValueError") else f"{kind}: "
         raise ValueError(
-            f"The files in {str(place)!r} must {what}. They don't: "
-            f"{said}{printable(error, 1000).rstrip('.')}. Copy or download them anew."
+            f"The files in {str(place)!r} must {what}. Reading them failed: "
+            f"{said}{printable(error, 1000).rstrip('.')}. Copy or download them again."
         ) from error
 
 

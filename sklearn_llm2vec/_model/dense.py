@@ -114,18 +114,18 @@ class Dense:
             or (residual is not None and residual.shape != self._weight.shape)
         ):
             raise ValueError(
-                f"The dense layer in {self._folder} must have a matrix 'linear.weight', "
-                "and others of its size. Got tensors of other names or shapes: copy or "
-                "download the model anew."
+                f"The dense layer in {self._folder} must have a matrix 'linear.weight' "
+                "and other tensors of matching shapes. Got other names or shapes: copy "
+                "or download the model again."
             )
 
     def check_takes(self, n_features):
         """Raise unless so many features go in."""
         if self._weight.shape[1] != n_features:
             raise ValueError(
-                f"The dense layer in {self._folder} must take the {n_features} features "
-                f"that come before it. Got a matrix of shape {self._weight.shape}: copy "
-                "or download the model anew."
+                f"The dense layer in {self._folder} must accept the {n_features} "
+                "features of the step before it. Got a matrix of shape "
+                f"{self._weight.shape}: copy or download the model again."
             )
 
     @property

@@ -110,7 +110,7 @@ def warn_of_slow_bfloat16(dtype, device):
     """
     if dtype == "bfloat16" and device == "cpu" and not _cpu_has_bfloat16():
         warn(
-            "This CPU has no instructions for bfloat16 (AVX512_BF16 or AMX), so that "
+            "This CPU has no instructions for bfloat16 (AVX512_BF16 or AMX), so "
             "dtype='bfloat16' takes half the memory of 'float32' but more time. Choose "
             "dtype='float32' if the model fits into memory."
         )

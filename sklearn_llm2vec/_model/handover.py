@@ -167,9 +167,9 @@ def _is_open_to_all(directory):
     if os.name == "nt" or not mode & stat.S_IWOTH or mode & stat.S_ISVTX:
         return False
     warn(
-        f"Any user may write to the cache's folder {str(directory)!r}, so models aren't "
-        "lent to other workers through it: each loads its own. Take that right away "
-        "(chmod o-w), or choose another folder."
+        f"Any user may write to the cache's folder {str(directory)!r}, so workers don't "
+        "share a model through it, and each loads the model itself. Remove that "
+        "permission (chmod o-w), or choose another folder."
     )
     return True
 

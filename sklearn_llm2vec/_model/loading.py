@@ -250,7 +250,7 @@ def _set_attention_dropout(config, dropout):
 
 def _from_folder(factory, model, config, dtype):
     """The network, and what transformers reports of its weights."""
-    what = "be weights of the network that config.json describes"
+    what = "be the weights of the network that config.json describes"
     if model.gguf is not None:
         with blamed_on(model.gguf, what, SENTENCES):
             network, report = from_gguf(factory, model.gguf, config, dtype)

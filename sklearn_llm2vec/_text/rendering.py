@@ -1,7 +1,7 @@
-"""Chat templates are rendered in a process of their own, with limits.
+"""Chat templates are rendered in a separate process, with limits.
 
-A template is a program that comes with a model: jinja2's sandbox keeps it from files and
-from Python's insides, but not from loops without end and strings without measure.
+A template is a program that comes with a model. jinja2's sandbox keeps it away from files
+and from Python's internals, but doesn't stop endless loops and huge strings.
 """
 
 import functools
@@ -76,7 +76,7 @@ def rendered(tokenizer, template, content):
     ------
     RenderingFailed
     ImportError
-        Without a jinja2 that transformers takes.
+        If there is no jinja2 that transformers accepts.
     """
     names = {
         name: _plain(token) for name, token in tokenizer.special_tokens_map.items()

@@ -149,7 +149,7 @@ def _check_output(args, writer):
         )
     if args.output_dtype == "float16" and not writer.narrows:
         args.parser.error(
-            f"a {output.suffix} file can't hold float16: write {listed(NARROWING)}"
+            f"a {output.suffix} file can't contain float16: write {listed(NARROWING)}"
         )
     check_output(output, [args.file])
     if output.exists() and not args.overwrite:
@@ -165,7 +165,7 @@ def _check_no_bytes(table, survey, args):
         if "binary" in survey.kinds[name]:
             raise ValueError(
                 f"The column {name!r} of {str(table.path)!r} can't be kept: it holds "
-                f"bytes, and {args.output.name!r} can hold texts only. Write another "
+                f"bytes, and {args.output.name!r} can only contain texts. Write another "
                 "format, or leave it out."
             )
 
