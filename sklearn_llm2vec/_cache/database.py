@@ -13,7 +13,7 @@ FORMAT = 2
 BUSY_SECONDS = 60
 # After this time, a warning says that another process is waited for.
 NOTICE_SECONDS = 10
-# A larger number is no version, but a flipped bit.
+# A larger number isn't a version but a flipped bit.
 LARGEST_FORMAT = 1000
 
 SCHEMA = """
@@ -36,16 +36,16 @@ CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT RO
 INSERT INTO counters VALUES ('hits', 0), ('misses', 0), ('texts_encoded', 0);
 """
 TABLES = {"spaces", "blocks", "rows", "cells", "counters"}
-# What makes the present format of each other. Blocks that are there, and those that an
-# older version still writes, have the default of the new column.
+# The statements that convert each older format to the current one. Existing blocks, and
+# those that an older version still writes, get the default of the new column.
 UPGRADES = {
     0: SCHEMA,
     1: "ALTER TABLE blocks ADD COLUMN format INTEGER NOT NULL DEFAULT 1",
 }
 
 
-# What SQLite raises for a damaged file. Its message may quote bytes of it that are no
-# text, which Python then fails to read.
+# What SQLite raises for a damaged file. Its message may quote bytes that aren't text,
+# which Python then fails to decode.
 DAMAGED_FILE = (sqlite3.DatabaseError, UnicodeDecodeError)
 
 
@@ -98,7 +98,7 @@ def _writing(db):
 
 
 def _begin(db):
-    """Wait for the turn to write: once for a minute, then not again for so long."""
+    """Wait for the turn to write: a minute the first time, and briefly after that."""
     gave_up = getattr(db, "gave_up", False)
     for seconds in (
         (0.2,) if gave_up else (NOTICE_SECONDS, BUSY_SECONDS - NOTICE_SECONDS)
@@ -202,7 +202,7 @@ def check_format(db, file):
 
 @cache
 def _schema():
-    """Names and definitions of what a database has: a flipped bit may be in them."""
+    """Names and definitions of the tables, in which a bit may be flipped."""
     with closing(sqlite3.connect(":memory:")) as db:
         db.executescript(SCHEMA)
         query = "SELECT name, sql FROM sqlite_master"

@@ -2,7 +2,8 @@
 
 One SQLite file in WAL mode (``database``, ``connections``) holds blocks of vectors
 (``blocks``) and is looked after (``upkeep``). Texts are never stored, only 16-byte keys.
-A space is a name, a cell two values. A fault costs the caching, never the result.
+A space is a name, a cell two values. After a fault, vectors may not be stored, but the
+results are the same.
 """
 
 import hashlib
@@ -308,8 +309,8 @@ class EmbeddingCache:
                 try:
                     return self._put_into(db, space, keys, stored)
                 except DAMAGE as error:
-                    # Another process cleared the cache: the next connection is to what
-                    # it made.
+                    # Another process cleared the cache: the next connection is to the new
+                    # file.
                     if is_last or not self._connections.was_replaced(db):
                         self._connections.warn_once("written", error)
                         return None

@@ -38,7 +38,7 @@ def default_directory():
 
 @cache
 def _temporary():
-    """A folder that goes with the process: one of a known name could be another's."""
+    """A folder that ends with the process; a fixed name could be another user's."""
     folder = tempfile.TemporaryDirectory(prefix="sklearn-llm2vec-")
     warn(
         f"You have no home folder, so the cache is in {folder.name}, which is removed "

@@ -1,8 +1,8 @@
-"""Damage: what libraries raise over a model's files, told in one sentence.
+"""Damage: errors of other libraries about a model's files become one kind of error.
 
-transformers, tokenizers and safetensors raise errors of two dozen classes over files that
-aren't as they expect, few of which name the file. A user needs to know one thing: which
-folder, and what is wrong with it.
+transformers, tokenizers and safetensors raise errors of two dozen classes if files aren't
+as they expect, and few of these errors name the file. A user needs to know which folder
+it is and what is wrong with it.
 """
 
 from contextlib import contextmanager
@@ -26,8 +26,8 @@ def blamed_on(place, what, passing=NOT_OF_FILES):
     what : str
         What it must contain; follows "must".
     passing : tuple of types
-        Errors that stay as they are. With `SENTENCES` those that this package raises in
-        the block.
+        Errors that aren't converted. With `SENTENCES`, these are the errors that this
+        package raises in the block.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def blamed_on(place, what, passing=NOT_OF_FILES):
 
 
 def _is_of_files(error, passing):
-    # What Rust code stops with is no Exception.
+    # The error that a panic of Rust code raises isn't an Exception.
     if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
         return False
     if isinstance(error, RuntimeError) and "memory" in str(error):

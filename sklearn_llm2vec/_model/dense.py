@@ -97,7 +97,7 @@ class Dense:
         self._bias = weights.get("linear.bias", np.float32(0))
         self._residual = None
         if config.get("use_residual"):
-            # Without a matrix of its own what goes in is added, where it is as wide.
+            # Without a matrix for it, the input is added if it has the same width.
             square = self._weight.shape == 2 * self._weight.shape[:1]
             unit = (
                 np.eye(len(self._weight), dtype=np.float32) if square else np.zeros(0)
@@ -120,7 +120,7 @@ class Dense:
             )
 
     def check_takes(self, n_features):
-        """Raise unless so many features go in."""
+        """Raise unless the layer accepts this number of features."""
         if self._weight.shape[1] != n_features:
             raise ValueError(
                 f"The dense layer in {self._folder} must accept the {n_features} "

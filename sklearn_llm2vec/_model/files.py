@@ -87,7 +87,7 @@ def read_bytes(path):
 
 
 def check_plain(path, mode):
-    """Raise where a name is that of a pipe or a device, by the mode of its state."""
+    """Raise if the mode of a file is that of a pipe, a device or a folder."""
     if not stat.S_ISREG(mode):
         raise OSError(
             f"The file {str(path)!r} must be a plain file. Got a folder, pipe, device or "
@@ -157,7 +157,7 @@ def parse_json(text, path, kind=dict):
 
 
 def _read_int(digits):
-    # "No limit" is written as 10**30; what is longer is no number of anything.
+    # Some files write 10**30 for "no limit"; longer numbers are never meant.
     if len(digits) > MOST_DIGITS:
         raise ValueError(f"a number has {len(digits)} digits")
     return int(digits)
@@ -290,7 +290,7 @@ def state_of_files(folders):
 
 
 def check_plain_files(folders):
-    """Raise for what no model's folder holds: pipes, devices, files of absurd sizes.
+    """Raise for pipes, devices and files of absurd sizes in the folders of a model.
 
     transformers or tokenizers, which read them later, would wait or read forever.
 

@@ -177,7 +177,7 @@ def load_network(model, n_layers, dtype, *, dropout=None):
 
 
 def _blank(factory, model, config):
-    """The network without memory for its weights; None where it can't be made so."""
+    """The network without memory for its weights; None if it can't be built this way."""
     code = {"trust_remote_code": True} if model.trust_remote_code else {}
     try:
         with quiet(), torch.device("meta"):

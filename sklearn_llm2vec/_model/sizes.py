@@ -9,14 +9,14 @@ import re
 
 from sklearn_llm2vec._model.damage import blamed_on
 
-# Settings that say how often something is built, in a loop.
+# Settings for the number of times that something is built in a loop.
 _COUNTS = re.compile(r"(layer|block|expert|head|group|stage|depth|bucket)s?(_|$)")
 _NO_COUNTS = re.compile(r"(_id|_ids|_dim|_size|_rank|_eps|_prob|_std|_scale|_theta)$")
-# Those that say how many numbers stand in a row.
+# Settings for the number of values in a row.
 _WIDTHS = re.compile(
     r"(_size|_dim|d_model|n_embd|d_ff|d_kv|n_inner|(embedding|forward)_length)$"
 )
-# So many are built without asking what the weights hold: ALBERT's layers share theirs.
+# Up to this number, the weights aren't consulted: ALBERT's layers share their weights.
 ANYWAY = 1024
 WIDE_ANYWAY = 10**6
 # A whole number that torch can hold.

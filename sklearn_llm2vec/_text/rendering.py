@@ -10,13 +10,13 @@ import os
 import subprocess
 import sys
 
-# Of the processor, where the system counts them: a template takes milliseconds.
+# CPU time, if the system counts it; a template takes milliseconds.
 MOST_SECONDS = 5
-# Until the answer, with imports that take seconds, on a machine that may be busy.
+# Time until the answer, including imports, which take seconds on a busy machine.
 MOST_WAITED = 60
-# Of address space on top of what the imports take, where the system counts it.
+# Address space in addition to that of the imports, if the system counts it.
 MOST_BYTES = 2**30
-# Of the prompt.
+# Length of the prompt.
 MOST_CHARACTERS = 10**6
 
 CHILD = """

@@ -79,7 +79,7 @@ def add_to(commands, summary):
         "--output-dtype",
         choices=("float32", "float16"),
         default="float32",
-        help=f"float16, in {listed(NARROWING)}, takes half the disk (default: float32)",
+        help=f"float16, in {listed(NARROWING)}, halves the disk space (default: float32)",
     )
     command.add_argument(
         "--overwrite", action="store_true", help="replace an existing output"
