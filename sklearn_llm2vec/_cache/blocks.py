@@ -4,8 +4,8 @@ A block is what one put brought: the rows' keys, and for each cell (layer, pooli
 its vectors as raw little-endian floats with a checksum a row. So 35 cells of 500 texts
 are 35 values and not 17,500. This file gets an open database; it opens none.
 
-The checksum of a row is made from all that it was stored under: space, cell, key. A row
-that a damaged index or table leads to is found out by it, wherever the damage is.
+The checksum of a row covers everything that the row was stored under: space, cell, key.
+If a damaged index or table leads to another row, the checksum doesn't fit.
 """
 
 import hashlib
@@ -106,7 +106,7 @@ def insert_block(db, space_id, keys, stored, form=FORMAT):
     stored : list of tuple
         The cells, as `as_stored` makes them.
     form : int
-        The format that their checksums have.
+        The format of their checksums.
     """
     digest = hashlib.sha256(b"".join(keys) + repr([c[:4] for c in stored]).encode())
     block = db.execute(
@@ -172,7 +172,7 @@ def copy_blocks(other, db, leave_out=()):
 
 
 def _checksums(vectors, keys, layer, pooling, space):
-    """CRC-32 of each row with what it was stored under, as uint32.
+    """CRC-32 of each row and of what it was stored under, as uint32.
 
     Parameters
     ----------
@@ -199,10 +199,10 @@ def _checksums(vectors, keys, layer, pooling, space):
 
 
 def _space_of(form, fingerprint, space):
-    """The space that the checksums of a block are made with.
+    """The space that the checksums of a block cover.
 
-    In format 1 they have none: there the tables alone must say that the block belongs to
-    the space, and its fingerprint is compared. Indexes have no part in that.
+    In format 1, they cover none. There, only the tables tell which space a block belongs
+    to, so the fingerprint in them is compared. Indexes aren't used for this.
     """
     if form == FORMAT:
         return space
@@ -277,7 +277,7 @@ def read_places(db, places, keys, space, layer, pooling, out, found):
 
 
 def _read_cell(db, cell_id, space):
-    """Vectors and checksums of a cell, and the space in these; None where it is gone."""
+    """Vectors and checksums of a cell, and the space they cover; None if it is gone."""
     cell = db.execute(
         "SELECT c.dtype, c.dim, c.checksums, c.data, b.format, s.fingerprint"
         " FROM cells c JOIN blocks b ON b.id = c.block_id"

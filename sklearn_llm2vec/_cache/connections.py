@@ -1,4 +1,4 @@
-"""How a cache reaches its database: opened when it is needed, with one warning if not."""
+"""The database of a cache is opened when it is needed; if it can't be, one warning."""
 
 import os
 import sqlite3
@@ -78,9 +78,9 @@ class Connections:
 
     @contextmanager
     def trying(self, create=False):
-        """As `using`, for what goes on without a cache: damage costs one warning.
+        """As `using`, for work that continues without a cache: damage is only a warning.
 
-        A file that nothing shows to be ours is an error here as well.
+        A file that can't be recognized as a cache is an error here as well.
         """
         with pool.in_use():
             try:
@@ -98,12 +98,12 @@ class Connections:
 
     @contextmanager
     def explained(self, create=False):
-        """As `using`, with errors of SQLite's as a sentence.
+        """As `using`, but SQLite's errors become errors that explain the problem.
 
         Raises
         ------
         ValueError
-            When the database is damaged, and as `using`.
+            When the database is damaged, and as in `using`.
         OSError
             When it can't be read or written now.
         """
@@ -118,14 +118,15 @@ class Connections:
             ) from None
         except sqlite3.OperationalError as error:
             raise OSError(
-                f"The cache {self._folder} can't be read or written ({error}). Free the "
-                "disk, or end the processes that use the cache, and try again; "
-                "EmbeddingCache.clear() removes all of it."
+                f"The cache {self._folder} can't be read or written ({error}). Free some "
+                "disk space, or end the processes that use the cache, and try again. "
+                "EmbeddingCache.clear() removes everything in the cache."
             ) from error
         except (sqlite3.Error, TypeError, OverflowError, UnicodeDecodeError) as error:
             raise ValueError(
-                f"The cache {self._folder} is damaged ({error}). Damaged vectors are not "
-                "used and made again; EmbeddingCache.clear() makes a new start."
+                f"The cache {self._folder} is damaged ({error}). Damaged vectors are "
+                "never used and are computed again when they are needed. "
+                "EmbeddingCache.clear() removes everything in the cache."
             ) from error
 
     def close(self):
@@ -135,7 +136,7 @@ class Connections:
     def was_replaced(self, db):
         """Whether somebody removed the file since this connection was opened.
 
-        What it raises then is no fault; the next use gets the new file.
+        Errors of the connection don't matter then; the next use gets the new file.
         """
         return pool.opened_of(db).is_stale(identity(self._file))
 
@@ -189,7 +190,7 @@ class Connections:
         try:
             if create:
                 make_folder(self._folder)
-            # In the lock nobody replaces the file: SQLite opens three of that name.
+            # The lock keeps others from replacing the file, of which SQLite opens three.
             with folder_lock(self._folder):
                 # With the permissions that SQLite gives to the files beside it, too.
                 touch(self._file)
@@ -260,8 +261,8 @@ class Connections:
 
 
 def _empty_if_removed(file, path):
-    """Give the space of a file back that other processes have open."""
-    # Not before it lost its name: they would take it for damaged.
+    """Free the disk space of a file that other processes have open."""
+    # Only once its name is gone: otherwise they would take the file for damaged.
     with suppress(OSError):
         if not path.exists():
             file.truncate(0)

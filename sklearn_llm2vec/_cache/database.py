@@ -11,9 +11,9 @@ from sklearn_llm2vec._common.checks import warn
 # 1: a row's checksum is made without the space; such rows are still read.
 FORMAT = 2
 BUSY_SECONDS = 60
-# After so long a wait for another process is told.
+# After this time, a warning says that another process is waited for.
 NOTICE_SECONDS = 10
-# A larger number is no version, but a flipped bit.
+# A larger number isn't a version but a flipped bit.
 LARGEST_FORMAT = 1000
 
 SCHEMA = """
@@ -36,16 +36,16 @@ CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT RO
 INSERT INTO counters VALUES ('hits', 0), ('misses', 0), ('texts_encoded', 0);
 """
 TABLES = {"spaces", "blocks", "rows", "cells", "counters"}
-# What makes the present format of each other. Blocks that are there, and those that an
-# older version still writes, have the default of the new column.
+# The statements that convert each older format to the current one. Existing blocks, and
+# those that an older version still writes, get the default of the new column.
 UPGRADES = {
     0: SCHEMA,
     1: "ALTER TABLE blocks ADD COLUMN format INTEGER NOT NULL DEFAULT 1",
 }
 
 
-# What SQLite raises for a damaged file. Its message may quote bytes of it that are no
-# text, which Python then fails to read.
+# What SQLite raises for a damaged file. Its message may quote bytes that aren't text,
+# which Python then fails to decode.
 DAMAGED_FILE = (sqlite3.DatabaseError, UnicodeDecodeError)
 
 
@@ -98,7 +98,7 @@ def _writing(db):
 
 
 def _begin(db):
-    """Wait for the turn to write: once for a minute, then not again for so long."""
+    """Wait for the turn to write: a minute the first time, and briefly after that."""
     gave_up = getattr(db, "gave_up", False)
     for seconds in (
         (0.2,) if gave_up else (NOTICE_SECONDS, BUSY_SECONDS - NOTICE_SECONDS)
@@ -116,8 +116,8 @@ def _begin(db):
                 raise
             warn(
                 f"Waiting for another process, which has been writing to the cache for "
-                f"{NOTICE_SECONDS} seconds. After {BUSY_SECONDS} seconds the work goes "
-                "on, and vectors aren't stored."
+                f"{NOTICE_SECONDS} seconds. After {BUSY_SECONDS} seconds, this process "
+                "continues without storing vectors."
             )
         else:
             db.gave_up = False
@@ -134,8 +134,8 @@ def check_unchanged(db):
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if FORMAT < version < LARGEST_FORMAT:
         raise OtherFormat(
-            f"its format is {version} and no longer {FORMAT}: another version of "
-            "sklearn-llm2vec uses it; upgrade this one"
+            f"a newer version of sklearn-llm2vec has changed its format from {FORMAT} to "
+            f"{version}, so upgrade this one"
         )
     if version != FORMAT:
         raise sqlite3.DatabaseError(f"no format: {version}")
@@ -202,7 +202,7 @@ def check_format(db, file):
 
 @cache
 def _schema():
-    """Names and definitions of what a database has: a flipped bit may be in them."""
+    """Names and definitions of the tables, in which a bit may be flipped."""
     with closing(sqlite3.connect(":memory:")) as db:
         db.executescript(SCHEMA)
         query = "SELECT name, sql FROM sqlite_master"
@@ -213,7 +213,7 @@ def unreadable(file, error):
     """The error for a file that can't be read as a cache."""
     return Unreadable(
         f"The file {file} must be the database of an EmbeddingCache. It is damaged or "
-        f"holds something else ({error}); nothing was changed. Remove it with "
+        f"contains something else ({error}). It wasn't changed. Remove it with "
         "EmbeddingCache.clear(), or choose another path."
     )
 

@@ -1,4 +1,4 @@
-"""A lock on a folder, for the moment in which a database in it is opened or replaced."""
+"""A lock on a folder, held while a database in it is opened or replaced."""
 
 import os
 import time
@@ -9,20 +9,20 @@ try:
 except ImportError:  # Windows, where an open file can't be replaced anyway
     fcntl = None
 
-# A process may be stopped in the middle: then the work goes on.
+# If the holder of the lock was stopped, the work continues after this time.
 SECONDS = 5
 
 
 @contextmanager
 def folder_lock(folder, exclusive=False):
-    """A context in which nobody has the lock that excludes this one.
+    """A context in which no other process holds a lock that excludes this one.
 
     Parameters
     ----------
     folder : Path
-        Nothing is written into it. Where it can't be locked, there is no lock.
+        Nothing is written to it. If it can't be locked, there is no lock.
     exclusive : bool, default=False
-        Whether others may not even have a shared lock.
+        Whether the lock excludes shared locks as well.
     """
     fd = None
     if fcntl is not None:

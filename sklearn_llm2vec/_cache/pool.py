@@ -1,9 +1,9 @@
 """The open connections of this process: each is used by one thread at a time.
 
-Threads take one and give it back, so a finished thread leaves none behind, and a process
-that uses hundreds of caches keeps a few files open. No connection is open in the moment
-of a fork: SQLite knows per process which locks it has, and a child that inherits a
-connection believes that it holds those of the parent's threads.
+Threads take a connection and give it back. Finished threads therefore leave none behind,
+and a process that uses hundreds of caches keeps only a few files open. No connection is
+open during a fork, because SQLite records its locks per process: a child that inherits a
+connection would believe that it holds the locks of the parent's threads.
 """
 
 import atexit
@@ -17,7 +17,7 @@ from typing import NamedTuple
 MOST_IDLE = 8
 # How long a fork waits for other threads' transactions.
 FORK_SECONDS = 10
-# A file that could only be read is tried again after this time.
+# If a file could only be opened for reading, writing is tried again after this time.
 READ_ONLY_SECONDS = 60
 
 
@@ -38,7 +38,7 @@ class Opened(NamedTuple):
 
 _changed = threading.Condition()
 _idle: list[Opened] = []  # the one used last is the last
-_users: dict[int, int] = {}  # by thread: how many uses it is in
+_users: dict[int, int] = {}  # by thread: the number of its uses
 _used: list[Opened] = []
 _forking = False
 _inherited: list[Opened] = []  # never closed: that would take the parent's locks
@@ -66,7 +66,7 @@ def in_use():
 
 
 def take(file):
-    """A connection to `file` that nobody uses, the one used last; None without one."""
+    """The most recently used idle connection to `file`, or None."""
     with _changed:
         for place in reversed(range(len(_idle))):
             if _idle[place].file == file:
@@ -82,7 +82,7 @@ def add(opened):
 
 
 def give_back(opened):
-    """Let other threads use a connection; those used longest ago are closed."""
+    """Let other threads use a connection; the least recently used ones are closed."""
     with _changed:
         if not any(one is opened for one in _used):
             return  # of the parent of this process
@@ -103,7 +103,7 @@ def discard(opened):
 
 
 def close_idle(file=None):
-    """Close the connections to `file`, or all, that nobody uses."""
+    """Close the idle connections to `file`, or all idle connections."""
     with _changed:
         mine = [one for one in _idle if file is None or one.file == file]
         _idle[:] = [one for one in _idle if not (file is None or one.file == file)]

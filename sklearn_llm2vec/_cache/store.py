@@ -2,7 +2,8 @@
 
 One SQLite file in WAL mode (``database``, ``connections``) holds blocks of vectors
 (``blocks``) and is looked after (``upkeep``). Texts are never stored, only 16-byte keys.
-A space is a name, a cell two values. A fault costs the caching, never the result.
+A space is a name, a cell two values. After a fault, vectors may not be stored, but the
+results are the same.
 """
 
 import hashlib
@@ -174,8 +175,9 @@ class EmbeddingCache:
         Raises
         ------
         ValueError
-            If the path can't be a cache, because it is a file or because the database is
-            of another program or of a newer format, and for a setting out of range.
+            If the path can't be a cache, because it is a file or because the database
+            belongs to another program or has a newer format, or if a setting is out of
+            range.
         """
         found, damaged = np.zeros((2, len(keys)), bool)
         layer = int(layer)
@@ -307,8 +309,8 @@ class EmbeddingCache:
                 try:
                     return self._put_into(db, space, keys, stored)
                 except DAMAGE as error:
-                    # Another process cleared the cache: the next connection is to what
-                    # it made.
+                    # Another process cleared the cache: the next connection is to the new
+                    # file.
                     if is_last or not self._connections.was_replaced(db):
                         self._connections.warn_once("written", error)
                         return None
@@ -369,8 +371,8 @@ class EmbeddingCache:
     def encode_lock(self, space, device):
         """Return a context in which no other process encodes for this space and device.
 
-        A process that waits warns after 5 seconds without a sign of life from the
-        process that it waits for, and goes on alone after 120 seconds. With
+        If the process that is waited for gives no sign of life, the waiting process
+        warns after 5 seconds and continues without it after 120 seconds. With
         ``takes_turns = False``, it doesn't wait. This is for processes that have
         their own texts and their own share of the host.
 
@@ -384,7 +386,8 @@ class EmbeddingCache:
         Returns
         -------
         Turn
-            A context manager. Its ``progress()`` is the sign of life to those who wait.
+            A context manager. Its ``progress()`` tells waiting processes that the work
+            continues.
         """
         name = hashlib.sha256(f"{space}@{device}".encode()).hexdigest()[:16]
         path = self.path / f"encode-{name}.lock" if self.takes_turns else None
@@ -456,7 +459,8 @@ class EmbeddingCache:
     def prune(self, *, max_bytes=None, older_than=None, space=None):
         """Remove vectors and shrink the file.
 
-        On a full disk what stays is written anew, if it has at most a gigabyte.
+        On a full disk, the remaining vectors are written to a new file if they take at
+        most 1 GiB.
 
         Parameters
         ----------
@@ -478,7 +482,7 @@ class EmbeddingCache:
         Raises
         ------
         ValueError
-            If no parameter is given, or the database is damaged.
+            If no parameter is given, or if the database is damaged.
         TypeError
             If `older_than` isn't a timedelta.
         OSError
@@ -516,13 +520,13 @@ class EmbeddingCache:
     def clear(self):
         """Remove all vectors and trained adapters, but keep the lifetime counters.
 
-        This also works on a full disk and if the database is damaged, whose file is
-        then replaced by a new one.
+        The file is replaced by a new one, so this also works on a full disk and if the
+        database is damaged.
 
         Raises
         ------
         ValueError
-            If the file is another program's database or of a newer format.
+            If the file belongs to another program or has a newer format.
         OSError
             If it can't be removed.
         """
@@ -579,7 +583,7 @@ class EmbeddingCache:
         ValueError
             If the cache is damaged.
         OSError
-            If the cache can't be read, or the file not be written.
+            If the cache can't be read, or if the file can't be written.
         """
         path = Path(path)
         if path.exists():
@@ -611,7 +615,7 @@ class EmbeddingCache:
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it isn't a cache, is damaged, or is one of a newer format.
+            If it isn't a cache, is damaged, or has a newer format.
         OSError
             If the cache can't be written.
         """

@@ -1,8 +1,8 @@
 """Processes that would encode the same texts take turns.
 
-The one whose turn it is has a lock on a file, which holds its number and whose time of
-change is its last sign of life. Whoever waits watches that, and waits no longer for a
-process that was stopped or hangs.
+The process whose turn it is holds a lock on a file. The file contains its process id, and
+its modification time is the last sign of life. A waiting process watches that time, and
+stops waiting for a process that was stopped or hangs.
 """
 
 import os
@@ -19,7 +19,7 @@ except ImportError:  # Windows
     import msvcrt
 
 POLL_SECONDS = 0.05
-# Windows lets nobody read what is locked, so that is a byte behind the content.
+# On Windows, locked bytes can't be read, so a byte behind the content is locked.
 LOCKED_BYTE = 1 << 30
 
 _held: set[int] = set()
@@ -28,14 +28,14 @@ _held: set[int] = set()
 class Turn:
     """Context in which no other process, or thread, has the same turn.
 
-    Where the file can't be made or locked, there are no turns.
+    If the file can't be created or locked, there are no turns.
 
     Parameters
     ----------
     path : Path or None
         The file; None for no turns.
     on_fault : callable
-        Called with the OSError where the file can't be made or locked.
+        Called with the OSError if the file can't be created or locked.
     """
 
     def __init__(self, path, on_fault):
@@ -57,7 +57,7 @@ class Turn:
             _close(fd)
 
     def progress(self):
-        """Tell those who wait that the work goes on."""
+        """Tell waiting processes that the work continues."""
         self._signs.progress()
         self._give_sign()
 
@@ -79,13 +79,13 @@ class Turn:
         if locked:
             self._fd = fd
             self._signs.__enter__()
-            self.progress()  # also where the number couldn't be written
+            self.progress()  # even if the process id couldn't be written
         else:
             _close(fd)
 
 
 def _wait_for(fd):
-    """Lock a file; False where the one who has it is silent for too long."""
+    """Lock a file; False if the process that holds it is silent for too long."""
     started = changed_at = time.monotonic()
     changed, told = os.fstat(fd).st_mtime_ns, False
     while not _try_to_lock(fd):

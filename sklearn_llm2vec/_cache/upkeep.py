@@ -19,7 +19,7 @@ from sklearn_llm2vec._cache.database import (
     transaction,
 )
 
-# As much is held in memory while a database on a full disk is written anew.
+# At most this much is held in memory while a database on a full disk is rewritten.
 MOST_BYTES_HELD = 1 << 30
 
 
@@ -30,7 +30,7 @@ def n_bytes(db):
 
 
 def _recount(db):
-    """Set the bytes of each space, before any vector goes because of them."""
+    """Count the bytes of each space again, before vectors are removed because of them."""
     db.execute(
         "UPDATE spaces SET bytes = (SELECT"
         " coalesce(sum(length(c.data) + length(c.checksums)), 0)"
@@ -157,7 +157,7 @@ def blocks_to_prune(db, max_bytes, older_than, space):
 
 
 def remove(db, blocks):
-    """Remove blocks, spaces that are empty then, and the room that they had."""
+    """Remove blocks and the spaces that are then empty, and shrink the file."""
     with transaction(db):
         for block in blocks:
             remove_block(db, block)
@@ -167,12 +167,12 @@ def remove(db, blocks):
 
 
 def is_full(error):
-    """Whether an error of SQLite's comes from a disk without room."""
+    """Whether SQLite raised this error because the disk is full."""
     return "full" in str(error) or "disk I/O" in str(error)
 
 
 def copy_without(db, blocks):
-    """A database in memory with all but these blocks, to be written anew.
+    """A database in memory with all blocks except these, to be written to a new file.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a forked child must have of its own."""
+"""Locks that a forked child process must not inherit in a locked state."""
 
 import os
 

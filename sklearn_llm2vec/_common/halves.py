@@ -12,7 +12,7 @@ def as_float16(features, caller):
     ----------
     features : float ndarray of shape (n_rows, n_features)
     caller : str
-        Who the error message speaks of.
+        The function that the error message names.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def as_float16(features, caller):
         row, column = np.argwhere(lost)[0]
         raise ValueError(
             f"{caller} expects features from {-MOST:.0f} to {MOST:.0f} with float16. Got "
-            f"{features[row, column]:.6g}: write float32, or scale the features, such as "
-            "with normalize=True."
+            f"{features[row, column]:.6g}: write float32, or scale the features, for "
+            "example with normalize=True."
         )
     return halves

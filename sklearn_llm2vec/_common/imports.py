@@ -8,7 +8,7 @@ stands inside ``with loading:``, also ``from_pretrained`` and its like; passes t
 network that is loaded import nothing.
 
 ``loading`` is never taken while a module is imported, nor held while waiting for another
-thread: either could wait for ever.
+thread: either could wait forever.
 """
 
 import threading

@@ -22,14 +22,14 @@ def format_bytes(n_bytes):
 
 
 def printable(text, most=None):
-    r"""A text on one line, with escapes for what a terminal would obey.
+    r"""A text on one line, with control characters escaped for a terminal.
 
     Parameters
     ----------
     text : object
         Its ``str`` is taken.
     most : int or None, default=None
-        So many characters are shown.
+        Largest number of characters that are shown.
 
     Examples
     --------
@@ -44,7 +44,7 @@ def printable(text, most=None):
 
 
 def visible(line):
-    """A line with escapes for what a terminal would obey."""
+    """A line with control characters escaped for a terminal."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 

@@ -38,11 +38,11 @@ def default_directory():
 
 @cache
 def _temporary():
-    """A folder that goes with the process: one of a known name could be another's."""
+    """A folder that ends with the process; a fixed name could be another user's."""
     folder = tempfile.TemporaryDirectory(prefix="sklearn-llm2vec-")
     warn(
-        f"You have no home folder, so the cache is {folder.name} and goes when this "
-        "process ends. Set SKLEARN_LLM2VEC_CACHE to a folder that stays."
+        f"You have no home folder, so the cache is in {folder.name}, which is removed "
+        "when this process ends. Set SKLEARN_LLM2VEC_CACHE to a permanent folder."
     )
     return folder
 

@@ -1,6 +1,7 @@
-"""Files in a folder that a group shares: the group may use them as it may the folder.
+"""If a group may write to a folder, the group may also use the files in it.
 
-As git does with ``core.sharedRepository=group``. Elsewhere the umask decides.
+This is what git does with ``core.sharedRepository=group``. In other folders, the umask
+decides.
 """
 
 import os
@@ -17,17 +18,17 @@ def make_folder(path):
 
 
 def touch(path):
-    """Make an empty file where there is none."""
+    """Make an empty file if there is none."""
     if not os.path.exists(path):
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
 
 
 def make_shared(path):
-    """Give the group of a folder the use of a file or folder in it.
+    """Let the group of a folder use a file or folder in it.
 
-    Only if the group may write to the folder, and the file belongs to that group: files
-    of a folder with the setgid bit do. What isn't one's own is left as it is.
+    This is done only if the group may write to the folder and the file belongs to that
+    group, as it does in a folder with the setgid bit. Files of others aren't changed.
     """
     with suppress(OSError):
         folder, its = os.stat(os.path.dirname(path)), os.stat(path)

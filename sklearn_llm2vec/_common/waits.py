@@ -1,7 +1,7 @@
-"""How long one process waits for another, and what it says meanwhile.
+"""How long one process waits for another, and the warnings that it gives.
 
-Whoever works gives a sign of life each second. A process that was stopped gives none, and
-one that hangs stops doing so after a while.
+A working process gives a sign of life each second. A process that was stopped gives none,
+and a process that hangs stops giving signs after a while.
 """
 
 import threading
@@ -9,13 +9,13 @@ import time
 
 from sklearn_llm2vec._common.checks import warn
 
-# After so long without a sign of life it is said who is waited for.
+# After so long without a sign of life, a warning names the other process.
 NOTICE_SECONDS = 5
-# After so long without one the other is left alone.
+# After so long without one, the other process is no longer waited for.
 SILENCE_SECONDS = 120
 SIGN_SECONDS = 1
-# A model may take minutes to load, and a server to answer. After so long without
-# progress the work is taken to hang, and no more signs are given.
+# A model may take minutes to load, and a server may take minutes to answer. After so long
+# without progress, the process is assumed to hang and gives no more signs.
 PATIENCE_SECONDS = 900
 
 
@@ -40,7 +40,7 @@ class Signs:
         self._ended.set()
 
     def progress(self):
-        """Note that the work goes on."""
+        """Note that the work has made progress."""
         self._progressed = time.monotonic()
 
     def _repeat(self):
@@ -50,27 +50,29 @@ class Signs:
 
 
 def warn_of_silence(pid, seconds, limit):
-    """Say who is waited for, and how long.
+    """Warn that another process is waited for, and for how long.
 
     Parameters
     ----------
     pid : int or None
-        Of the other process, where it is known.
+        Id of the other process, if it is known.
     seconds, limit : float
-        How long it has been silent, and may be.
+        How long it has been silent, and how long it may be.
     """
     warn(
         f"Waiting for {_process(pid)}, which encodes texts for the same model and has "
         f"given no sign of life for {seconds:.0f} seconds. After {limit:.0f} seconds "
-        "this process encodes them itself. If the other hangs, end it."
+        "without one, this process encodes the texts itself. If the other process "
+        "hangs, end it."
     )
 
 
 def warn_of_end(pid, seconds):
-    """Say that the wait is over, and what it costs."""
+    """Warn that the wait is over, and what it costs."""
     warn(
         f"{_process(pid).capitalize()} has given no sign of life for {seconds:.0f} "
-        "seconds. This process encodes its texts itself; some may be encoded twice."
+        "seconds. This process now encodes its texts itself, so some may be encoded "
+        "twice."
     )
 
 

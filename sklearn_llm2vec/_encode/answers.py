@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import numpy as np
 
-# Characters of an answer that are searched for the key, more than are ever shown; and of
-# the key so many in a row give it away.
+# Number of characters of an answer that are searched for the key, more than are ever
+# shown; and the shortest part of the key that is hidden.
 MOST_SEARCHED = 10_000
 SHORTEST_PART = 8
 # What JSON's numbers become, and its null, which is no finite one.

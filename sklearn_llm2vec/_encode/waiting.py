@@ -1,4 +1,4 @@
-"""Waiting for a server that may never answer, without being tied to it."""
+"""Waiting for a server that may never answer, in a way that can be interrupted."""
 
 import threading
 from concurrent.futures import Future

@@ -51,9 +51,9 @@ def fit_pca(params, vectors, rows):
 
     Notes
     -----
-    With ``missing="zero"`` the zeros are rows like all others, as in a pipeline of the
-    transformer and a PCA. Zeros that are written after the PCA would be the mean of all
-    texts, which a linear model can't tell from a text.
+    With ``missing="zero"``, the zeros are rows like all others, as in a pipeline of the
+    transformer and a PCA. Zeros that are written after the PCA would be the vector of an
+    average text, which a linear model can't distinguish from a text.
     """
     pca = PCA(params.n_components, random_state=params.random_state)
     if params.missing != "zero":

@@ -41,8 +41,8 @@ def transform_to_npy(
     block_rows : int, default=10_000
         Number of rows in one call of `transform`.
     dtype : "float16" or None, default=None
-        "float16" takes half the disk of float32 and keeps about three digits. None is the
-        dtype of the first block.
+        "float16" takes half the space of float32 and keeps about three digits. None is
+        the dtype of the first block.
     verbose : "auto" or bool, default="auto"
         Whether to show a progress bar. "auto" shows it if the call takes longer than 3
         seconds.
@@ -59,7 +59,7 @@ def transform_to_npy(
         for sparse features.
     ValueError
         If a block has an unexpected number of rows, number of features or dtype, for
-        features that float16 can't hold, and for parameters out of range.
+        features that float16 can't represent, and for parameters out of range.
     OSError
         If the file can't be written. After any error, including those of `transform`, the
         unfinished file is removed.

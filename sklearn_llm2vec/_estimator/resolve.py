@@ -277,7 +277,7 @@ def _warn_of_other_bases(model, adapters):
 def _warn_of_code_left_out(params, model):
     """Warn of a network that has code of its own in the folder, which isn't run.
 
-    transformers takes the network of the model's family in its place, without a word. For
+    transformers silently takes the network of the model's family in its place. For
     some models that is a causal one, where the folder's own is bidirectional.
     """
     if not model.causal or params.trust_remote_code or params.attention != "auto":

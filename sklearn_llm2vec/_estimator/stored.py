@@ -1,7 +1,7 @@
-"""What a pickle of the transformer holds: plain values in place of our own classes.
+"""A pickle of the transformer contains plain values in place of this library's classes.
 
-Whoever loads a skops file, or a model from mlflow, has to trust no type but the
-transformer, whatever its parameters are.
+To load a skops file or a model from mlflow, the transformer is the only type of this
+library that has to be trusted, whatever its parameters are.
 """
 
 import dataclasses

@@ -298,7 +298,7 @@ def _merge(network, adapter, n_layers):
         return network
     with blamed_on(adapter.name, "be those of an adapter", SENTENCES):
         _check_config(adapter, theirs)
-    with blamed_on(adapter.name, f"have an {CONFIG} that peft reads"):
+    with blamed_on(adapter.name, f"have an {CONFIG} that peft can read"):
         config = _peft_config(adapter)
     _check_known(adapter, config)
     config.inference_mode = True
@@ -374,7 +374,7 @@ def _put_in(network, theirs):
 
 
 def _check_config(adapter, weights):
-    """Refuse what changes vectors, but not as its author meant, or takes for ever."""
+    """Refuse settings that change vectors in an unintended way or take forever."""
     said = parse_json(adapter.read_config(), CONFIG)
     _check_ranks(adapter, said, weights)
     _check_patterns(adapter, said)
@@ -407,13 +407,15 @@ def _check_ranks(adapter, said, weights):
 
 
 def _check_patterns(adapter, said):
-    """Refuse regular expressions whose search may take for ever."""
+    """Refuse regular expressions whose search may take forever."""
     patterns = [said.get("target_modules"), said.get("exclude_modules")]
     for name in ("rank_pattern", "alpha_pattern"):
         patterns += entry(said, name, dict, CONFIG) or {}
     for pattern in patterns:
         if isinstance(pattern, str) and _NESTED.search(pattern):
-            reason = f"the pattern {printable(pattern, 80)!r} repeats a repetition"
+            reason = (
+                f"its pattern {printable(pattern, 80)!r} could take forever to match"
+            )
             raise ValueError(_refusal(adapter, reason))
 
 
@@ -455,7 +457,7 @@ def _matched(theirs, own, adapter):
                 _refusal(
                     adapter,
                     f"its {printable(name, 100)} has the shape "
-                    f"{tuple(weight.shape)}, the model {got}",
+                    f"{tuple(weight.shape)}, but the model has {got}",
                 )
             )
     missing = sorted(set(own) - set(theirs))

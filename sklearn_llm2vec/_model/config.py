@@ -17,7 +17,7 @@ def facts_of_config(folder, trust_remote_code):
         if facts[name] < 1:
             raise ValueError(
                 f"The config.json in {folder} must describe a network with layers and "
-                f"hidden states. Got {name}={facts[name]}: copy or download it anew."
+                f"hidden states. Got {name}={facts[name]}: copy or download it again."
             )
     return facts
 
@@ -40,7 +40,7 @@ def _facts_of(config):
 
 def auto_config(folder, trust_remote_code):
     """The configuration of a model's folder as an object of transformers."""
-    what = "have a config.json that the installed transformers reads"
+    what = "have a config.json that the installed transformers can read"
     with loading:
         from transformers import AutoConfig
 

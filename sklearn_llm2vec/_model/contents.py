@@ -86,7 +86,7 @@ def _probe_of(model):
     from sklearn_llm2vec._model.tokenizer_probe import tokenizer_probe
 
     tokenizer = load_tokenizer(model)
-    with blamed_on(model.folder, "hold a tokenizer that reads any text"):
+    with blamed_on(model.folder, "contain a tokenizer that can read any text"):
         return tokenizer_probe(tokenizer)
 
 

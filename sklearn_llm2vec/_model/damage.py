@@ -1,8 +1,8 @@
-"""Damage: what libraries raise over a model's files, told in one sentence.
+"""Damage: errors of other libraries about a model's files become one kind of error.
 
-transformers, tokenizers and safetensors raise errors of two dozen classes over files that
-aren't as they expect, few of which name the file. A user needs to know one thing: which
-folder, and what is wrong with it.
+transformers, tokenizers and safetensors raise errors of two dozen classes if files aren't
+as they expect, and few of these errors name the file. A user needs to know which folder
+it is and what is wrong with it.
 """
 
 from contextlib import contextmanager
@@ -24,10 +24,10 @@ def blamed_on(place, what, passing=NOT_OF_FILES):
     place : Path
         The folder or file that is read.
     what : str
-        What it must hold; follows "must".
+        What it must contain; follows "must".
     passing : tuple of types
-        Errors that stay as they are. With `SENTENCES` those that this package raises in
-        the block.
+        Errors that aren't converted. With `SENTENCES`, these are the errors that this
+        package raises in the block.
 
     Raises
     ------
@@ -41,13 +41,13 @@ def blamed_on(place, what, passing=NOT_OF_FILES):
         kind = type(error).__name__
         said = "" if kind in ("Exception", "ValueError") else f"{kind}: "
         raise ValueError(
-            f"The files in {str(place)!r} must {what}. They don't: "
-            f"{said}{printable(error, 1000).rstrip('.')}. Copy or download them anew."
+            f"The files in {str(place)!r} must {what}. Reading them failed: "
+            f"{said}{printable(error, 1000).rstrip('.')}. Copy or download them again."
         ) from error
 
 
 def _is_of_files(error, passing):
-    # What Rust code stops with is no Exception.
+    # The error that a panic of Rust code raises isn't an Exception.
     if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
         return False
     if isinstance(error, RuntimeError) and "memory" in str(error):

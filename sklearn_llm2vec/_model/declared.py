@@ -96,7 +96,7 @@ def read_declared(folder):
     if truncate_dim is not None and truncate_dim < 1:
         raise ValueError(
             f"The entry 'truncate_dim' in {str(settings_file)!r} must be at least 1. Got "
-            f"{truncate_dim} instead: correct or download the file anew."
+            f"{truncate_dim} instead: correct or download the file again."
         )
     return Declared(
         transformer=transformer,
@@ -165,16 +165,16 @@ def _read_modules(path):
     modules = read_json(path, list)
     if len(modules) > MOST_MODULES or not all(isinstance(m, dict) for m in modules):
         raise ValueError(
-            f"The file {str(path)!r} must hold a list of at most {MOST_MODULES} objects. "
-            "Got another one instead: copy or download the model anew."
+            f"The file {str(path)!r} must contain a list of at most {MOST_MODULES} "
+            "objects. Got something else instead: copy or download the model again."
         )
     found = []
     for module in modules:
         kind = entry(module, "type", str, path)
         if kind is None:
             raise ValueError(
-                f"Each module in {str(path)!r} must have a 'type'. Got one without: copy "
-                "or download the model anew."
+                f"Each module in {str(path)!r} must have a 'type'. Got one without it: "
+                "copy or download the model again."
             )
         name = entry(module, "path", str, path) or ""
         inner_folder(path.parent, name, path)

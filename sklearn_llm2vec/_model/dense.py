@@ -97,7 +97,7 @@ class Dense:
         self._bias = weights.get("linear.bias", np.float32(0))
         self._residual = None
         if config.get("use_residual"):
-            # Without a matrix of its own what goes in is added, where it is as wide.
+            # Without a matrix for it, the input is added if it has the same width.
             square = self._weight.shape == 2 * self._weight.shape[:1]
             unit = (
                 np.eye(len(self._weight), dtype=np.float32) if square else np.zeros(0)
@@ -114,18 +114,18 @@ class Dense:
             or (residual is not None and residual.shape != self._weight.shape)
         ):
             raise ValueError(
-                f"The dense layer in {self._folder} must have a matrix 'linear.weight', "
-                "and others of its size. Got tensors of other names or shapes: copy or "
-                "download the model anew."
+                f"The dense layer in {self._folder} must have a matrix 'linear.weight' "
+                "and other tensors of matching shapes. Got other names or shapes: copy "
+                "or download the model again."
             )
 
     def check_takes(self, n_features):
-        """Raise unless so many features go in."""
+        """Raise unless the layer accepts this number of features."""
         if self._weight.shape[1] != n_features:
             raise ValueError(
-                f"The dense layer in {self._folder} must take the {n_features} features "
-                f"that come before it. Got a matrix of shape {self._weight.shape}: copy "
-                "or download the model anew."
+                f"The dense layer in {self._folder} must accept the {n_features} "
+                "features of the step before it. Got a matrix of shape "
+                f"{self._weight.shape}: copy or download the model again."
             )
 
     @property

@@ -100,7 +100,7 @@ def resolve_dtype(dtype, device):
 
 
 def warn_of_slow_bfloat16(dtype, device):
-    """Warn where a CPU has to take bfloat16 apart: it saves memory there, and no time.
+    """Warn if a CPU has to emulate bfloat16, which saves memory but no time.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def warn_of_slow_bfloat16(dtype, device):
     """
     if dtype == "bfloat16" and device == "cpu" and not _cpu_has_bfloat16():
         warn(
-            "This CPU has no instructions for bfloat16 (AVX512_BF16 or AMX), so that "
+            "This CPU has no instructions for bfloat16 (AVX512_BF16 or AMX), so "
             "dtype='bfloat16' takes half the memory of 'float32' but more time. Choose "
             "dtype='float32' if the model fits into memory."
         )
@@ -118,7 +118,7 @@ def warn_of_slow_bfloat16(dtype, device):
 
 @functools.cache
 def _cpu_has_bfloat16():
-    """Whether the instructions are there; True where nobody can tell."""
+    """Whether the CPU has the instructions; True if this can't be determined."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return True
     import torch

@@ -69,7 +69,7 @@ def read_bytes(path):
     ------
     FileNotFoundError
     OSError
-        When it is no plain file, which could block for ever or never end.
+        When it is no plain file, which could block forever or never end.
     ValueError
         When it is too large to be one.
     """
@@ -82,17 +82,16 @@ def read_bytes(path):
         if error.errno is None or isinstance(error, ABSENT):
             raise
         raise type(error)(
-            f"The file {str(path)!r} must be one that can be read. It can't be: "
-            f"{error.strerror}."
+            f"The file {str(path)!r} must be readable. It isn't: {error.strerror}."
         ) from error
 
 
 def check_plain(path, mode):
-    """Raise where a name is that of a pipe or a device, by the mode of its state."""
+    """Raise if the mode of a file is that of a pipe, a device or a folder."""
     if not stat.S_ISREG(mode):
         raise OSError(
             f"The file {str(path)!r} must be a plain file. Got a folder, pipe, device or "
-            "socket instead: copy or download it anew."
+            "socket instead: copy or download it again."
         )
 
 
@@ -101,7 +100,7 @@ def check_size(path, n_bytes):
     if n_bytes > MOST_BYTES:
         raise ValueError(
             f"The file {str(path)!r} must have at most {MOST_BYTES:,} bytes. Got "
-            f"{n_bytes:,} instead: copy or download it anew."
+            f"{n_bytes:,} instead: copy or download it again."
         )
 
 
@@ -111,7 +110,7 @@ def read_text(path):
         text = read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"The file {str(path)!r} must hold text in UTF-8. It is damaged: {error}"
+            f"The file {str(path)!r} must contain text in UTF-8. It is damaged: {error}"
         ) from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
@@ -151,14 +150,14 @@ def parse_json(text, path, kind=dict):
         if isinstance(content, kind):
             return content
         said = f"Got a {type(content).__name__} instead"
-    what = "an object" if kind is dict else "a list"
+    what = "object" if kind is dict else "list"
     raise ValueError(
-        f"The file {str(path)!r} must hold {what} in JSON. {said}."
+        f"The file {str(path)!r} must contain a JSON {what}. {said}."
     ) from None
 
 
 def _read_int(digits):
-    # "No limit" is written as 10**30; what is longer is no number of anything.
+    # Some files write 10**30 for "no limit"; longer numbers are never meant.
     if len(digits) > MOST_DIGITS:
         raise ValueError(f"a number has {len(digits)} digits")
     return int(digits)
@@ -188,8 +187,8 @@ def entry(content, name, kind, path):
         return value
     allowed = " or ".join(one.__name__ for one in kinds)
     raise ValueError(
-        f"The entry {name!r} in {str(path)!r} must be a {allowed}. Got "
-        f"{printable(repr(value), 80)} instead: correct or download the file anew."
+        f"The entry {name!r} in {str(path)!r} must be of type {allowed}. Got "
+        f"{printable(repr(value), 80)} instead: correct or download the file again."
     )
 
 
@@ -205,8 +204,8 @@ def inner_folder(folder, name, path):
     if name.isprintable() and Path(inner).is_relative_to(os.path.normpath(folder)):
         return folder / name
     raise ValueError(
-        f"The folders that {str(path)!r} names must lie beside it. Got "
-        f"{printable(repr(name), 80)} instead: copy or download the model anew."
+        f"The folders that {str(path)!r} names must be in the same folder. Got "
+        f"{printable(repr(name), 80)} instead: copy or download the model again."
     )
 
 
@@ -240,7 +239,7 @@ def _inside(folder, path):
         raise ValueError(
             f"The weights of the model in {folder} must be safetensors files. Its index "
             f"or config.json names {printable(str(path)[-200:])!r} instead: copy or "
-            "download the model anew."
+            "download the model again."
         )
     if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(folder)):
         raise ValueError(
@@ -291,9 +290,9 @@ def state_of_files(folders):
 
 
 def check_plain_files(folders):
-    """Raise for what no model's folder holds: pipes, devices, files of absurd sizes.
+    """Raise for pipes, devices and files of absurd sizes in the folders of a model.
 
-    What reads them later, transformers or tokenizers, would wait or read for ever.
+    transformers or tokenizers, which read them later, would wait or read forever.
 
     Parameters
     ----------

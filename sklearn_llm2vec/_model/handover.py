@@ -37,14 +37,14 @@ from sklearn_llm2vec._common.forks import renewed_by_fork
 
 # Between two processes of one host each step of a handshake takes milliseconds.
 HANDSHAKE_SECONDS = 10
-# An offering process reports each second; one that says nothing for so long was stopped
-# or hangs, and the work is done here.
+# An offering process reports each second. If it is silent for this time, it was stopped
+# or hangs, and this process does the work itself.
 SILENCE_SECONDS = waits.SILENCE_SECONDS
-# Of an offer: an address and a key.
+# Largest size of an offer, which consists of an address and a key.
 MOST_BYTES = 10_000
 
 _offered: set[Path] = set()
-# Offers, as `_state` tells them apart, that came to nothing; some can't be removed.
+# Offers, as `_state` identifies them, that have failed; some can't be removed.
 _vain: set[tuple] = set()
 _sockets: set = set()  # of the offers of this process and of those that took them
 _lock = renewed_by_fork(threading.Lock())
@@ -63,7 +63,7 @@ def _address_file(directory, name):
 
 
 def _state(path):
-    """What tells an offer from a later one at its place; None where there is none."""
+    """What tells an offer from a later one with its name; None if there is none."""
     try:
         state = os.stat(path)
     except OSError:
@@ -98,8 +98,8 @@ def offer(directory, name, encode):
             return
         key = secrets.token_bytes(32)
         try:
-            # The key is asked for in a thread for each: one that says nothing would
-            # keep all others waiting.
+            # Each client is asked for the key in its own thread, because one that sends
+            # nothing would keep all others waiting.
             listener = Listener(backlog=64)
         except OSError:
             return  # no socket, no file: the others load the model themselves
@@ -159,7 +159,7 @@ def _read_own(path):
 
 
 def _is_open_to_all(directory):
-    """Whether any user may put files into a folder, in the place of others' files."""
+    """Whether any user may replace the files of others in a folder."""
     try:
         mode = os.stat(directory).st_mode
     except OSError:
@@ -167,9 +167,9 @@ def _is_open_to_all(directory):
     if os.name == "nt" or not mode & stat.S_IWOTH or mode & stat.S_ISVTX:
         return False
     warn(
-        f"Any user may write to the cache's folder {str(directory)!r}, so models aren't "
-        "lent to other workers through it: each loads its own. Take that right away "
-        "(chmod o-w), or choose another folder."
+        f"Any user may write to the cache's folder {str(directory)!r}, so workers don't "
+        "share a model through it, and each loads the model itself. Remove that "
+        "permission (chmod o-w), or choose another folder."
     )
     return True
 
@@ -264,7 +264,7 @@ def hand_over(directory, name, *, texts, layers, poolings, progress=None):
                 if progress is not None:
                     progress(message["done"])
     except BlockingIOError:
-        # It was stopped, or hangs. It may go on one day, so its offer stays.
+        # It was stopped or hangs. It may continue later, so its offer stays.
         waits.warn_of_end(pid, HANDSHAKE_SECONDS)
     except (
         OSError,
@@ -282,7 +282,7 @@ def hand_over(directory, name, *, texts, layers, poolings, progress=None):
 
 
 def _connect(address, key):
-    """A connection to the process that offers its model; each shows it has the key."""
+    """A connection to the process that offers its model; both prove to have the key."""
     from multiprocessing.connection import (
         Client,
         Connection,
@@ -292,7 +292,7 @@ def _connect(address, key):
 
     if hasattr(socket, "AF_UNIX"):
         with socket.socket(socket.AF_UNIX) as line:
-            _set_limit(line, HANDSHAKE_SECONDS)  # for the queue of who connects, too
+            _set_limit(line, HANDSHAKE_SECONDS)  # also for the queue of connections
             line.connect(address)
             connection = Connection(line.detach())
     else:
@@ -333,7 +333,7 @@ def _set_limit(line, seconds):
 
 
 def _forget_offers():
-    # A forked child serves nobody; it would only keep lines open that its parent lost.
+    # A forked child serves nobody. It would only keep its parent's sockets open.
     for one in _sockets:
         with suppress(OSError):
             one.close()

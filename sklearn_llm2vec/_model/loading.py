@@ -177,7 +177,7 @@ def load_network(model, n_layers, dtype, *, dropout=None):
 
 
 def _blank(factory, model, config):
-    """The network without memory for its weights; None where it can't be made so."""
+    """The network without memory for its weights; None if it can't be built this way."""
     code = {"trust_remote_code": True} if model.trust_remote_code else {}
     try:
         with quiet(), torch.device("meta"):
@@ -250,7 +250,7 @@ def _set_attention_dropout(config, dropout):
 
 def _from_folder(factory, model, config, dtype):
     """The network, and what transformers reports of its weights."""
-    what = "be weights of the network that config.json describes"
+    what = "be the weights of the network that config.json describes"
     if model.gguf is not None:
         with blamed_on(model.gguf, what, SENTENCES):
             network, report = from_gguf(factory, model.gguf, config, dtype)

@@ -243,8 +243,8 @@ def hub_folder(
             return None
         failure = error
     if failure is not None:
-        # An HTTP client may show the header that it couldn't send. Raised here, where
-        # that error isn't being handled, it isn't kept either.
+        # The error of an HTTP client may show the header that it couldn't send. As this
+        # error is raised outside of the handler, it doesn't keep that one as its context.
         cause = None if token is not None and _shows(failure, token) else failure
         message = _not_found_message(name, revision, token_env)
         raise ModelNotFoundError(message) from cause

@@ -1,7 +1,7 @@
-"""Sizes: a configuration describes no larger network than the weights could fill.
+"""Sizes: a configuration must not describe a larger network than the weights can fill.
 
-Whatever ``config.json`` says is built, by loops and in memory, before any weight is read;
-a billion layers would never end. The headers of the weights bound what it may say.
+transformers builds whatever ``config.json`` describes before it reads any weight, and
+building a billion layers would never end. The headers of the weights limit the sizes.
 """
 
 import math
@@ -9,14 +9,14 @@ import re
 
 from sklearn_llm2vec._model.damage import blamed_on
 
-# Settings that say how often something is built, in a loop.
+# Settings for the number of times that something is built in a loop.
 _COUNTS = re.compile(r"(layer|block|expert|head|group|stage|depth|bucket)s?(_|$)")
 _NO_COUNTS = re.compile(r"(_id|_ids|_dim|_size|_rank|_eps|_prob|_std|_scale|_theta)$")
-# Those that say how many numbers stand in a row.
+# Settings for the number of values in a row.
 _WIDTHS = re.compile(
     r"(_size|_dim|d_model|n_embd|d_ff|d_kv|n_inner|(embedding|forward)_length)$"
 )
-# So many are built without asking what the weights hold: ALBERT's layers share theirs.
+# Up to this number, the weights aren't consulted: ALBERT's layers share their weights.
 ANYWAY = 1024
 WIDE_ANYWAY = 10**6
 # A whole number that torch can hold.
@@ -28,7 +28,7 @@ MOST_TABLES = 2**32
 
 
 def check_sizes(config, path, shapes):
-    """Raise for a configuration that would take for ever to build.
+    """Raise for a configuration that would take forever to build.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ def check_sizes(config, path, shapes):
             said = f"{value:,}" if value < 10**30 else "a number of too many digits"
             raise ValueError(
                 f"The entry {name!r} of {str(path)!r} must be a size that "
-                f"its weights can have, at most {limit:,}. Got {said} "
-                "instead: copy or download the model anew."
+                f"the weights can have, at most {limit:,}. Got {said} "
+                "instead: copy or download the model again."
             )
 
 
@@ -123,5 +123,5 @@ def check_fits(network, model):
         raise ValueError(
             f"The weights in {model.place} must fill the network that config.json "
             f"describes. Got {n_stored:,} numbers for {n_needed:,} parameters and "
-            f"{n_tables:,} bytes of tables: copy or download the model anew."
+            f"{n_tables:,} bytes of tables: copy or download the model again."
         )

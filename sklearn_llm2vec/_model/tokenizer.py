@@ -68,7 +68,7 @@ def load_tokenizer(model):
     ImportError
         When a package is missing that reads the folder's vocabulary.
     """
-    what = "hold a tokenizer that the installed transformers reads"
+    what = "contain a tokenizer that the installed transformers can read"
     with loading, quiet():
         with blamed_on(model.folder, what, SENTENCES):
             settings = read_settings(model.folder)

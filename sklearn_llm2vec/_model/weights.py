@@ -1,6 +1,6 @@
 """Weights: all that the network needs are in the files, all in the files are used.
 
-What a network doesn't take is dropped by transformers without a word: biases that the
+What a network doesn't take is silently dropped by transformers: biases that the
 configuration denies, scales of quantized weights. What it lacks is filled at random. Both
 give vectors that look like any others.
 """

@@ -143,7 +143,7 @@ class LayerPoolingReport:
         if path.suffix.lower() != ".html":
             raise ValueError(
                 f"The 'path' parameter of {type(self).__name__}.save must end in .html. "
-                f"Got {str(path)!r}: browsers know a page by it."
+                f"Got {str(path)!r}: browsers recognize a page by this ending."
             )
         with whole_file(path) as file:
             file.write(self.html.encode())

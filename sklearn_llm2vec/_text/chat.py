@@ -99,7 +99,7 @@ def chat_template(tokenizer):
 def _template_of(tokenizer):
     try:
         return str(tokenizer.get_chat_template())
-    except Exception as error:  # what a folder's files put there may be anything
+    except Exception as error:  # a folder's files may put anything there
         raise RenderingFailed(
             f"it stops with {type(error).__name__}: {error}"
         ) from None

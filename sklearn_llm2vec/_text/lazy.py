@@ -1,11 +1,11 @@
-"""Data that isn't in memory: refused with the call that reads it, or read at once.
+"""Data that isn't in memory is refused, with an error that names the call to read it.
 
-None of the libraries is imported: what comes from one is known by its class.
+None of the libraries is imported: their objects are recognized by their classes.
 """
 
 import sys
 
-# Of which package, a method that tells what isn't in memory, and what to do.
+# The packages, a method that only their lazy classes have, and what to do.
 _LAZY = (
     (("dask", "dask_expr"), "compute", "Call `.compute()` on it."),
     (("duckdb", "_duckdb"), "pl", "Call `.pl()` or `.df()` on it."),
@@ -47,7 +47,7 @@ RecordBatchReader of pyarrow. Call `.read_all()` on it.
 def as_table(X):
     """A RecordBatch of pyarrow and a Dataset of datasets as a pyarrow table.
 
-    Anything else stays as it is. The table of a Dataset lies in its file, as the dataset
+    Anything else stays as it is. The table of a Dataset stays in its file, as the dataset
     does.
     """
     if "datasets" in _packages_of(X, "Dataset"):
@@ -70,7 +70,7 @@ def not_in_memory(X, advice, estimator_name):
 def _packages_of(X, name=None):
     """The packages of the class of X and of those that it inherits from.
 
-    With a name only of those that are called so.
+    If a name is given, only classes of that name are considered.
     """
     return {
         kind.__module__.partition(".")[0]

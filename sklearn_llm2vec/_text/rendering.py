@@ -1,7 +1,7 @@
-"""Chat templates are rendered in a process of their own, with limits.
+"""Chat templates are rendered in a separate process, with limits.
 
-A template is a program that comes with a model: jinja2's sandbox keeps it from files and
-from Python's insides, but not from loops without end and strings without measure.
+A template is a program that comes with a model. jinja2's sandbox keeps it away from files
+and from Python's internals, but doesn't stop endless loops and huge strings.
 """
 
 import functools
@@ -10,13 +10,13 @@ import os
 import subprocess
 import sys
 
-# Of the processor, where the system counts them: a template takes milliseconds.
+# CPU time, if the system counts it; a template takes milliseconds.
 MOST_SECONDS = 5
-# Until the answer, with imports that take seconds, on a machine that may be busy.
+# Time until the answer, including imports, which take seconds on a busy machine.
 MOST_WAITED = 60
-# Of address space on top of what the imports take, where the system counts it.
+# Address space in addition to that of the imports, if the system counts it.
 MOST_BYTES = 2**30
-# Of the prompt.
+# Length of the prompt.
 MOST_CHARACTERS = 10**6
 
 CHILD = """
@@ -76,7 +76,7 @@ def rendered(tokenizer, template, content):
     ------
     RenderingFailed
     ImportError
-        Without a jinja2 that transformers takes.
+        If there is no jinja2 that transformers accepts.
     """
     names = {
         name: _plain(token) for name, token in tokenizer.special_tokens_map.items()

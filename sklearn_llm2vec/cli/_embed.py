@@ -79,7 +79,7 @@ def add_to(commands, summary):
         "--output-dtype",
         choices=("float32", "float16"),
         default="float32",
-        help=f"float16, in {listed(NARROWING)}, takes half the disk (default: float32)",
+        help=f"float16, in {listed(NARROWING)}, halves the disk space (default: float32)",
     )
     command.add_argument(
         "--overwrite", action="store_true", help="replace an existing output"
@@ -149,7 +149,7 @@ def _check_output(args, writer):
         )
     if args.output_dtype == "float16" and not writer.narrows:
         args.parser.error(
-            f"a {output.suffix} file can't hold float16: write {listed(NARROWING)}"
+            f"a {output.suffix} file can't contain float16: write {listed(NARROWING)}"
         )
     check_output(output, [args.file])
     if output.exists() and not args.overwrite:
@@ -165,7 +165,7 @@ def _check_no_bytes(table, survey, args):
         if "binary" in survey.kinds[name]:
             raise ValueError(
                 f"The column {name!r} of {str(table.path)!r} can't be kept: it holds "
-                f"bytes, and {args.output.name!r} can hold texts only. Write another "
+                f"bytes, and {args.output.name!r} can only contain texts. Write another "
                 "format, or leave it out."
             )
 

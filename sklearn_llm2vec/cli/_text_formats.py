@@ -339,7 +339,7 @@ def _check_depth(line):
         depth += 1 if bracket in "[{" else -1
         deepest = max(deepest, depth)
     if deepest > DEEPEST:
-        raise ValueError(f"it is nested {deepest:,} levels deep, and may be {DEEPEST}")
+        raise ValueError(f"it is nested {deepest:,} levels deep, more than {DEEPEST}")
 
 
 def _read_float(digits):

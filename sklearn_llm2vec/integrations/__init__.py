@@ -1,8 +1,8 @@
 """Transformers in the form that other tools accept.
 
-Each tool asks for embeddings by an interface of its own. These are thin wrappers around
-any scikit-learn transformer of texts; tools that accept a scikit-learn estimator need
-none.
+Each tool has its own interface for embeddings. These functions and classes are thin
+wrappers around any scikit-learn transformer of texts. Tools that accept a scikit-learn
+estimator don't need them.
 """
 
 from importlib import import_module

@@ -6,12 +6,19 @@ from sklearn_llm2vec.integrations._features import features_of_texts
 
 
 class BERTopicBackend(BaseEmbedder):
-    """A transformer as a backend of BERTopic, which embeds documents and words by it."""
+    """A transformer as a backend with which BERTopic embeds documents and words."""
 
     def __init__(self, transformer):
         super().__init__()
         self.embedding_model = transformer
 
     def embed(self, documents, verbose=False):
+<<<<<<< HEAD
         """One row for each text; whether there is a bar, the transformer decides."""
         return features_of_texts(self.embedding_model, documents, "as_bertopic_backend")
+=======
+        """One row for each text; the transformer decides about the progress bar."""
+        return features_of_texts(
+            self.embedding_model, list(documents), "as_bertopic_backend"
+        )
+>>>>>>> sentences

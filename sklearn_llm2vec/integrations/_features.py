@@ -16,7 +16,7 @@ from sklearn_llm2vec.evaluation._features import (
 
 
 def check_ready(transformer, caller):
-    """Refuse what is no transformer, or has to be fitted first.
+    """Refuse anything that isn't a transformer or has to be fitted first.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def check_ready(transformer, caller):
 
 
 def two_sides(transformer, query_template, document_template, caller):
-    """The transformers of queries and of documents; the same one where no template says.
+    """The transformers of queries and of documents; without templates, the same one.
 
     Raises
     ------
@@ -42,20 +42,20 @@ def two_sides(transformer, query_template, document_template, caller):
 
 
 def has_none(texts):
-    """Whether this is an empty collection; a str is no collection of texts."""
+    """Whether this is an empty collection; a str isn't a collection of texts."""
     is_collection = isinstance(texts, Sized) and not isinstance(texts, str)
     return is_collection and getattr(texts, "shape", None) != () and not len(texts)
 
 
 def features_of_texts(transformer, texts, caller):
-    """One row for each text; none for none, as wide as for others.
+    """One row for each text; an array of full width even if there are no texts.
 
     Parameters
     ----------
     transformer : estimator with `transform`
     texts : sequence of str
     caller : str
-        Who the error messages speak of.
+        The function that the error messages name.
 
     Returns
     -------
@@ -64,14 +64,14 @@ def features_of_texts(transformer, texts, caller):
     Raises
     ------
     TypeError, ValueError
-        For what isn't one text for each row, and features that aren't finite.
+        If there isn't one text for each row, or if features aren't finite.
     """
     if has_none(texts):
         return features_of_texts(transformer, ["a"], caller)[:0]
     texts = as_list(texts, caller)
     rows = [kind for kind in set(map(type, texts)) if issubclass(kind, list | tuple)]
     if rows:  # a transformer would take them for rows of several columns
-        raise TypeError(f"{caller} expects one text a row. Got a {rows[0].__name__}.")
+        raise TypeError(f"{caller} expects one text per row. Got a {rows[0].__name__}.")
     vectors = finite_vectors(transformer.transform(texts), caller)
     vectors = vectors.toarray() if issparse(vectors) else vectors
     return np.ascontiguousarray(vectors, np.float32)

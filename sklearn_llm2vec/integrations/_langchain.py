@@ -14,7 +14,7 @@ class LangChainEmbeddings(Embeddings):
     def embed_documents(self, texts):
         """A list of floats for each text."""
         if has_none(texts):
-            return []  # the width of no rows isn't worth a pass
+            return []  # no text has to be encoded for this
         return features_of_texts(
             self.documents, texts, "as_langchain_embeddings"
         ).tolist()

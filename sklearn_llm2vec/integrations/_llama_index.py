@@ -8,7 +8,7 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 
 from sklearn_llm2vec.integrations._features import features_of_texts, has_none
 
-# The largest that LlamaIndex allows: how texts are batched is for the transformer to say.
+# The largest that LlamaIndex allows, because the transformer makes its own batches.
 MOST_TEXTS = 2048
 
 
@@ -24,7 +24,7 @@ class LlamaIndexEmbedding(BaseEmbedding):
 
     @classmethod
     def class_name(cls):
-        """How LlamaIndex calls it."""
+        """The name by which LlamaIndex knows it."""
         return cls.__name__
 
     def _get_query_embedding(self, query):

@@ -1,7 +1,7 @@
-"""What a model that mlflow logs needs from pip, beyond what mlflow finds by itself.
+"""The packages that a model logged with mlflow needs and that mlflow doesn't find itself.
 
 mlflow lists the packages that are imported while a model is loaded. torch and
-transformers are imported later, and a package that only brings weights never is.
+transformers are imported later, and a package that only contains weights never is.
 """
 
 from importlib.metadata import PackageNotFoundError, version
@@ -21,14 +21,14 @@ def mlflow_requirements(estimator):
     Parameters
     ----------
     estimator : estimator
-        An `LLMEmbeddingTransformer`, or a pipeline or search that contains some.
+        An `LLMEmbeddingTransformer`, or a pipeline or search that contains one or more.
 
     Returns
     -------
     list of str
         This library with the extras that the parameters need, and the installed versions
-        of torch, transformers and, where a model comes from pip, its package. Pass it as
-        ``extra_pip_requirements``; mlflow adds what it finds by itself.
+        of torch, transformers and, if a model comes from pip, its package. Pass the list
+        as ``extra_pip_requirements``; mlflow adds the packages that it finds itself.
 
     Raises
     ------
@@ -56,8 +56,8 @@ def mlflow_requirements(estimator):
     ours = list(find_transformers(estimator).values())
     if not ours:
         raise ValueError(
-            "mlflow_requirements expects an estimator with an LLMEmbeddingTransformer in "
-            f"it. Got {estimator!r}."
+            "mlflow_requirements expects an estimator that contains an "
+            f"LLMEmbeddingTransformer. Got {estimator!r}."
         )
     extras = ",".join(sorted(set().union(*map(_extras, ours))))
     this = "sklearn-llm2vec" + (f"[{extras}]" if extras else "")

@@ -8,8 +8,8 @@ from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._common.rowwise import unit_length
 from sklearn_llm2vec.integrations._features import features_of_texts, two_sides
 
-# What would change a vector and is for the transformer to say, with the values that
-# sentence-transformers takes when nothing is asked for.
+# Settings that would change a vector, which the transformer determines, with the
+# defaults of sentence-transformers.
 FIXED = {
     "output_value": "sentence_embedding",
     "precision": "float32",
@@ -17,7 +17,7 @@ FIXED = {
     "prompt_name": None,
     "truncate_dim": None,
 }
-# What changes no vector. The transformer has parameters of its own for it.
+# Settings that change no vector. The transformer has parameters of its own for them.
 IGNORED = {"batch_size", "show_progress_bar", "device", "pool", "chunk_size"}
 
 
@@ -25,7 +25,7 @@ IGNORED = {"batch_size", "show_progress_bar", "device", "pool", "chunk_size"}
 class SentenceEncoder:
     """A transformer with the methods of ``sentence_transformers.SentenceTransformer``.
 
-    It is for tools that call ``encode`` on the model which they are given, such as vector
+    It is for tools that call ``encode`` on the model that they are given, such as vector
     databases.
 
     Parameters
@@ -72,22 +72,23 @@ class SentenceEncoder:
         sentences : str or sequence of str
             Any number of texts, including none.
         **settings : dict
-            Of sentence-transformers: ``normalize_embeddings``, ``convert_to_tensor`` and
-            ``convert_to_numpy`` do what they do there. ``batch_size``,
-            ``show_progress_bar``, ``device``, ``pool`` and ``chunk_size`` are ignored,
-            because the transformer has parameters of its own for them. Anything that
-            would change vectors, such as ``prompt`` or ``precision``, is refused.
+            Those of sentence-transformers. ``normalize_embeddings``,
+            ``convert_to_tensor`` and ``convert_to_numpy`` do what they do there.
+            ``batch_size``, ``show_progress_bar``, ``device``, ``pool`` and
+            ``chunk_size`` are ignored, because the transformer has its own parameters for
+            them. Anything that would change vectors, such as ``prompt`` or ``precision``,
+            is refused.
 
         Returns
         -------
         features : float32 ndarray of shape (n_texts, n_features)
-            For a single str of shape (n_features,). A tensor with
-            ``convert_to_tensor=True``; a list of tensors with ``convert_to_numpy=False``.
+            For a single str, the shape is (n_features,). With ``convert_to_tensor=True``,
+            it is a tensor, and with ``convert_to_numpy=False``, a list of tensors.
 
         Raises
         ------
         TypeError
-            For settings that sentence-transformers doesn't have, and what isn't text.
+            For settings that sentence-transformers doesn't have, and if a row isn't text.
         ValueError
             For settings that would change vectors.
         """
@@ -170,7 +171,7 @@ def _check_settings(settings):
         if name in FIXED and value != FIXED[name]:
             raise refused(
                 name,
-                f"{FIXED[name]!r}, as features are those of the transformer",
+                f"{FIXED[name]!r}, because the transformer determines the features",
                 value,
                 "Set the parameters of the transformer instead, such as 'template' or "
                 "'truncate_dim'.",

@@ -1,6 +1,6 @@
-"""Transformers for tools whose own base class an embedding model must have.
+"""Transformers for tools in which an embedding model must inherit from a base class.
 
-The file of each tool imports it and is imported when it is asked for.
+There is a file for each tool, which imports the tool and is imported when it is needed.
 """
 
 from importlib import import_module
@@ -28,7 +28,7 @@ def as_bertopic_backend(transformer):
     Raises
     ------
     ImportError
-        Without bertopic.
+        If bertopic isn't installed.
     NotFittedError
         If the transformer has to be fitted first.
     TypeError
@@ -66,9 +66,9 @@ def as_keybert_backend(transformer):
     Raises
     ------
     ImportError
-        Without keybert.
+        If keybert isn't installed.
     NotFittedError, TypeError
-        As `as_bertopic_backend`.
+        As in `as_bertopic_backend`.
 
     Examples
     --------
@@ -104,9 +104,9 @@ def as_langchain_embeddings(
     Raises
     ------
     ImportError
-        Without langchain-core.
+        If langchain-core isn't installed.
     NotFittedError, TypeError
-        As `as_bertopic_backend`.
+        As in `as_bertopic_backend`.
     ValueError
         If the transformer has no `template` to set.
 
@@ -149,9 +149,9 @@ def as_llama_index_embedding(
     Raises
     ------
     ImportError
-        Without llama-index-core.
+        If llama-index-core isn't installed.
     NotFittedError, TypeError, ValueError
-        As `as_langchain_embeddings`.
+        As in `as_langchain_embeddings`.
 
     Examples
     --------
@@ -173,7 +173,7 @@ def as_llama_index_embedding(
 
 
 def _import(file, caller, package):
-    """The file of a tool; an error that says how to install the tool without it."""
+    """The file of a tool; if the tool is missing, an error says how to install it."""
     try:
         return import_module(f"sklearn_llm2vec.integrations.{file}")
     except ImportError as error:

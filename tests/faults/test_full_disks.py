@@ -129,7 +129,7 @@ def test_a_large_rest_is_left_on_a_full_disk(small_disk, monkeypatch):
     n_blocks = put_until_full(cache)
     cache.close()
     fill_up(small_disk)
-    with pytest.raises(OSError, match="disk is full.*Free the disk.*clear"):
+    with pytest.raises(OSError, match="disk is full.*Free some disk space.*clear"):
         cache.prune(space="odd")
     assert count_rows(cache, n_blocks) == 50 * n_blocks
     cache.close()

@@ -49,7 +49,7 @@ def test_a_folder_of_a_gguf_file_needs_the_extra(tmp_path):
 
 
 def test_what_holds_no_transformer_is_refused():
-    with pytest.raises(ValueError, match="with an LLMEmbeddingTransformer in it"):
+    with pytest.raises(ValueError, match="contains an LLMEmbeddingTransformer"):
         mlflow_requirements(LogisticRegression())
     with pytest.raises(TypeError, match="'estimator' parameter of mlflow_requirements"):
         mlflow_requirements(LLMEmbeddingTransformer)
