@@ -13,12 +13,5 @@ class BERTopicBackend(BaseEmbedder):
         self.embedding_model = transformer
 
     def embed(self, documents, verbose=False):
-<<<<<<< HEAD
-        """One row for each text; whether there is a bar, the transformer decides."""
-        return features_of_texts(self.embedding_model, documents, "as_bertopic_backend")
-=======
         """One row for each text; the transformer decides about the progress bar."""
-        return features_of_texts(
-            self.embedding_model, list(documents), "as_bertopic_backend"
-        )
->>>>>>> sentences
+        return features_of_texts(self.embedding_model, documents, "as_bertopic_backend")
