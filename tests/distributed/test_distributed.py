@@ -35,6 +35,8 @@ def cluster():
     """One small Ray on this machine."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    # Its workers would give way to every other process, such as the rest of the tests.
+    os.environ["RAY_worker_niceness"] = "0"
     pytest.importorskip("ray.data")
     import ray
 
