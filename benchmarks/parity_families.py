@@ -6,6 +6,7 @@ import parity_embedders
 import parity_encoders
 import parity_llm2vec
 import parity_refused
+import parity_static
 
 PARTS = (
     parity_encoders,
@@ -14,6 +15,7 @@ PARTS = (
     parity_llm2vec,
     parity_edges,
     parity_refused,
+    parity_static,
 )
 
 FAMILIES = {family.name: family for part in PARTS for family in part.families()}
@@ -41,5 +43,7 @@ TESTED = (
     "exaone-4 command-r gemma-2 gemma-3 gemma-fast-class t5gemma half-weights "
     "added-token-beside llama-saved-by-5 "
     # adapters
-    "llm2vec-mistral-instruction llm2vec-llama-3-instruction llm2vec-sheared-llama"
+    "llm2vec-mistral-instruction llm2vec-llama-3-instruction llm2vec-sheared-llama "
+    # without layers
+    "static-embedding model2vec model2vec-shared"
 ).split()

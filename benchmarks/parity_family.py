@@ -23,8 +23,8 @@ class Family:
         written as safetensors.
     by : dict
         How the reference makes vectors: ``{"pooling": "mean"}`` of transformers' last
-        hidden states, ``{"sentence_transformers": True, "prompt": ...}``, or {} for
-        what isn't to be encoded anywhere.
+        hidden states, ``{"sentence_transformers": True, "prompt": ...}``,
+        ``{"model2vec": True}``, or {} for what isn't to be encoded anywhere.
     parameters : dict
         Of LLMEmbeddingTransformer, beside the model, for the same vectors.
     refused : str

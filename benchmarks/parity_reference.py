@@ -127,6 +127,14 @@ def see_everything(network):
     network.forward = bidirectional
 
 
+def vectors_of_model2vec(folder):
+    """What encode returns; the package is only needed for these families."""
+    from model2vec import StaticModel
+
+    model = StaticModel.from_pretrained(folder)
+    return rows([None if not v.any() else v for v in model.encode(PROBES)])
+
+
 SEPARATOR = "!@#$%^&*()"
 
 
@@ -184,15 +192,18 @@ def record(family, folder, results):
     said = {"transformers": transformers.__version__, "errors": {}}
     tokenizer = None
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder / family.inner, trust_remote_code=family.remote_code
-        )
-        said["ids"] = token_ids(tokenizer)
+        if not family.by.get("model2vec"):  # which reads tokenizer.json its own way
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder / family.inner, trust_remote_code=family.remote_code
+            )
+            said["ids"] = token_ids(tokenizer)
     except Exception as error:  # whatever a version says of a folder
         said["errors"]["ids"] = f"{type(error).__name__}: {error}"
     try:
         if family.by.get("sentence_transformers"):
             vectors = vectors_of_sentence_transformers(family, folder)
+        elif family.by.get("model2vec"):
+            vectors = vectors_of_model2vec(folder)
         elif family.by.get("llm2vec"):
             vectors = vectors_of_llm2vec(family, folder, tokenizer)
         else:

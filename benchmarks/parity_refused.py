@@ -1,7 +1,7 @@
 """Models that no text's vector can be taken from as they are, and what is said of them.
 
-Cross-encoders, late interaction, sparse models, static ones, quantized weights, code from
-elsewhere, damaged files.
+Cross-encoders, late interaction, sparse models, word vectors, quantized weights, code
+from elsewhere, damaged files.
 """
 
 import numpy as np
@@ -12,7 +12,6 @@ from parity_encoders import modernbert_tokenizer
 from parity_family import Family
 from parity_folders import normal
 from parity_modules import OLD, modules, pooling_config, settings
-from parity_tokenizers import bert
 
 # --- models of another kind -------------------------------------------------------------
 
@@ -255,8 +254,6 @@ def other_kinds():
             },
         ),
         static_words(),
-        static_embedding(),
-        model2vec(),
         Family(
             "sentence-clip",
             "sentence-transformers/clip-ViT-B-32",
@@ -307,86 +304,8 @@ def static_words():
             "1_Pooling/config.json": pooling_config("mean", width=8),
         },
         by={},
-        refused="static model, whose tokens have the same vectors in any text (WordEmb",
+        refused="a model of word vectors or word counts (WordEmbeddings)",
         random=False,
-    )
-
-
-def static_embedding():
-    """sentence-transformers' StaticEmbedding."""
-
-    def made():
-        tokenizer = bert({}, lowercase=True)
-        n = len(tokenizer["tokenizer.json"]["model"]["vocab"])
-        return {
-            "modules.json": [
-                {
-                    "idx": 0,
-                    "name": "0",
-                    "path": "0_StaticEmbedding",
-                    "type": OLD + "StaticEmbedding",
-                }
-            ],
-            "config_sentence_transformers.json": settings(version="3.3.1"),
-            "0_StaticEmbedding/tokenizer.json": tokenizer["tokenizer.json"],
-            "0_StaticEmbedding/model.safetensors": {
-                "embedding.weight": normal("static", (n, 16), 1)
-            },
-        }
-
-    return Family(
-        "static-embedding",
-        "sentence-transformers/static-retrieval-mrl-en-v1",
-        {},
-        lambda: {"": {}},
-        made,
-        by={},
-        refused="static model, whose tokens have the same vectors in any text (StaticE",
-        random=False,
-    )
-
-
-def model2vec():
-    """model2vec's own: a matrix and a tokenizer."""
-
-    def tokenizer():
-        made = bert({}, lowercase=True)
-        return {"tokenizer.json": made["tokenizer.json"], "": made[""]}
-
-    return Family(
-        "model2vec",
-        "minishlab/potion-base-8M",
-        {
-            "architectures": ["StaticModel"],
-            "apply_pca": 16,
-            "apply_zipf": True,
-            "hidden_dim": 16,
-            "model_type": "model2vec",
-            "normalize": True,
-            "seq_length": 1000000,
-            "tokenizer_name": "baai/bge-base-en-v1.5",
-        },
-        tokenizer,
-        lambda: {
-            "modules.json": [
-                {
-                    "idx": 0,
-                    "name": "0",
-                    "path": ".",
-                    "type": OLD + "StaticEmbedding",
-                },
-                {
-                    "idx": 1,
-                    "name": "1",
-                    "path": "1_Normalize",
-                    "type": OLD + "Normalize",
-                },
-            ]
-        },
-        by={},
-        refused="static model, whose tokens have the same vectors in any text (model2",
-        random=False,
-        weights=lambda _: {"embeddings": normal("model2vec", (1700, 16), 1)},
     )
 
 

@@ -61,6 +61,19 @@ def save_model(folder, config, kind="bert", seed=0, factory="AutoModel"):
     return folder
 
 
+def only_cached(monkeypatch, cache):
+    """Let the hub's cache be this folder, and the hub itself not be asked."""
+    from huggingface_hub import snapshot_download
+
+    def download(name, *, local_files_only, **more):
+        assert local_files_only, f"the hub is asked for {name}"
+        return snapshot_download(name, local_files_only=True, **more)
+
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+
+
 def llama_config(**changes):
     from transformers import LlamaConfig
 

@@ -170,7 +170,7 @@ def _candidates(params, declared):
     first = Cell(asked, declared.layer, declared.pooling)
     layers, poolings = [declared.layer], [declared.pooling]
     if params.layer == "cv":
-        step = -(-declared.n_layers // N_DEPTHS)
+        step = max(1, -(-declared.n_layers // N_DEPTHS))  # a static model has no layers
         layers = range(declared.n_layers, -1, -step)
     if params.pooling == "cv":
         poolings = useful_poolings(declared.spec.attention)

@@ -127,6 +127,7 @@ def resolve_space(params, model, adapters, device):
     ValueError
         For a value that this model, or another parameter, doesn't allow.
     """
+    _refuse_changes(params, model)
     attention = resolve_attention(params, model, adapters)
     _warn_of_other_bases(model, adapters)
     _warn_of_code_left_out(params, model)
@@ -145,7 +146,7 @@ def resolve_space(params, model, adapters, device):
         max_length=_resolve_max_length(params, model),
         # Where no text is cut, "error" gives the vectors of "truncate".
         long_texts="chunk" if chunk else "truncate",
-        dtype=resolve_dtype(params.dtype, device),
+        dtype=_resolve_dtype(params, model, device),
         template=template,
         counts=counts,
         token_prepending=_resolve_prepending(params, model, attention, template),
@@ -190,6 +191,13 @@ def resolve_width(truncate_dim, n_features, name):
     return truncate_dim
 
 
+def _resolve_dtype(params, model, device):
+    """The dtype of the weights."""
+    if params.dtype == "auto" and model.static is not None:
+        return "float32"  # vectors that are looked up take no less time rounded
+    return resolve_dtype(params.dtype, device)
+
+
 def _resolve_prepending(params, model, attention, template):
     """Start and exit of Token Prepending, or None."""
     wanted = params.token_prepending
@@ -219,6 +227,15 @@ def _resolve_prepending(params, model, attention, template):
         )
         raise refused("token_prepending", expected, wanted)
     return start, exit
+
+
+def _refuse_changes(params, model):
+    """Refuse to change the layers of a static model, which has none."""
+    for name in ("adapters", "adapt"):
+        value = getattr(params, name)
+        if model.static is not None and value is not None:
+            expected = f"None for {model.name!r}, a static model, which has no layers"
+            raise refused(name, expected, value)
 
 
 def _is_prompt(template):

@@ -162,7 +162,7 @@ default="auto"
         ValueError.
     max_length : int or None, default=None
         Largest number of tokens in a text, including special tokens. None is the model's
-        own limit, but at most 512.
+        own limit, but at most 512 unless the model is static.
     long_texts : {"truncate", "chunk", "error"}, default="truncate"
         What to do with longer texts. "truncate" cuts them at the end, or at the side that
         the tokenizer's ``truncation_side`` names, and a single warning gives their

@@ -6,6 +6,7 @@ of all that isn't known to be irrelevant, and of what the installed transformers
 it: ids of fixed texts, states of a small network.
 """
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -50,6 +51,8 @@ def config_digest(model):
     said = read_json(model.folder / "config.json")
     for entry in SAYS_NOTHING:
         said.pop(entry, None)
+    if model.static is not None:  # no network of transformers is built from it
+        return digest([said, dataclasses.astuple(model.static)])
     code = _code_that_runs(model.folder, model.trust_remote_code, model.memo_directory)
     about = digest([said, code])
     computed = remember(

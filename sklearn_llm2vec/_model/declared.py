@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sklearn_llm2vec._common.people import printable
 from sklearn_llm2vec._model.files import entry, inner_folder, read_json
+from sklearn_llm2vec._model.kinds import STATIC_MODULE
 
 # Poolings of sentence-transformers by their names of today, and by their old flags.
 POOLING_NAMES = {
@@ -26,7 +27,8 @@ POOLING_FLAGS = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 # What follows the pooling; dropout does nothing outside training.
-KNOWN = {"Transformer", "Pooling", "Dense", "Normalize", "Dropout"}
+BEHIND = {"Dense", "Normalize", "Dropout"}
+KNOWN = {"Transformer", "Pooling", *BEHIND}
 # No model has more than ten.
 MOST_MODULES = 100
 
@@ -38,7 +40,7 @@ class Declared:
     Attributes
     ----------
     transformer : str
-        Folder of the transformer itself, inside the model's; usually "".
+        Folder of the transformer or static model itself, inside the model's; usually "".
     pooling : str or None
         In our names.
     behind : tuple of (Path or None)
@@ -86,7 +88,7 @@ def read_declared(folder):
     pooling_file = folder / by_kind.get("Pooling", "1_Pooling") / "config.json"
     pooling, unknown = _read_pooling(pooling_file)
     unknown = _unknown_module([kind for kind, _ in kinds]) or unknown
-    transformer = by_kind.get("Transformer", "")
+    transformer = _encoder_of(by_kind)
     settings_file = folder / "config_sentence_transformers.json"
     texts = read_json(settings_file)
     settings = transformer_settings(folder / transformer)
@@ -141,6 +143,18 @@ def transformer_settings(folder):
     return {}
 
 
+def encoder_folder(folder):
+    """The folder of the transformer or static model itself, inside the model's."""
+    modules = _read_modules(folder / "modules.json")
+    return folder / _encoder_of(
+        {kind.rpartition(".")[2]: path for kind, path in reversed(modules)}
+    )
+
+
+def _encoder_of(by_kind):
+    return by_kind.get("Transformer", by_kind.get(STATIC_MODULE, ""))
+
+
 def module_kinds(folder):
     """Whole names of the types in ``modules.json``, in order."""
     return [kind for kind, _ in _read_modules(folder / "modules.json")]
@@ -184,8 +198,11 @@ def _read_modules(path):
 
 def _unknown_module(kinds):
     """In words the first module that can't be followed, or None."""
+    known = KNOWN
+    if kinds[:1] == [STATIC_MODULE]:  # its vectors are those of whole texts
+        kinds, known = kinds[1:], BEHIND
     for kind in kinds:
-        if kind not in KNOWN:
+        if kind not in known:
             return f"a module of type {kind!r}"
     pooled = kinds.index("Pooling") if "Pooling" in kinds else 0
     if "Dense" in kinds[:pooled]:

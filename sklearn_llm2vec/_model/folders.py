@@ -3,6 +3,7 @@
 transformers is imported only for a configuration that wasn't met before.
 """
 
+import dataclasses
 import functools
 import math
 import os
@@ -40,9 +41,10 @@ from sklearn_llm2vec._model.files import (
 )
 from sklearn_llm2vec._model.gguf_file import SUFFIX, parts_of, read_header
 from sklearn_llm2vec._model.gguf_folder import small_files
-from sklearn_llm2vec._model.kinds import check_kind
+from sklearn_llm2vec._model.kinds import check_kind, is_static
 from sklearn_llm2vec._model.places import check_files, find_model
 from sklearn_llm2vec._model.sizes import check_sizes, shapes_of
+from sklearn_llm2vec._model.static import Static, read_static
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class ModelFolder:
     folder : Path
         Of the small files, and of the weights unless these are in GGUF files.
     n_layers : int
-        Transformer layers; there is one hidden state more, the embeddings.
+        Transformer layers; there is one hidden state more, the embeddings. A static model
+        has no other.
     hidden_size : int
         Features of a hidden state.
     causal : bool
@@ -66,7 +69,7 @@ class ModelFolder:
     is_encoder_decoder : bool
         Whether it is the encoder of a sequence-to-sequence model.
     max_tokens : int
-        The model's own limit, at most 512.
+        The model's own limit, at most 512 unless the model is static.
     max_positions : int or None
         Positions that the configuration has; a longer text can't be encoded.
     declared : Declared
@@ -79,6 +82,8 @@ class ModelFolder:
     memo_directory : Path
     gguf : Path or None
         The GGUF file with the weights, if they are in one.
+    static : Static or None
+        What a static model says; None for a network with layers.
     """
 
     name: str
@@ -96,6 +101,7 @@ class ModelFolder:
     memo_directory: Path
     trust_remote_code: bool = False
     gguf: Path | None = None
+    static: Static | None = None
 
     @property
     def weight_files(self):
@@ -229,11 +235,40 @@ def _read_folder(place, name, memo, trust_remote_code):
         check_plain_files([*folders, inner / "additional_chat_templates"])
         config = read_json(inner / "config.json")
         # First: a model of another kind may lack files that are asked for.
-        check_kind(folder, module_kinds(folder), config, name)
+        kinds = module_kinds(folder)
+        check_kind(folder, kinds, config, name)
+        if is_static(kinds, config):
+            return folders, state, _describe_static(inner, name, declared, memo)
         check_files(inner, name)
         check_sizes(config, inner / "config.json", shapes_of(weight_files(inner)))
     described = _describe_folder(inner, name, declared, memo, trust_remote_code, gguf)
     return folders, state, described
+
+
+def _describe_static(folder, name, declared, memo_directory):
+    """What the small files of a static model's folder say."""
+    static = read_static(folder, name)
+    behind = declared.behind
+    if static.unit_length is not None:
+        behind = (None,) if static.unit_length else ()
+    return ModelFolder(
+        name=name,
+        folder=folder,
+        n_layers=0,
+        hidden_size=static.hidden_size,
+        causal=False,
+        decoder=False,
+        is_encoder_decoder=False,
+        max_tokens=static.max_tokens,
+        max_positions=None,
+        declared=dataclasses.replace(
+            declared, pooling="mean", behind=behind, lowercase=False
+        ),
+        chats=False,
+        tied=False,
+        memo_directory=memo_directory,
+        static=static,
+    )
 
 
 def _describe_folder(folder, name, declared, memo_directory, trust_remote_code, gguf):

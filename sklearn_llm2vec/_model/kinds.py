@@ -8,11 +8,28 @@ OTHER_TYPES = {
     "SparseEncoder": "a sparse encoder (SPLADE), whose features are words",
 }
 CROSS_ENCODER = OTHER_TYPES["CrossEncoder"]
-# Of these there are no layers and no hidden states.
-STATIC_MODULES = ("StaticEmbedding", "WordEmbeddings", "BoW")
-STATIC = "a static model, whose tokens have the same vectors in any text"
+# One that is looked up as sentence-transformers and model2vec do it.
+STATIC_MODULE = "StaticEmbedding"
+# These split texts into words with code of their own.
+WORD_MODULES = ("WordEmbeddings", "BoW")
+WORDS = "a model of word vectors or word counts"
 # Late interaction keeps a vector a token, and compares them all.
 LATE = "a late-interaction model (ColBERT), which has a vector for each token"
+
+
+def is_static(kinds, config):
+    """Whether a folder holds a static model: vectors of tokens and no layers.
+
+    Parameters
+    ----------
+    kinds : list of str
+        Whole names of the modules' types, in order; empty without ``modules.json``.
+    config : dict
+        What ``config.json`` says.
+    """
+    if kinds:
+        return kinds[0].rpartition(".")[2] == STATIC_MODULE
+    return config.get("model_type") == "model2vec"
 
 
 def check_kind(folder, kinds, config, name):
@@ -35,12 +52,13 @@ def check_kind(folder, kinds, config, name):
     """
     what = _other_kind(read_json(folder / "config_sentence_transformers.json"), config)
     what = what or _other_modules(kinds)
-    if what is not None and what.startswith(STATIC):
+    if what is not None and what.startswith(WORDS):
         raise ValueError(
-            f"The model {str(name)!r} must be a text encoder or decoder. Got {what}: it "
-            "has no layers that could be run. Use the package that it was made with, in "
+            f"The model {str(name)!r} must be a text encoder or decoder, or a static "
+            f"model with a tokenizer.json. Got {what}: its words are split by code of "
+            "its own. Use the package that it was made with, in "
             "FunctionTransformer(SentenceTransformer(name).encode) for example, or "
-            "choose an embedding model with a transformer."
+            "choose another embedding model."
         )
     if what is not None:
         raise ValueError(
@@ -56,8 +74,6 @@ def _other_kind(settings, config):
     said = settings.get("model_type")
     if said in OTHER_TYPES:
         return OTHER_TYPES[said]
-    if config.get("model_type") == "model2vec":
-        return f"{STATIC} (model2vec)"
     architectures = [str(one) for one in config.get("architectures") or ()]
     if any("colbert" in one.lower() for one in architectures):
         return LATE
@@ -84,8 +100,10 @@ def _other_modules(kinds):
         return OTHER_TYPES["SparseEncoder"]
     if any("pylate" in kind.lower() or "colbert" in kind.lower() for kind in kinds):
         return LATE
-    if names[0] in STATIC_MODULES:
-        return f"{STATIC} ({names[0]})"
+    if names[0] in WORD_MODULES:
+        return f"{WORDS} ({names[0]})"
+    if names[0] == STATIC_MODULE:
+        return None
     if names[0] != "Transformer":
         return f"a module of type {kinds[0]!r} in the place of the transformer"
     if "Pooling" not in names:

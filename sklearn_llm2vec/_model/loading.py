@@ -18,11 +18,13 @@ from sklearn_llm2vec._model.damage import SENTENCES, blamed_on
 from sklearn_llm2vec._model.devices import warn_of_slow_bfloat16
 from sklearn_llm2vec._model.gguf_weights import from_gguf
 from sklearn_llm2vec._model.sizes import check_fits
+from sklearn_llm2vec._model.static import static_vectors
 from sklearn_llm2vec._model.tokenizer import load_tokenizer
 from sklearn_llm2vec._model.weights import check_filled, check_finite, check_used
 from sklearn_llm2vec._network.attention import check_bidirectional, make_bidirectional
 from sklearn_llm2vec._network.layers import HiddenStates, agree, find_layers
 from sklearn_llm2vec._network.packing import can_pack, pack, unpack
+from sklearn_llm2vec._network.static import StaticNetwork
 
 ATTENTION_DROPOUTS = (
     "attention_dropout",
@@ -60,6 +62,30 @@ def load(model, depth, dtype, device, attention, adapters):
     """Load a model as `load_model` of the registry takes it, whatever is there."""
     warn_of_slow_bfloat16(dtype, device)
     tokenizer = load_tokenizer(model)
+    if model.static is not None:
+        states = _static_states(model, getattr(torch, dtype), device)
+    else:
+        states = _states(model, depth, dtype, device, attention, adapters)
+    network = states.network
+    parts = [*network.parameters(), *network.buffers()]
+    return LoadedModel(
+        tokenizer=tokenizer,
+        states=states,
+        depth=states.depth,
+        n_bytes=sum(part.numel() * part.element_size() for part in parts),
+        device=torch.device(device),
+    )
+
+
+def _static_states(model, dtype, device):
+    """The only hidden state of a static model."""
+    network = StaticNetwork(static_vectors(model, dtype)).eval()
+    check_finite(network, model)
+    return HiddenStates(network.to(device), None, 0, last_is_output=True)
+
+
+def _states(model, depth, dtype, device, attention, adapters):
+    """The hidden states of a network with layers."""
     # Two layers at least: with one, nothing would prove where hidden states are taken.
     n_layers = min(max(depth, 2), model.n_layers)
     network = load_network(model, n_layers, getattr(torch, dtype)).to(device)
@@ -74,14 +100,7 @@ def load(model, depth, dtype, device, attention, adapters):
             check_finite(network, model)
         _set_attention(network, model, attention)
     _pack(states, torch.device(device), getattr(torch, dtype))
-    parts = [*network.parameters(), *network.buffers()]
-    return LoadedModel(
-        tokenizer=tokenizer,
-        states=states,
-        depth=states.depth,
-        n_bytes=sum(part.numel() * part.element_size() for part in parts),
-        device=torch.device(device),
-    )
+    return states
 
 
 def _pack(states, device, dtype):

@@ -11,6 +11,7 @@ from pathlib import Path
 from sklearn_llm2vec._common.checks import refused
 from sklearn_llm2vec._common.digests import file_digest
 from sklearn_llm2vec._common.public import public_in
+from sklearn_llm2vec._model.declared import encoder_folder, module_kinds
 from sklearn_llm2vec._model.files import (
     TOKENIZER_FILES,
     listing,
@@ -18,6 +19,7 @@ from sklearn_llm2vec._model.files import (
     weight_files,
 )
 from sklearn_llm2vec._model.gguf_file import SUFFIX, names_of_parts
+from sklearn_llm2vec._model.kinds import is_static
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -162,7 +164,12 @@ def _gguf_of_hub(name, revision, token_env):
 
 
 def _is_whole(folder):
-    return (folder / "config.json").is_file() and bool(weight_files(folder))
+    inner = encoder_folder(folder)
+    # sentence-transformers writes none for a static model.
+    has_config = (inner / "config.json").is_file() or is_static(
+        module_kinds(folder), {}
+    )
+    return has_config and bool(weight_files(inner))
 
 
 def looks_like_path(name):

@@ -8,6 +8,7 @@ from sklearn_llm2vec._common.checks import warn
 from sklearn_llm2vec._common.imports import loading, quiet
 from sklearn_llm2vec._model.damage import SENTENCES, blamed_on
 from sklearn_llm2vec._model.files import read_json
+from sklearn_llm2vec._model.static import static_tokenizer
 from sklearn_llm2vec._model.tokenizer_conversion import (
     convert,
     no_reader,
@@ -61,13 +62,15 @@ def load_tokenizer(model):
 
     Returns
     -------
-    transformers tokenizer
+    transformers tokenizer, or StaticTokenizer
 
     Raises
     ------
     ImportError
         When a package is missing that reads the folder's vocabulary.
     """
+    if model.static is not None:
+        return static_tokenizer(model)
     what = "contain a tokenizer that the installed transformers can read"
     with loading, quiet():
         with blamed_on(model.folder, what, SENTENCES):

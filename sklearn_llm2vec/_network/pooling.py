@@ -9,6 +9,9 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
 
+# Numbers in float32 that a register of a CPU holds.
+REGISTER = 8
+
 
 class TokenStates:
     """The states of a batch of rows, and what several poolings take from them.
@@ -43,7 +46,12 @@ class TokenStates:
         weights = torch.stack([counted.to(position.dtype), position], 1)
         weights = weights.to(self.states.dtype)  # (batch, 2, tokens)
         weights = weights / weights.sum(2, keepdim=True)
-        return torch.bmm(weights, self.states)
+        states, width = self.states, self.states.shape[2]
+        # If a token's features don't fill the registers of a CPU, the next one's begin
+        # inside of one, and sums depend on where. Static models may have any width.
+        if missing := -width % REGISTER:
+            states = torch.nn.functional.pad(states, (0, missing))
+        return torch.bmm(weights, states)[:, :, :width]
 
 
 class Pooling(NamedTuple):

@@ -61,7 +61,9 @@ def seconds(value):
 def share(panel, row):
     """Share of the whole model that a layer needs, from 0 to 1; None if unknown."""
     depth = panel.depths[row]
-    return None if depth is None else depth / panel.n_layers
+    if depth is None:
+        return None
+    return depth / panel.n_layers if panel.n_layers else 1.0  # a static model has none
 
 
 def with_error(panel, at):

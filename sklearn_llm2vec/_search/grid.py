@@ -137,7 +137,7 @@ def _warn_of_a_large_search(grid, size, n_layers):
     """Say what a search stores and fits, where that is much and less would do."""
     n_layers_asked, n_poolings = map(len, grid.values())
     n_cells = n_layers_asked * n_poolings
-    fewer = range(0, n_layers + 1, -(-n_layers // N_DEPTHS))
+    fewer = range(0, n_layers + 1, max(1, -(-n_layers // N_DEPTHS)))
     if size < MUCH_A_TEXT or n_layers_asked <= len(fewer):
         return
     warn(

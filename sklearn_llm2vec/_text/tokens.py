@@ -13,6 +13,7 @@ import numpy as np
 
 from sklearn_llm2vec._text.chat import chat_template
 from sklearn_llm2vec._text.llm2vec import most_tokens, shortened
+from sklearn_llm2vec._text.static import StaticTokenizer
 from sklearn_llm2vec._text.templates import parse_template
 from sklearn_llm2vec._text.vocabulary import check_known
 from sklearn_llm2vec._text.windows import check_room, fitting_length, split_fields
@@ -86,7 +87,7 @@ class TextTokenizer:
 
     Parameters
     ----------
-    tokenizer : transformers fast tokenizer
+    tokenizer : transformers fast tokenizer or StaticTokenizer
     special_tokens : bool
         Whether the tokens that the tokenizer adds count.
     max_length : int
@@ -124,6 +125,7 @@ class TextTokenizer:
         n_known=None,
     ):
         self.tokenizer = tokenizer
+        self._static = tokenizer if isinstance(tokenizer, StaticTokenizer) else None
         self._n_known = n_known
         self.special_tokens = special_tokens
         self.max_length = max_length
@@ -185,7 +187,7 @@ class TextTokenizer:
             rows = [self._row(ids, spans, parts, n) for parts in windows]
             for row in rows:
                 check_known(row.ids, self._n_known, self.tokenizer, text)
-            made.append(rows)
+            made.append(rows if self._static is None else self._static.known(rows))
         return made, n_cut
 
     def count(self, texts):
@@ -196,6 +198,13 @@ class TextTokenizer:
             left = self.room - self._most_alone
             alone = self._n_alone(texts)
             counts = [max(n, m + left) for n, m in zip(counts, alone, strict=True)]
+        if self._static is not None:
+            # The tokens of a text that is cut by its characters may fit.
+            _, shorter, _ = self._prepared(texts)
+            counts = [
+                max(n, self.room + 1) if cut else n
+                for n, cut in zip(counts, shorter, strict=True)
+            ]
         return counts
 
     def prefix(self):
@@ -240,6 +249,10 @@ class TextTokenizer:
 
     def _prepared(self, texts):
         """Texts, whether each lost something, and for "alone" how many tokens count."""
+        if self._static is not None and self.chunk_overlap is None:
+            made = self._static.shortened(texts, self.max_length)
+            shorter = [one != text for one, text in zip(made, texts, strict=True)]
+            return made, shorter, [None] * len(texts)
         if self._counts != "alone":
             return texts, [False] * len(texts), [None] * len(texts)
         made, shorter = list(texts), [False] * len(texts)
@@ -266,7 +279,7 @@ class TextTokenizer:
         """Yield (ids, spans): all tokens of a prompt, and where each field's are."""
         if self._plain:
             for ids in self._encode(list(texts))["input_ids"]:
-                ids = ids or [self._stand_in()]
+                ids = ids or self._stand_in()
                 yield ids, [(min(self._head, len(ids)), max(0, len(ids) - self._tail))]
             return
         rendered = [self.template.render(text) for text in texts]
@@ -312,11 +325,13 @@ class TextTokenizer:
         return len(ids) - (bool(ids) and ids[-1] in self.tokenizer.all_special_ids)
 
     def _stand_in(self):
-        """The token that stands for an empty text when the tokenizer adds none."""
+        """What stands for an empty text when the tokenizer adds nothing, as ids."""
+        if self._static is not None:
+            return []  # see `StaticTokenizer.known`
         for name in ("bos_token_id", "eos_token_id", "cls_token_id", "pad_token_id"):
             if getattr(self.tokenizer, name, None) is not None:
-                return getattr(self.tokenizer, name)
-        return 0
+                return [getattr(self.tokenizer, name)]
+        return [0]
 
     def _template(self, template):
         if template is None:

@@ -322,7 +322,6 @@ def write(path, **entries):
         ({}, {"similarity_fn_name": "MaxSim"}, "late-interaction"),
         ({}, {"model_type": "SparseEncoder"}, "sparse encoder"),
         ({}, {"model_type": "CrossEncoder"}, "cross-encoder"),
-        ({"model_type": "model2vec"}, {}, "static model, whose .*model2vec.*Use the"),
         (
             {
                 "architectures": ["XLMRobertaForSequenceClassification"],
@@ -352,10 +351,10 @@ def test_other_kinds_of_models_are_refused(bert, tmp_path, config, settings, wha
             make(folder, **params).fit(["a"])
 
 
-def test_a_static_model_needs_no_config_to_be_refused_with_the_reason(tmp_path):
-    modules = [{"idx": 0, "path": "0_StaticEmbedding", "type": "x.StaticEmbedding"}]
+def test_word_vectors_need_no_config_to_be_refused_with_the_reason(tmp_path):
+    modules = [{"idx": 0, "path": "0_WordEmbeddings", "type": "x.WordEmbeddings"}]
     (tmp_path / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(ValueError, match="Got a static model.*FunctionTransformer"):
+    with pytest.raises(ValueError, match="Got a model of word.*FunctionTransformer"):
         make(tmp_path).fit(["a"])
 
 
@@ -374,7 +373,7 @@ def test_a_classifier_of_texts_is_an_encoder(bert, tmp_path):
         (["x.Transformer", "pylate.models.Dense.Dense"], "a late-interaction model"),
         (
             ["x.models.WordEmbeddings", "x.Pooling"],
-            "a static model, whose tokens have the same vectors in any text (WordEmb",
+            "a model of word vectors or word counts (WordEmbeddings)",
         ),
         (["x.Asym", "x.Pooling"], "'x.Asym' in the place of the transformer"),
         (["x.Transformer", "x.Normalize"], "modules.json without a module that pools"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import bert_config, llama_config, save_model
+from conftest import bert_config, llama_config, only_cached, save_model
 
 from sklearn_llm2vec import ModelNotFoundError
 from sklearn_llm2vec._model import folders, places, registry
@@ -119,15 +119,21 @@ def test_the_package_with_other_weights_is_refused(minilm, monkeypatch):
         read_model(minilm)
 
 
-def test_a_hub_snapshot_is_found_offline(bert, tmp_path, monkeypatch):
+@pytest.mark.parametrize("inner", ["", "0_Transformer"])
+def test_a_hub_snapshot_is_found_offline(bert, tmp_path, monkeypatch, inner):
     snapshot = tmp_path / "models--some--model" / "snapshots" / ("a" * 40)
-    shutil.copytree(bert, snapshot)
+    shutil.copytree(bert, snapshot / inner)
+    if inner:
+        modules = [
+            {"path": inner, "type": "x.Transformer"},
+            {"path": "1_Pooling", "type": "x.Pooling"},
+        ]
+        (snapshot / "modules.json").write_text(json.dumps(modules))
     refs = tmp_path / "models--some--model" / "refs"
     refs.mkdir()
     (refs / "main").write_text("a" * 40)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    assert read_model("some/model").folder == snapshot
+    only_cached(monkeypatch, tmp_path)
+    assert read_model("some/model").folder == snapshot / inner
 
 
 def test_a_download_brings_tokenizers_of_any_name_and_no_pickles(bert, monkeypatch):
