@@ -81,9 +81,11 @@ def read_bytes(path):
     except OSError as error:
         if error.errno is None or isinstance(error, ABSENT):
             raise
-        raise type(error)(
+        failure = type(error)(
             f"The file {str(path)!r} must be readable. It isn't: {error.strerror}."
-        ) from error
+        )
+        failure.errno = error.errno  # says whether the file or the machine is to blame
+        raise failure from error
 
 
 def check_plain(path, mode):

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import bert_config, llama_config, save_model
+from transformers import LlamaModel, T5Config
 
 from sklearn_llm2vec import ModelNotFoundError
 from sklearn_llm2vec._model import folders, places, registry
 from sklearn_llm2vec._model.folders import read_model
+from sklearn_llm2vec._model.loading import load_network, load_with_head
 from sklearn_llm2vec._model.registry import forget_models, load_model
 
 
@@ -261,3 +263,33 @@ def test_devices_that_arent_there_are_named(llama):
         ValueError, match=r"devices of this machine.*'cpu'.*Got 'hpu:0'"
     ):
         load_model(model, device="hpu:0", **settings)
+
+
+def test_a_network_that_cant_be_cut_is_loaded_whole(llama, monkeypatch):
+    read_weights = LlamaModel.tie_weights
+
+    def use_the_last_layer(self, *args, **kwargs):
+        assert self.layers[self.config.num_hidden_layers - 1] is not None
+        return read_weights(self, *args, **kwargs)
+
+    model = read_model(llama)
+    assert load_network(model, 2, torch.float32).n_layers_loaded == 2
+    monkeypatch.setattr(LlamaModel, "tie_weights", use_the_last_layer)
+    network = load_network(model, 2, torch.float32)
+    assert network.n_layers_loaded == len(network.layers) == 4
+
+
+def test_only_a_missing_head_is_called_one(bert, bert_lm, llama_lm, tmp_path):
+    for folder in (bert_lm, llama_lm):
+        load_with_head(read_model(folder), torch.float32)
+    with pytest.raises(ValueError, match=r"isn't: its weights lack cls\.predictions"):
+        load_with_head(read_model(bert), torch.float32)
+    folder = Path(shutil.copytree(bert_lm, tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 4}))
+    with pytest.raises(ValueError, match="must fill every layer that is used"):
+        load_with_head(read_model(folder), torch.float32)
+    t5 = {"vocab_size": 128, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_heads": 4}
+    save_model(tmp_path / "t5", T5Config(**t5, num_layers=2))
+    with pytest.raises(ValueError, match="isn't: transformers has none for t5"):
+        load_with_head(read_model(tmp_path / "t5"), torch.float32)
