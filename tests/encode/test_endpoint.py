@@ -29,6 +29,7 @@ from sklearn_llm2vec import LLMEmbeddingTransformer, layer_pooling_grid
 from sklearn_llm2vec._common import facts
 from sklearn_llm2vec._encode import endpoint as endpoint_module
 from sklearn_llm2vec._encode import transport
+from sklearn_llm2vec._encode.answers import shown
 from sklearn_llm2vec._encode.endpoint import PROBE
 from sklearn_llm2vec._estimator.served import DECIDED_BY_A_SERVER
 
@@ -684,6 +685,14 @@ def test_no_part_of_the_key_is_in_an_error(server, make, monkeypatch, key, statu
         with pytest.raises(ValueError, match="server at") as error:
             encoder.transform(["b"])
         assert key[:6] not in str(error.value)
+
+
+@pytest.mark.parametrize("before", ["", "İ", "İİ" * 20, "ẞİΣ"])
+@pytest.mark.parametrize("part", [KEY, KEY[:9], KEY[5:20], KEY[-8:], KEY.upper()])
+def test_parts_of_a_key_are_hidden_behind_any_letters(before, part):
+    assert shown(f"{before}key: {part}{before}!", KEY, most=500) == (
+        f"{before}key: ***{before}!"
+    )
 
 
 def test_without_a_key_none_is_sent(server, make, monkeypatch):

@@ -13,6 +13,7 @@ from transformers import LlamaModel, T5Config
 
 from sklearn_llm2vec import ModelNotFoundError
 from sklearn_llm2vec._model import folders, places, registry
+from sklearn_llm2vec._model.files import MOST_BYTES, MOST_HASHED, check_plain_files
 from sklearn_llm2vec._model.folders import read_model
 from sklearn_llm2vec._model.loading import load_network, load_with_head
 from sklearn_llm2vec._model.registry import forget_models, load_model
@@ -196,6 +197,42 @@ def test_a_missing_shard_is_named(folder):
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(ModelNotFoundError, match=r"lacks 1 of its 2.*model-2"):
         read_model(folder)
+
+
+@pytest.mark.parametrize("place", ["a\u00a0b", "\u3000", "m\u00f6del"])
+def test_a_folder_of_any_name(folder, tmp_path, place):
+    moved = tmp_path / place
+    folder.rename(moved)
+    (moved / "model.safetensors").rename(moved / "part.safetensors")
+    index = moved / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "part.safetensors"}}))
+    assert read_model(moved).weight_files == [moved / "part.safetensors"]
+    index.write_text(json.dumps({"weight_map": {"a": "part\u00a0.safetensors"}}))
+    with pytest.raises(ValueError, match="must be safetensors files"):
+        read_model(moved)
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("corpus.json", MOST_HASHED),
+        ("notes.txt", MOST_HASHED),
+        ("lines.jsonl", MOST_HASHED),
+        ("merges.txt", MOST_BYTES),
+        ("tokenizer.json", MOST_BYTES),
+        ("generation_config.json", MOST_BYTES),
+        ("vocab-src.model", MOST_BYTES),
+        ("train.csv", None),
+    ],
+)
+def test_the_largest_files_beside_a_model(folder, name, most):
+    (folder / name).touch()
+    os.truncate(folder / name, most or 2**40)
+    check_plain_files([folder])
+    if most:
+        os.truncate(folder / name, most + 1)
+        with pytest.raises(ValueError, match=f"{name}.* must have at most {most:,}"):
+            check_plain_files([folder])
 
 
 def test_a_damaged_config(folder):
