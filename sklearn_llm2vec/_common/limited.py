@@ -55,7 +55,7 @@ print(json.dumps(said))
 
 
 class Stopped(Exception):
-    """The code raised an error, or went beyond a limit; the message follows "it"."""
+    """The code raised an error or went beyond a limit: the message says what "it" did."""
 
 
 def answered(code, *question):

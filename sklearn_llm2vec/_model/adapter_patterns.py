@@ -48,7 +48,7 @@ def endless_search(said, names):
     Returns
     -------
     str or None
-        Follows "it".
+        What the search does ("it takes more than 5 seconds ...").
     """
     entries = [value for name, value in said.items() if name not in WORDS]
     patterns = [word for word in _words(entries) if _OF_PATTERNS.search(word)]

@@ -30,7 +30,13 @@ MACHINE = {
 _NUMBER = re.compile(r"\(os error (\d+)\)")
 # How torch and Python say that there is no memory or no thread left.
 _NOTHING_LEFT = re.compile("memory|can't start new thread")
+# What to do about weights that are quantized.
+UNQUANTIZED = (
+    "use the original model, convert the weights to bfloat16 or float32, or use a GGUF "
+    "file of the model"
+)
 _NEEDS_CODE = re.compile("trust_remote_code|must be executed")
+_QUANTIZED = re.compile("[Qq]uantization|quantized? model|NVFP4|GPU is (need|requir)ed")
 _UNKNOWN = re.compile("not recognize this architecture|not currently imported")
 
 
@@ -147,4 +153,6 @@ def _advice(error):
             "If the model is newer than the installed transformers, upgrade that "
             "(pip install -U transformers)."
         )
+    if _QUANTIZED.search(said):
+        return f"If the weights are quantized, {UNQUANTIZED}."
     return "Copy or download them again."

@@ -8,7 +8,7 @@ import math
 import re
 
 from sklearn_llm2vec._common.people import printable
-from sklearn_llm2vec._model.damage import blamed_on
+from sklearn_llm2vec._model.damage import UNQUANTIZED, blamed_on
 
 # Settings for the number of times that something is built in a loop: what is counted
 # stands at the end ("num_hidden_layers", "block_count", "layers_per_stack").
@@ -140,8 +140,7 @@ def check_fits(network, model):
             raise ValueError(
                 f"The weights in {model.place} must be plain floating-point numbers. Got "
                 f"quantized ones ({_name_of(packing)}), several in a number, instead: "
-                "use the original model, convert the weights to bfloat16 or float32, or "
-                "use a GGUF file of the model."
+                f"{UNQUANTIZED}."
             )
         raise ValueError(
             f"The weights in {model.place} must fill the network that config.json "

@@ -196,7 +196,7 @@ def test_patterns_that_take_forever(entry, monkeypatch):
     monkeypatch.setattr(limited, "MOST_SECONDS", 1)
     # No repetition in a repetition, but two ways to read each letter.
     said = {entry: ["q_proj", "([a-z_.0-9]|[a-z_.0-9])*!"]}
-    assert "it takes more than 1 seconds" in endless_search(said, NAMES)
+    assert endless_search(said, NAMES).startswith("it takes more than 1 seconds or ")
 
 
 def test_patterns_that_end(monkeypatch):

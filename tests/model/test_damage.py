@@ -3,6 +3,7 @@
 import builtins
 import errno
 import json
+import shutil
 
 import pytest
 from safetensors import SafetensorError
@@ -73,6 +74,12 @@ def test_a_failure_of_the_machine_that_a_library_hides(error, cause, number):
             "upgrade that (pip install -U transformers).",
         ),
         (
+            RuntimeError(
+                "No GPU or XPU found. A GPU or XPU is needed for FP8 quantization."
+            ),
+            "or use a GGUF file of the model.",
+        ),
+        (
             ValueError("Please pass the argument `trust_remote_code=True`"),
             "If you trust the code in the folder, set trust_remote_code=True.",
         ),
@@ -86,14 +93,24 @@ def test_the_files_fault(error, advice):
     assert str(failure).endswith(advice)
 
 
-def test_an_unknown_kind_of_model(llama, tmp_path):
-    import shutil
-
+@pytest.mark.parametrize(
+    ("file", "entry", "message"),
+    [
+        ("config.json", {"model_type": "later"}, "pip install -U transformers"),
+        (
+            "tokenizer_config.json",
+            {"added_tokens_decoder": {"a": {"content": "b"}}},
+            "must name tokens by their ids. Got 'a' instead",
+        ),
+    ],
+    ids=["an unknown kind of model", "a token without an id"],
+)
+def test_settings_that_cant_be_read(llama, tmp_path, file, entry, message):
     folder = shutil.copytree(llama, tmp_path / "model")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"model_type": "later"}))
-    with pytest.raises(ValueError, match="pip install -U transformers"):
-        LLMEmbeddingTransformer(folder, cache=None).fit(["a"])
+    settings = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps(settings | entry))
+    with pytest.raises(ValueError, match=message):
+        LLMEmbeddingTransformer(folder, cache=None).fit_transform(["a"])
 
 
 def test_weights_that_cant_be_opened_arent_damaged(llama, monkeypatch):

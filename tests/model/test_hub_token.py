@@ -7,6 +7,7 @@ import traceback
 import numpy as np
 import pytest
 import torch
+from conftest import variables_of
 from safetensors.torch import save_file
 
 from sklearn_llm2vec import (
@@ -89,16 +90,6 @@ def test_it_is_kept_nowhere(downloads, bert, tmp_path, monkeypatch, caplog):
     assert "MY_TOKEN" in repr(encoder)
 
 
-def variables(error):
-    """The variables of all frames of an error, but those of the test itself."""
-    shown = []
-    while error is not None:
-        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-        shown += [dict(f.f_locals) for f in frames if f.f_code.co_filename != __file__]
-        error = error.__cause__ or error.__context__
-    return repr(shown)
-
-
 @pytest.mark.parametrize("adapters", [None, "no/adapter"])
 @pytest.mark.parametrize("message", ["Bearer {}", "no connection"])
 def test_it_is_in_no_error(downloads, llama, monkeypatch, adapters, message):
@@ -114,7 +105,7 @@ def test_it_is_in_no_error(downloads, llama, monkeypatch, adapters, message):
     encoder = LLMEmbeddingTransformer(model, adapters=adapters, token_env="MY_TOKEN")
     with pytest.raises(ModelNotFoundError) as error:
         encoder.fit(["a"])
-    assert TOKEN not in variables(error.value)
+    assert TOKEN not in variables_of(error.value)
     kept, error = "", error.value
     while error is not None:
         kept += "".join(traceback.format_exception(error, chain=False))
