@@ -72,7 +72,7 @@ READ_WHOLE = (
     *(".jinja", ".model", ".spm", ".tiktoken"),
 )
 # Of any other file that counts: it is only hashed, at about a gigabyte a second.
-MOST_HASHED = 2**35
+MOST_HASHED = 2**33
 
 
 def read_bytes(path):
