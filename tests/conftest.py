@@ -10,6 +10,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import importlib.util
 import re
+import traceback
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,18 @@ def bert_lm(tmp_path_factory):
     return str(
         save_model(folder, bert_config(), "bert", factory="AutoModelForMaskedLM")
     )
+
+
+def variables_of(error):
+    """The variables of an error's frames outside of tests, as some tools print them."""
+    shown = ""
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if not frame.f_globals["__name__"].startswith("test_"):
+                shown += repr(dict(frame.f_locals))
+        error = error.__cause__ or error.__context__
+    assert "LLMEmbeddingTransformer" in shown
+    return shown
 
 
 @pytest.fixture

@@ -173,10 +173,8 @@ def shown(value, key, *, most):
 def _without(text, key):
     """A text with stars for the key, and for parts of it that a server may repeat."""
     n = min(len(key), SHORTEST_PART)
-    parts = {key[i : i + n].lower() for i in range(len(key) - n + 1)}
-    lower = text.lower()
-    if len(lower) != len(text):  # a letter whose small form is longer
-        return text.replace(key, "***")
+    lower, small = _small(text), _small(key)
+    parts = {small[i : i + n] for i in range(len(small) - n + 1)}
     hidden = set()
     for part in parts:
         at = lower.find(part)
@@ -190,3 +188,8 @@ def _without(text, key):
         elif i - 1 not in hidden:
             shown.append("***")
     return "".join(shown)
+
+
+def _small(text):
+    """A text in small letters, each in its place: some small forms are longer."""
+    return "".join(letter.lower()[0] for letter in text)

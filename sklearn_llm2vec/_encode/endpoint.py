@@ -16,7 +16,6 @@ import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, CancelledError, wait
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -246,11 +245,14 @@ class EndpointEncoder:
     def ask(self, prompts):
         """One request: vectors of shape (n_prompts, features), and its tokens."""
         answer = self._send(prompts)
-        show = partial(shown, key=self._key)
-        vectors = read_vectors(answer, prompts, self.model, show)
+        vectors = read_vectors(answer, prompts, self.model, self._shown)
         usage = answer.get("usage")
         n_tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
         return vectors, n_tokens if isinstance(n_tokens, int) else 0
+
+    def _shown(self, value, *, most):
+        """What may be shown of a part of an answer."""
+        return shown(value, self._key, most=most)
 
     def _prompt(self, text):
         if self._template is not None:
@@ -310,8 +312,11 @@ class EndpointEncoder:
             if pause is None:
                 break
             self._not_before = max(self._not_before, time.monotonic() + pause)
-        # Here and not where it was caught: the client's error holds the key.
-        raise error_for_users(error, self.model, self._key, attempt + 1)
+        # Here and not where it was caught: the client's error holds the key, and so must
+        # no variable be that error.
+        failure = error_for_users(error, self.model, self._key, attempt + 1)
+        error = None
+        raise failure
 
     def _try(self, body):
         import openai
@@ -338,14 +343,17 @@ class EndpointEncoder:
 
 def _read_key(name):
     """The key in the environment variable `name`; None where there is none."""
-    key = os.environ.get(name or "", "").strip()
-    if not (key.isascii() and key.isprintable()):
-        # It couldn't be sent, and the client would print it.
+    if not _can_be_sent(name):  # the client would print it
         raise ValueError(
             f"The environment variable {name!r} must contain a key of printable ASCII "
             "characters. It contains other characters (not shown)."
         )
-    return key or None
+    return os.environ.get(name or "", "").strip() or None
+
+
+def _can_be_sent(name):
+    key = os.environ.get(name or "", "").strip()
+    return key.isascii() and key.isprintable()
 
 
 def _open_client(endpoint, key):

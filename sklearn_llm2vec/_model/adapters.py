@@ -12,6 +12,7 @@ import os
 import re
 import tempfile
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._common.people import printable
 from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._common.whole_files import check_output, whole_file
-from sklearn_llm2vec._model.damage import SENTENCES, blamed_on
+from sklearn_llm2vec._model.adapter_patterns import endless_search
+from sklearn_llm2vec._model.damage import SENTENCES, blamed_on, is_of_files
 from sklearn_llm2vec._model.files import (
     check_plain_files,
     entry,
@@ -44,8 +46,6 @@ WEIGHTS = "adapter_model.safetensors"
 START = "base_model.model."
 # What peft's configuration has no place for: how the adapter is to be used.
 NOTE = "sklearn_llm2vec.json"
-# A group with a repetition in it that is itself repeated, or many in a row.
-_NESTED = re.compile(r"[*+}][^()]*\)[?]?[*+{]|(\.[*+][^|]*){9}")
 # What peft writes where no code of Megatron is asked for.
 MEGATRON = (None, "", "megatron.core")
 
@@ -296,8 +296,9 @@ def _merge(network, adapter, n_layers):
     }
     if weights and not theirs:
         return network
+    outer = _put_in(network, theirs)
     with blamed_on(adapter.name, "be those of an adapter", SENTENCES):
-        _check_config(adapter, theirs)
+        _check_config(adapter, theirs, [name for name, _ in outer.named_modules()])
     with blamed_on(adapter.name, f"have an {CONFIG} that peft can read"):
         config = _peft_config(adapter)
     _check_known(adapter, config)
@@ -306,29 +307,40 @@ def _merge(network, adapter, n_layers):
     # A name proves nothing, and peft would warn of another place of the same model; names
     # and shapes of the weights are compared below.
     config.base_model_name_or_path = None
-    try:
+    with _refused(adapter, network):
         with warnings.catch_warnings():
             # peft asks transformers by names that are going out of use.
             warnings.simplefilter("ignore", FutureWarning)
+            # It says that AdaLoRA's pattern is ignored, and follows it; ranks that differ
+            # are found by the shapes.
+            message = "The following rank_pattern keys did not match"
+            warnings.filterwarnings("ignore", message, RuntimeWarning)
             if depth < n_layers:  # and would miss the layers that are cut off
                 warnings.simplefilter("ignore", RuntimeWarning)
-            wrapped = peft.get_peft_model(_put_in(network, theirs), config)
-        merge = wrapped.merge_and_unload
-    except (ImportError, MemoryError):
-        raise
-    except Exception as error:  # what peft and torch make of odd settings
-        said = (
-            f"it can't be merged into {type(network).__name__}: {printable(error, 300)}"
-        )
-        raise ValueError(_refusal(adapter, said)) from error
-    own = peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False)
-    peft.set_peft_model_state_dict(wrapped, _matched(theirs, own, adapter))
-    merged = merge()
+            wrapped = peft.get_peft_model(outer, config)
+        own = peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    matched = _matched(theirs, own, adapter)
+    with _refused(adapter, network):
+        peft.set_peft_model_state_dict(wrapped, matched)
+        merged = wrapped.merge_and_unload()
     # What peft leaves behind would make it warn when the next adapter comes.
     merged.__dict__.pop("peft_config", None)
     for name in _path_to_network(network, theirs):
         merged = getattr(merged, name)
     return merged.eval().requires_grad_(False)
+
+
+@contextmanager
+def _refused(adapter, network):
+    """Refuse an adapter whose settings or weights peft and torch don't take."""
+    try:
+        yield
+    except BaseException as error:
+        if not is_of_files(error):
+            raise
+        kind = type(network).__name__
+        reason = f"it can't be merged into {kind}: {printable(error, 300)}"
+        raise ValueError(_refusal(adapter, reason)) from error
 
 
 def _is_left_out(name, depth, n_layers):
@@ -373,11 +385,16 @@ def _put_in(network, theirs):
     return model
 
 
-def _check_config(adapter, weights):
+def _check_config(adapter, weights, names):
     """Refuse settings that change vectors in an unintended way or take forever."""
     said = parse_json(adapter.read_config(), CONFIG)
     _check_ranks(adapter, said, weights)
-    _check_patterns(adapter, said)
+    if (why := endless_search(said, names)) is not None:
+        raise ValueError(
+            _refusal(
+                adapter, f"its patterns of modules can't be searched for: it {why}"
+            )
+        )
     if said.get("layer_replication"):
         raise ValueError(
             _refusal(adapter, "it repeats layers of the model ('layer_replication')")
@@ -399,23 +416,12 @@ def _check_ranks(adapter, said, weights):
         (size for weight in weights.values() for size in weight.shape), default=0
     )
     patterns = entry(said, "rank_pattern", dict, CONFIG) or {}
-    for rank in (said.get("r", 1), *patterns.values()):
-        if not is_integer(rank, least=1) or rank > most:
+    for rank in (said.get("r", 1), said.get("init_r", 1), *patterns.values()):
+        # AdaLoRA says of each direction whether it was kept; OFT's 0 is "by the size".
+        n = len(rank) if isinstance(rank, list) else rank
+        if not is_integer(n, least=0) or n > most:
             got = printable(repr(rank), 40)
             reason = f"its rank 'r' is {got}, and its weights have at most {most} rows"
-            raise ValueError(_refusal(adapter, reason))
-
-
-def _check_patterns(adapter, said):
-    """Refuse regular expressions whose search may take forever."""
-    patterns = [said.get("target_modules"), said.get("exclude_modules")]
-    for name in ("rank_pattern", "alpha_pattern"):
-        patterns += entry(said, name, dict, CONFIG) or {}
-    for pattern in patterns:
-        if isinstance(pattern, str) and _NESTED.search(pattern):
-            reason = (
-                f"its pattern {printable(pattern, 80)!r} could take forever to match"
-            )
             raise ValueError(_refusal(adapter, reason))
 
 

@@ -59,7 +59,20 @@ IRRELEVANT_SUFFIXES = {
 MOST_BYTES = 256 * 2**20
 MOST_DIGITS = 40
 ABSENT = FileNotFoundError, NotADirectoryError
-READ_WHOLE = (".json", ".jinja", ".txt", ".model", ".tiktoken")
+# Ends of the names of files that some reader takes into memory.
+READ_WHOLE = (
+    *TOKENIZER_FILES,
+    *(
+        "config.json",
+        ".index.json",
+        "modules.json",
+        "tekken.json",
+        "sklearn_llm2vec.json",
+    ),
+    *(".jinja", ".model", ".spm", ".tiktoken"),
+)
+# Of any other file that counts: it is only hashed, at about a gigabyte a second.
+MOST_HASHED = 2**33
 
 
 def read_bytes(path):
@@ -81,9 +94,11 @@ def read_bytes(path):
     except OSError as error:
         if error.errno is None or isinstance(error, ABSENT):
             raise
-        raise type(error)(
+        failure = type(error)(
             f"The file {str(path)!r} must be readable. It isn't: {error.strerror}."
-        ) from error
+        )
+        failure.errno = error.errno  # says whether the file or the machine is to blame
+        raise failure from error
 
 
 def check_plain(path, mode):
@@ -95,11 +110,11 @@ def check_plain(path, mode):
         )
 
 
-def check_size(path, n_bytes):
-    """Raise for a file that is too large to be read whole."""
-    if n_bytes > MOST_BYTES:
+def check_size(path, n_bytes, most=MOST_BYTES):
+    """Raise for a file that is too large to be read whole, or to be hashed."""
+    if n_bytes > most:
         raise ValueError(
-            f"The file {str(path)!r} must have at most {MOST_BYTES:,} bytes. Got "
+            f"The file {str(path)!r} must have at most {most:,} bytes. Got "
             f"{n_bytes:,} instead: copy or download it again."
         )
 
@@ -218,14 +233,14 @@ def weight_files(folder):
         For an index that names a file outside of the folder.
     """
     named = read_json(folder / "config.json").get("transformers_weights")
-    one = folder / (named if isinstance(named, str) else "model.safetensors")
-    if one.suffix != ".json" and one.is_file():
+    one = named if isinstance(named, str) else "model.safetensors"
+    if Path(one).suffix != ".json" and (folder / one).is_file():
         return [_inside(folder, one)]
-    index = one if one.suffix == ".json" else folder / "model.safetensors.index.json"
-    if index.is_file():
+    index = one if Path(one).suffix == ".json" else "model.safetensors.index.json"
+    if (folder / index).is_file():
         weight_map = read_json(_inside(folder, index)).get("weight_map")
         said = weight_map.values() if isinstance(weight_map, dict) else ()
-        return [_inside(folder, folder / name) for name in sorted(set(map(str, said)))]
+        return [_inside(folder, name) for name in sorted(set(map(str, said)))]
     return sorted(folder.glob("model*.safetensors")) or sorted(
         path
         for path in folder.glob("*.safetensors")
@@ -233,18 +248,20 @@ def weight_files(folder):
     )
 
 
-def _inside(folder, path):
+def _inside(folder, name):
+    """The path of a file by the name that a file of the folder gives."""
     # By its name: the files of a hub snapshot are links to others.
-    if not path.name.endswith(NAMES_OF_WEIGHTS) or not str(path).isprintable():
+    if not name.endswith(NAMES_OF_WEIGHTS) or not name.isprintable():
         raise ValueError(
             f"The weights of the model in {folder} must be safetensors files. Its index "
-            f"or config.json names {printable(str(path)[-200:])!r} instead: copy or "
+            f"or config.json names {printable(name[-200:])!r} instead: copy or "
             "download the model again."
         )
+    path = folder / name
     if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(folder)):
         raise ValueError(
             f"The weights of the model in {folder} must be files in that folder. Its "
-            f"index names {str(path)!r} instead: copy or download the model again."
+            f"index names {name!r} instead: copy or download the model again."
         )
     return path
 
@@ -261,13 +278,16 @@ def counted_files(folder):
     list of Path, in order of their names
     """
     return sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_file()
-        and path.name not in IRRELEVANT_NAMES
-        and path.suffix.lower() not in IRRELEVANT_SUFFIXES
-        and not path.name.startswith(IRRELEVANT_STARTS)
-        and not path.name.endswith((".bin.index.json", ".msgpack.index.json"))
+        path for path in folder.iterdir() if path.is_file() and _counts(path.name)
+    )
+
+
+def _counts(name):
+    return (
+        name not in IRRELEVANT_NAMES
+        and Path(name).suffix.lower() not in IRRELEVANT_SUFFIXES
+        and not name.startswith(IRRELEVANT_STARTS)
+        and not name.endswith((".bin.index.json", ".msgpack.index.json"))
     )
 
 
@@ -314,9 +334,10 @@ def check_plain_files(folders):
                 continue  # a link to nothing counts as absent
             if not stat.S_ISDIR(state.st_mode):
                 check_plain(entry.path, state.st_mode)
-            read_whole = entry.name.endswith((*READ_WHOLE, *TOKENIZER_FILES))
-            if read_whole:
+            if entry.name.endswith(READ_WHOLE):
                 check_size(entry.path, state.st_size)
+            elif _counts(entry.name):
+                check_size(entry.path, state.st_size, MOST_HASHED)
 
 
 def listing(folder):

@@ -227,7 +227,13 @@ def _read_one(path, words):
     except OSError as error:
         if error.errno != errno.ENOMEM:
             raise
-        raise damaged(path, "it is too large to be mapped into memory") from error
+        failure = OSError(
+            f"The file {path} must fit into the memory that this process may address: "
+            f"its header is mapped there while it is read. It doesn't: {error.strerror}. "
+            "Allow the process more (ulimit -v), or use a smaller file."
+        )
+        failure.errno = error.errno
+        raise failure from error
     except (struct.error, UnicodeDecodeError, OverflowError) as error:
         raise damaged(path, f"it ends early or is scrambled ({error})") from error
 

@@ -14,7 +14,7 @@ from transformers import (
 from sklearn_llm2vec._common.imports import quiet
 from sklearn_llm2vec._model.adapters import merge_adapters
 from sklearn_llm2vec._model.config import auto_config, text_config
-from sklearn_llm2vec._model.damage import SENTENCES, blamed_on
+from sklearn_llm2vec._model.damage import SENTENCES, blamed_on, is_of_files
 from sklearn_llm2vec._model.devices import warn_of_slow_bfloat16
 from sklearn_llm2vec._model.gguf_weights import from_gguf
 from sklearn_llm2vec._model.sizes import check_fits
@@ -229,10 +229,14 @@ def _cut_from_folder(blank, model, config, dtype, n_layers):
         names = {"__init__": init, "__module__": whole.__module__}
         cut = type(whole.__name__, (whole,), names)
         cut.__qualname__ = whole.__qualname__
-        network, report = _from_folder(cut, model, copy.deepcopy(config), dtype)
+        # The folder isn't blamed yet: it may be cutting that this class can't take.
+        network, report = _read_weights(cut, model, copy.deepcopy(config), dtype)
         layers = find_layers(_text_part(network), n_layers)
-    except (AttributeError, LookupError, RuntimeError, TypeError):
-        return None  # made in a way of its own: loaded whole
+    except BaseException as error:
+        if not is_of_files(error):
+            raise
+        return None  # loaded whole, which meets damage again
+    check_filled(report, model)
     network.__class__ = whole  # which pickles, and makes whole networks again
     check_used(report, model, network, layers)
     return network
@@ -248,15 +252,26 @@ def load_with_head(model, dtype):
     """
     factory = AutoModelForCausalLM if model.decoder else AutoModelForMaskedLM
     config = auto_config(model.folder, model.trust_remote_code)
-    try:
-        network, _ = _from_folder(factory, model, config, dtype)
-        return _prepared(network)
-    except ValueError as error:
-        raise ValueError(
-            "The 'adapt' parameter of LLMEmbeddingTransformer can contain 'mntp' "
-            f"only for a checkpoint with a language-model head, which {model.name!r} "
-            f"isn't. Choose 'simcse' or 'supervised'. ({error})"
-        ) from error
+    brings_own = model.trust_remote_code and hasattr(config, "auto_map")
+    if type(config) not in factory._model_mapping and not brings_own:
+        raise _no_head(model, f"transformers has none for {config.model_type}")
+    with _blamed(model):
+        network, report = _read_weights(factory, model, config, dtype)
+    missing = sorted(report["missing_keys"])
+    if missing and not any(
+        name.startswith(f"{network.base_model_prefix}.") for name in missing
+    ):
+        raise _no_head(model, f"its weights lack {missing[0]}")
+    check_filled(report, model)
+    return _prepared(network)
+
+
+def _no_head(model, reason):
+    return ValueError(
+        "The 'adapt' parameter of LLMEmbeddingTransformer can contain 'mntp' "
+        f"only for a checkpoint with a language-model head, which {model.name!r} "
+        f"isn't: {reason}. Choose 'simcse' or 'supervised'."
+    )
 
 
 def _set_attention_dropout(config, dropout):
@@ -269,14 +284,26 @@ def _set_attention_dropout(config, dropout):
 
 def _from_folder(factory, model, config, dtype):
     """The network, and what transformers reports of its weights."""
+    with _blamed(model):
+        network, report = _read_weights(factory, model, config, dtype)
+    check_filled(report, model)
+    return network, report
+
+
+def _blamed(model):
+    """Blame the folder for the errors of a block that reads its weights."""
     what = "be the weights of the network that config.json describes"
     if model.gguf is not None:
-        with blamed_on(model.gguf, what, SENTENCES):
-            network, report = from_gguf(factory, model.gguf, config, dtype)
-        check_filled(report, model)
-        return network, report
-    with quiet(), blamed_on(model.folder, what):
-        network, report = factory.from_pretrained(
+        return blamed_on(model.gguf, what, SENTENCES)
+    return blamed_on(model.folder, what)
+
+
+def _read_weights(factory, model, config, dtype):
+    """As `_from_folder`, with transformers' own errors and whatever is missing."""
+    if model.gguf is not None:
+        return from_gguf(factory, model.gguf, config, dtype)
+    with quiet():
+        return factory.from_pretrained(
             model.folder,
             config=config,
             dtype=dtype,
@@ -284,8 +311,6 @@ def _from_folder(factory, model, config, dtype):
             trust_remote_code=model.trust_remote_code,
             output_loading_info=True,
         )
-    check_filled(report, model)
-    return network, report
 
 
 def _prepared(network):

@@ -229,35 +229,55 @@ def hub_folder(
     """
     if local_files_only and not _in_hub_cache(name):
         return None  # spares the import of huggingface_hub
-    from huggingface_hub import snapshot_download
-
     wanted = (
         {"ignore_patterns": NOT_NEEDED} if only is None else {"allow_patterns": only}
     )
-    # Without one, huggingface_hub takes the token of its own login or HF_TOKEN.
-    token = os.environ.get(token_env or "", "").strip() or None
-    failure = None
-    try:
-        folder = snapshot_download(
-            name,
-            revision=revision,
-            local_files_only=local_files_only,
-            token=token,
-            **wanted,
-        )
-    except Exception as error:  # the hub client's errors have many unrelated classes
-        if local_files_only:
-            return None
-        failure = error
-    if failure is not None:
-        # The error of an HTTP client may show the header that it couldn't send. As this
-        # error is raised outside of the handler, it doesn't keep that one as its context.
-        cause = None if token is not None and _shows(failure, token) else failure
+    folder, failure = _downloaded(
+        name,
+        token_env,
+        revision=revision,
+        local_files_only=local_files_only,
+        **wanted,
+    )
+    if folder is None and local_files_only:
+        return None
+    if folder is None:
+        # Raised here, where no variable holds the token, and outside of a handler, which
+        # would add the client's error as a context.
         message = _not_found_message(name, revision, token_env)
-        raise ModelNotFoundError(message) from cause
-    folder = Path(folder)
+        raise ModelNotFoundError(message) from failure
     # An interrupted download leaves a snapshot without its weights: ask the hub again.
     return folder if is_whole(folder) or not local_files_only else None
+
+
+def _downloaded(name, token_env, **options):
+    """A snapshot's folder and None, or None and what may be shown of the failure."""
+    from huggingface_hub import snapshot_download
+
+    # Without one, huggingface_hub takes the token of its own login or HF_TOKEN.
+    token = os.environ.get(token_env or "", "").strip() or None
+    try:
+        return Path(snapshot_download(name, token=token, **options)), None
+    except Exception as error:  # the hub client's errors have many unrelated classes
+        # The error of an HTTP client may show the header that it couldn't send.
+        if token is not None and _shows(error, token):
+            return None, None
+        return None, _without_frames(error)
+
+
+def _without_frames(error):
+    """An error without its frames, whose variables hold the token that was sent.
+
+    Some tools print the variables of each frame.
+    """
+    left, seen = [error], []
+    while left:
+        one = left.pop()
+        if one is not None and one not in seen:
+            seen.append(one)
+            one.__traceback__ = None
+            left += [one.__cause__, one.__context__]
+    return error
 
 
 def _shows(error, secret):

@@ -7,22 +7,31 @@ building a billion layers would never end. The headers of the weights limit the 
 import math
 import re
 
-from sklearn_llm2vec._model.damage import blamed_on
+from sklearn_llm2vec._common.people import printable
+from sklearn_llm2vec._model.damage import UNQUANTIZED, blamed_on
 
-# Settings for the number of times that something is built in a loop.
-_COUNTS = re.compile(r"(layer|block|expert|head|group|stage|depth|bucket)s?(_|$)")
-_NO_COUNTS = re.compile(r"(_id|_ids|_dim|_size|_rank|_eps|_prob|_std|_scale|_theta)$")
+# Settings for the number of times that something is built in a loop: what is counted
+# stands at the end ("num_hidden_layers", "block_count", "layers_per_stack").
+_COUNTS = re.compile(
+    r"(^|[_.])(layer|block|head|group|stage|depth|expert|network|function|repeat)s?"
+    r"(_(count|count_kv|kv|num|number|per_\w+))?$|^block_sizes$"
+)
+# Widths and tables that end like counts ("vocab_size_per_layer").
+_NO_COUNTS = re.compile(r"_size|dim|vocab|channel|(^|_)d_head")
 # Settings for the number of values in a row.
 _WIDTHS = re.compile(
     r"(_size|_dim|d_model|n_embd|d_ff|d_kv|n_inner|(embedding|forward)_length)$"
 )
-# Up to this number, the weights aren't consulted: ALBERT's layers share their weights.
+# Up to these numbers, the weights aren't consulted: ALBERT's layers share their weights,
+# and Doge has 16,384 experts in one table.
 ANYWAY = 1024
+EXPERTS_ANYWAY = 2**15
 WIDE_ANYWAY = 10**6
 # A whole number that torch can hold.
 LARGEST = 2**63 - 1
-# Rows of a table of positions; with rotary positions there is none.
-MOST_POSITIONS = 2**17
+# Rotary positions need no table, and some models name ten million of them; a table that
+# the weights can't fill is refused with the network.
+MOST_POSITIONS = 2**24
 # Parts without weights, such as tables of sines, in bytes.
 MOST_TABLES = 2**32
 
@@ -44,14 +53,14 @@ def check_sizes(config, path, shapes):
     ValueError
     """
     n_numbers = sum(map(math.prod, shapes))
-    rotary = any("rope" in name or "rotary" in name for name in config)
     for name, value in _numbers(config):
         limit = LARGEST
-        if _COUNTS.search(name) and not _NO_COUNTS.search(name):
-            limit = max(ANYWAY, len(shapes))
+        if _is_count(name):
+            anyway = EXPERTS_ANYWAY if "expert" in name else ANYWAY
+            limit = max(anyway, len(shapes))
         elif _WIDTHS.search(name):
             limit = max(WIDE_ANYWAY, n_numbers)
-        elif "position" in name and not rotary and "rope" not in name:
+        elif "position" in name:
             limit = MOST_POSITIONS
         if abs(value) > limit:
             said = f"{value:,}" if value < 10**30 else "a number of too many digits"
@@ -60,6 +69,12 @@ def check_sizes(config, path, shapes):
                 f"the weights can have, at most {limit:,}. Got {said} "
                 "instead: copy or download the model again."
             )
+
+
+def _is_count(name):
+    """Whether a setting's number is that of the steps of a loop."""
+    counts = name == "block_sizes" or not _NO_COUNTS.search(name)
+    return counts and _COUNTS.search(name) is not None
 
 
 def _numbers(content, name=""):
@@ -96,6 +111,7 @@ def shapes_of(paths):
     for path in paths:
         with (
             blamed_on(path, "be a whole safetensors file", ImportError),
+            open(path, "rb"),  # safetensors calls any file absent that can't be opened
             safe_open(path, framework="np") as file,
         ):
             shapes += [file.get_slice(name).get_shape() for name in file.keys()]
@@ -120,8 +136,21 @@ def check_fits(network, model):
     n_stored = sum(math.prod(shape) for shape in model.shapes)
     # Parts that are never read, such as a pooler, may be missing.
     if n_needed > 2 * n_stored + 10**6 or n_tables > MOST_TABLES + 4 * n_stored:
+        if packing := getattr(network.config, "quantization_config", None):
+            raise ValueError(
+                f"The weights in {model.place} must be plain floating-point numbers. Got "
+                f"quantized ones ({_name_of(packing)}), several in a number, instead: "
+                f"{UNQUANTIZED}."
+            )
         raise ValueError(
             f"The weights in {model.place} must fill the network that config.json "
             f"describes. Got {n_stored:,} numbers for {n_needed:,} parameters and "
             f"{n_tables:,} bytes of tables: copy or download the model again."
         )
+
+
+def _name_of(packing):
+    """How weights are quantized, as their configuration says it."""
+    said = packing if isinstance(packing, dict) else vars(packing)
+    method = said.get("quant_method")
+    return printable(getattr(method, "value", method) or "quantization_config", 40)

@@ -6,6 +6,7 @@ ways over the years; here they come together.
 
 import inspect
 
+from sklearn_llm2vec._common.people import printable
 from sklearn_llm2vec._model.files import read_json, read_text
 
 NAMED = (
@@ -68,7 +69,7 @@ def read_settings(folder):
     settings.pop("extra_special_tokens", None)
     decoder = settings.get("added_tokens_decoder")
     if decoder is not None:
-        decoder = {int(place): _as_tokens(token) for place, token in decoder.items()}
+        decoder = _by_id(decoder, folder / "tokenizer_config.json")
     else:  # the other files count only beside old ones
         _read_special_tokens_map(folder, settings)
         decoder = _read_added_tokens(folder, settings)
@@ -150,6 +151,18 @@ def _as_tokens(value, **flags):
         return value
     value = {name: flag for name, flag in value.items() if name != "__type"}
     return AddedToken(**{**value, **flags})
+
+
+def _by_id(decoder, path):
+    """The tokens of ``added_tokens_decoder``, whose names are numbers."""
+    strange = [place for place in decoder if not place.isdecimal()]
+    if strange:
+        raise ValueError(
+            f"The entry 'added_tokens_decoder' in {str(path)!r} must name tokens by "
+            f"their ids. Got {printable(repr(strange[0]), 80)} instead: correct or "
+            "download the file again."
+        )
+    return {int(place): _as_tokens(token) for place, token in decoder.items()}
 
 
 def _unnamed(content, **flags):

@@ -6,51 +6,29 @@ and from Python's internals, but doesn't stop endless loops and huge strings.
 
 import functools
 import json
-import os
-import subprocess
-import sys
 
-# CPU time, if the system counts it; a template takes milliseconds.
-MOST_SECONDS = 5
-# Time until the answer, including imports, which take seconds on a busy machine.
-MOST_WAITED = 60
-# Address space in addition to that of the imports, if the system counts it.
-MOST_BYTES = 2**30
+from sklearn_llm2vec._common.limited import Stopped, answered
+
 # Length of the prompt.
 MOST_CHARACTERS = 10**6
 
-CHILD = """
-import sys
-sys.path[:] = sys.argv[1:]  # and not whatever folder this is
-import json
-from transformers.utils.chat_template_utils import render_jinja_template
-message, template, names, memory, seconds, most = json.load(sys.stdin)
-try:
-    import resource
-    with open("/proc/self/statm") as file:
-        pages = int(file.read().split()[0])
-    limit = pages * resource.getpagesize() + memory
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    used = int(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]))
-    resource.setrlimit(resource.RLIMIT_CPU, (used + seconds,) * 2)
-except (ImportError, OSError):
-    pass  # not Linux: the time is the only limit
-try:
-    made = render_jinja_template(
-        conversations=[[message]],
-        chat_template=template,
-        add_generation_prompt=True,
-        **names,
-    )
-    prompt = (made[0] if isinstance(made, tuple) else made)[0]
-    if len(prompt) > most:
-        raise ValueError(f"the prompt has {len(prompt):,} characters")
-    answer = {"prompt": prompt}
-except ImportError as error:
-    answer = {"missing": str(error)}
-except BaseException as error:
-    answer = {"error": f"{type(error).__name__}: {error}"[:500]}
-json.dump(answer, sys.stdout)
+CODE = """
+def prepare():
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    def render(message, template, names, most):
+        made = render_jinja_template(
+            conversations=[[message]],
+            chat_template=template,
+            add_generation_prompt=True,
+            **names,
+        )
+        prompt = (made[0] if isinstance(made, tuple) else made)[0]
+        if len(prompt) > most:
+            raise ValueError(f"the prompt has {len(prompt):,} characters")
+        return prompt
+
+    return render
 """
 
 
@@ -82,8 +60,10 @@ def rendered(tokenizer, template, content):
         name: _plain(token) for name, token in tokenizer.special_tokens_map.items()
     }
     message = {"role": "user", "content": content}
-    limits = MOST_BYTES, MOST_SECONDS, MOST_CHARACTERS
-    return _rendered(json.dumps([message, template, names, *limits]))
+    prompt, failure = _outcome(json.dumps([message, template, names, MOST_CHARACTERS]))
+    if failure is not None:
+        raise RenderingFailed(failure)
+    return prompt
 
 
 def _plain(token):
@@ -91,26 +71,9 @@ def _plain(token):
 
 
 @functools.lru_cache(maxsize=64)
-def _rendered(question):
+def _outcome(question):
+    """A prompt and None, or None and why there is none: that costs seconds once, too."""
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", CHILD, *sys.path],
-            input=question,
-            capture_output=True,
-            timeout=MOST_WAITED,
-            encoding="utf-8",
-            env={**os.environ, "PYTHONIOENCODING": "utf-8", "USE_TORCH": "0"},
-        )
-    except subprocess.TimeoutExpired:
-        raise RenderingFailed(f"it takes more than {MOST_WAITED} seconds") from None
-    try:
-        answer = json.loads(done.stdout)
-    except ValueError:
-        raise RenderingFailed(
-            f"it takes more than {MOST_SECONDS} seconds or {MOST_BYTES:,} bytes"
-        ) from None
-    if "missing" in answer:
-        raise ImportError(answer["missing"])
-    if "error" in answer:
-        raise RenderingFailed(f"it stops with {answer['error']}")
-    return answer["prompt"]
+        return answered(CODE, *json.loads(question)), None
+    except Stopped as error:
+        return None, str(error)

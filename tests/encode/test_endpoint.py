@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import variables_of
 from sklearn.base import clone
 from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import GridSearchCV
@@ -29,6 +30,7 @@ from sklearn_llm2vec import LLMEmbeddingTransformer, layer_pooling_grid
 from sklearn_llm2vec._common import facts
 from sklearn_llm2vec._encode import endpoint as endpoint_module
 from sklearn_llm2vec._encode import transport
+from sklearn_llm2vec._encode.answers import shown
 from sklearn_llm2vec._encode.endpoint import PROBE
 from sklearn_llm2vec._estimator.served import DECIDED_BY_A_SERVER
 
@@ -661,7 +663,7 @@ def test_the_key_is_sent_and_kept_nowhere(server, make, tmp_path, monkeypatch, c
     server.fault = lambda texts: (401, {}, body)
     with pytest.raises(ValueError, match=r"\*\*\*.*'MY_KEY'") as error:
         encoder.transform(["b"])
-    told = "".join(traceback.format_exception(error.value))
+    told = "".join(traceback.format_exception(error.value)) + variables_of(error.value)
     assert error.value.__context__ is None and error.value.__cause__ is None
     kept = [repr(encoder), str(vars(encoder)), told, caplog.text]
     files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
@@ -684,6 +686,24 @@ def test_no_part_of_the_key_is_in_an_error(server, make, monkeypatch, key, statu
         with pytest.raises(ValueError, match="server at") as error:
             encoder.transform(["b"])
         assert key[:6] not in str(error.value)
+        # What a server answers may be in a variable; the key itself isn't.
+        assert status == 200 or key not in variables_of(error.value)
+
+
+def test_no_variable_holds_the_key(server, make, monkeypatch):
+    monkeypatch.setenv("MY_KEY", KEY)
+    encoder = make(api_key_env="MY_KEY").fit(["a"])
+    server.fault = lambda texts: {"data": [{"embedding": ["no", "vector"]}]}
+    with pytest.raises(ValueError, match="must answer with a vector") as error:
+        encoder.transform(["b"])
+    assert KEY not in variables_of(error.value)
+
+
+@pytest.mark.parametrize("part", [KEY, KEY[:9], KEY[5:20], KEY[-8:], KEY.upper()])
+def test_parts_of_a_key_are_hidden_behind_any_letters(part):
+    for before in ("", "İ", "ẞİΣ"):  # small forms of one are longer
+        said = shown(f"{before}key: {part}{before}!", KEY, most=500)
+        assert said == f"{before}key: ***{before}!"
 
 
 def test_without_a_key_none_is_sent(server, make, monkeypatch):
@@ -700,7 +720,7 @@ def test_a_key_that_cant_be_sent_isnt_shown(server, make, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sécret")
     with pytest.raises(ValueError, match="'OPENAI_API_KEY' must contain") as error:
         make().fit(["a"])
-    assert "cret" not in str(error.value)
+    assert "cret" not in str(error.value) + variables_of(error.value)
 
 
 @pytest.mark.parametrize("value", [KEY, 3, ""])

@@ -1,7 +1,9 @@
 """PEFT adapters: merged as peft merges them, in order, or refused."""
 
+import copy
 import json
 import shutil
+import warnings
 
 import numpy as np
 import peft
@@ -12,6 +14,9 @@ from conftest import llama_config, save_model
 from safetensors.torch import load_file, save_file
 
 from sklearn_llm2vec import LLMEmbeddingTransformer, ModelNotFoundError
+from sklearn_llm2vec._common import limited
+from sklearn_llm2vec._model import adapter_patterns
+from sklearn_llm2vec._model.adapter_patterns import endless_search
 from sklearn_llm2vec._model.registry import forget_models
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -140,6 +145,85 @@ def test_options_that_speak_of_the_whole_models_names(llama, tmp_path, options, 
     np.testing.assert_allclose(got[0], want, rtol=1e-4, atol=1e-5)
     plain = make(llama, layer=layer).fit_transform(["a small card"])
     assert np.abs(got - plain).max() > 1e-3
+
+
+KINDS = {
+    "AdaLoRA": peft.AdaLoraConfig(
+        target_modules=["q_proj"], init_r=6, target_r=3, total_step=9, tinit=1, tfinal=1
+    ),
+    "OFT": peft.OFTConfig(target_modules=["q_proj"], oft_block_size=8),
+    "IA3": peft.IA3Config(target_modules=["q_proj"], feedforward_modules=[]),
+    "DoRA": peft.LoraConfig(target_modules=["q_proj"], use_dora=True),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_kinds_of_adapters(llama, tmp_path, kind):
+    config = copy.deepcopy(KINDS[kind])
+    wrapped = peft.get_peft_model(t.AutoModel.from_pretrained(llama), config)
+    torch.manual_seed(0)
+    for parameter in wrapped.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.5 * torch.randn_like(parameter)
+    if kind == "AdaLoRA":  # as training leaves it: which directions it has kept
+        config.rank_pattern = {
+            f"layers.{k}.self_attn.q_proj.lora_E": [True, False, True] * 2
+            for k in range(4)
+        }
+    wrapped.save_pretrained(tmp_path)
+    got = make(llama, adapters=tmp_path).fit_transform(["a small card"])
+    with warnings.catch_warnings():  # peft warns of AdaLoRA's pattern, which it follows
+        warnings.simplefilter("ignore", RuntimeWarning)
+        want = mean_of(merged(llama, tmp_path), llama, "a small card", 4)
+    np.testing.assert_allclose(got[0], want, rtol=1e-4, atol=1e-5)
+    assert np.abs(got - make(llama).fit_transform(["a small card"])).max() > 1e-2
+
+
+@pytest.mark.parametrize("entry", [{"r": 10**9}, {"init_r": 10**9}])
+def test_ranks_that_the_weights_dont_have(llama, tmp_path, entry):
+    folder = save_adapter(llama, tmp_path / "one")
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | entry))
+    with pytest.raises(ValueError, match="its rank 'r' is 1000000000"):
+        make(llama, adapters=folder).fit_transform(["a small card"])
+
+
+NAMES = [f"layers.{k}.self_attn.q_proj_of_a_long_name" for k in range(99)]
+
+
+@pytest.mark.parametrize("entry", ["target_modules", "layers_pattern"])
+def test_patterns_that_take_forever(entry, monkeypatch):
+    monkeypatch.setattr(limited, "MOST_SECONDS", 1)
+    # No repetition in a repetition, but two ways to read each letter.
+    said = {entry: ["q_proj", "([a-z_.0-9]|[a-z_.0-9])*!"]}
+    assert endless_search(said, NAMES).startswith("it takes more than 1 seconds or ")
+
+
+def test_patterns_that_end(monkeypatch):
+    patterns = {r"(\w+\.)*[qv]_proj": 2, r".*\.(layers\.\d+\.)+self_attn\.q_proj": 4}
+    said = {"rank_pattern": patterns, "modules_to_save": ["(((", "norm"]}
+    assert endless_search(said, NAMES) is None
+    # Names of modules need no other process.
+    monkeypatch.setattr(adapter_patterns, "answered", None)
+    words = {"revision": "(a+)+", "base_model_name_or_path": "/models (2)/a"}
+    assert endless_search({"target_modules": TARGETS, "r": 8, **words}, NAMES) is None
+
+
+def test_a_merge_that_runs_out_of_memory_isnt_the_adapters_fault(
+    llama, tmp_path, monkeypatch
+):
+    folder = save_adapter(llama, tmp_path / "one")
+
+    def merge(self):
+        raise error
+
+    monkeypatch.setattr(peft.LoraModel, "merge_and_unload", merge)
+    error = RuntimeError("not enough memory: you tried to allocate 8 bytes")
+    with pytest.raises(RuntimeError, match="not enough memory"):
+        make(llama, adapters=folder).fit_transform(["a card"])
+    error = KeyError("odd")
+    with pytest.raises(ValueError, match="it can't be merged into LlamaModel: 'odd'"):
+        make(llama, adapters=folder).fit_transform(["a card"])
 
 
 def test_a_chain_of_both_kinds_of_names(llama, tmp_path):

@@ -7,6 +7,7 @@ import traceback
 import numpy as np
 import pytest
 import torch
+from conftest import variables_of
 from safetensors.torch import save_file
 
 from sklearn_llm2vec import (
@@ -90,17 +91,27 @@ def test_it_is_kept_nowhere(downloads, bert, tmp_path, monkeypatch, caplog):
 
 
 @pytest.mark.parametrize("adapters", [None, "no/adapter"])
-def test_it_is_in_no_error(downloads, llama, monkeypatch, adapters):
+@pytest.mark.parametrize("message", ["Bearer {}", "no connection"])
+def test_it_is_in_no_error(downloads, llama, monkeypatch, adapters, message):
     monkeypatch.setenv("MY_TOKEN", TOKEN)
+
+    def download(name, *, token, **options):
+        header = {"Authorization": f"Bearer {token}"}
+        assert header and TOKEN in token
+        raise RuntimeError(message.format(token))
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     model = "no/model" if adapters is None else llama
     encoder = LLMEmbeddingTransformer(model, adapters=adapters, token_env="MY_TOKEN")
     with pytest.raises(ModelNotFoundError) as error:
         encoder.fit(["a"])
+    assert TOKEN not in variables_of(error.value)
     kept, error = "", error.value
     while error is not None:
         kept += "".join(traceback.format_exception(error, chain=False))
         error = error.__cause__ or error.__context__
     assert TOKEN not in kept
+    assert ("no connection" in kept) == (message == "no connection")
 
 
 def test_an_error_of_the_client_that_shows_nothing_stays(downloads):

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import bert_config, llama_config, only_cached, save_model
+from transformers import LlamaModel, T5Config
 
 from sklearn_llm2vec import ModelNotFoundError
 from sklearn_llm2vec._model import folders, places, registry
+from sklearn_llm2vec._model.files import MOST_BYTES, MOST_HASHED, check_plain_files
 from sklearn_llm2vec._model.folders import read_model
+from sklearn_llm2vec._model.loading import load_network, load_with_head
 from sklearn_llm2vec._model.registry import forget_models, load_model
 
 
@@ -202,6 +205,42 @@ def test_a_missing_shard_is_named(folder):
         read_model(folder)
 
 
+@pytest.mark.parametrize("place", ["a\u00a0b", "\u3000", "m\u00f6del"])
+def test_a_folder_of_any_name(folder, tmp_path, place):
+    moved = tmp_path / place
+    folder.rename(moved)
+    (moved / "model.safetensors").rename(moved / "part.safetensors")
+    index = moved / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "part.safetensors"}}))
+    assert read_model(moved).weight_files == [moved / "part.safetensors"]
+    index.write_text(json.dumps({"weight_map": {"a": "part\u00a0.safetensors"}}))
+    with pytest.raises(ValueError, match="must be safetensors files"):
+        read_model(moved)
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("corpus.json", MOST_HASHED),
+        ("notes.txt", MOST_HASHED),
+        ("lines.jsonl", MOST_HASHED),
+        ("merges.txt", MOST_BYTES),
+        ("tokenizer.json", MOST_BYTES),
+        ("generation_config.json", MOST_BYTES),
+        ("vocab-src.model", MOST_BYTES),
+        ("train.csv", None),
+    ],
+)
+def test_the_largest_files_beside_a_model(folder, name, most):
+    (folder / name).touch()
+    os.truncate(folder / name, most or 2**40)
+    check_plain_files([folder])
+    if most:
+        os.truncate(folder / name, most + 1)
+        with pytest.raises(ValueError, match=f"{name}.* must have at most {most:,}"):
+            check_plain_files([folder])
+
+
 def test_a_damaged_config(folder):
     (folder / "config.json").write_text("{")
     with pytest.raises(ValueError, match="config.json"):
@@ -267,3 +306,33 @@ def test_devices_that_arent_there_are_named(llama):
         ValueError, match=r"devices of this machine.*'cpu'.*Got 'hpu:0'"
     ):
         load_model(model, device="hpu:0", **settings)
+
+
+def test_a_network_that_cant_be_cut_is_loaded_whole(llama, monkeypatch):
+    read_weights = LlamaModel.tie_weights
+
+    def use_the_last_layer(self, *args, **kwargs):
+        assert self.layers[self.config.num_hidden_layers - 1] is not None
+        return read_weights(self, *args, **kwargs)
+
+    model = read_model(llama)
+    assert load_network(model, 2, torch.float32).n_layers_loaded == 2
+    monkeypatch.setattr(LlamaModel, "tie_weights", use_the_last_layer)
+    network = load_network(model, 2, torch.float32)
+    assert network.n_layers_loaded == len(network.layers) == 4
+
+
+def test_only_a_missing_head_is_called_one(bert, bert_lm, llama_lm, tmp_path):
+    for folder in (bert_lm, llama_lm):
+        load_with_head(read_model(folder), torch.float32)
+    with pytest.raises(ValueError, match=r"isn't: its weights lack cls\.predictions"):
+        load_with_head(read_model(bert), torch.float32)
+    folder = Path(shutil.copytree(bert_lm, tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 4}))
+    with pytest.raises(ValueError, match="must fill every layer that is used"):
+        load_with_head(read_model(folder), torch.float32)
+    t5 = {"vocab_size": 128, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_heads": 4}
+    save_model(tmp_path / "t5", T5Config(**t5, num_layers=2))
+    with pytest.raises(ValueError, match="isn't: transformers has none for t5"):
+        load_with_head(read_model(tmp_path / "t5"), torch.float32)

@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from sklearn.compose import make_column_transformer
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
+from sklearn_llm2vec._common.limited import Stopped
 from sklearn_llm2vec._model import loading
 from sklearn_llm2vec._network.pooling import POOLINGS
+from sklearn_llm2vec._text import rendering
+from sklearn_llm2vec._text.rendering import RenderingFailed, rendered
 from sklearn_llm2vec._text.templates import PRESETS, Preset, parse_template
 from sklearn_llm2vec._text.tokens import TextTokenizer
 
@@ -405,6 +408,21 @@ def test_chat_templates_that_dont_serve(llama, tmp_path, template, says):
     with pytest.raises(ValueError, match="'template' parameter of LLM.*can be") as e:
         make(folder, template="chat").fit(["a"])
     assert says in str(e.value)
+
+
+def test_a_failure_is_paid_for_once(llama, monkeypatch):
+    asked = []
+
+    def stop(code, *question):
+        asked.append(question)
+        raise Stopped("it takes more than 5 seconds")
+
+    monkeypatch.setattr(rendering, "answered", stop)
+    tokenizer = t.AutoTokenizer.from_pretrained(llama)
+    for _ in range(3):
+        with pytest.raises(RenderingFailed, match="it takes more than 5 seconds"):
+            rendered(tokenizer, "{{ slow }} {{ messages }}", "a")
+    assert len(asked) == 1
 
 
 def test_templates_are_spaces_of_their_own(llama, tmp_path, texts):
