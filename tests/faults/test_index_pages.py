@@ -214,6 +214,8 @@ def test_a_format_that_was_raised_meanwhile(cache):
         cache.describe(SPACES[0], {"model": "m"})
         assert count_missing(cache) == 18
     for call in (cache.clear, lambda: cache.prune(max_bytes=0)):
-        with pytest.raises(ValueError, match=r"format is 3.*upgrade"):
+        with pytest.raises(
+            ValueError, match=r"changed its format from 2 to 3.*upgrade"
+        ):
             call()
     assert cache.path.joinpath(FILE).read_bytes() == before
