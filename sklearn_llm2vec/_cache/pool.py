@@ -156,7 +156,7 @@ def _before_fork():
 
 def _after_fork_in_parent():
     global _forking
-    _forking -= 1
+    _forking = max(0, _forking - 1)  # Ctrl-C may have come before it was counted
     _changed.notify_all()
     _changed.release()
 

@@ -88,7 +88,7 @@ def free_bytes(disk):
 
 @pytest.mark.parametrize("reopened", [False, True])
 @pytest.mark.parametrize("filled_by_others", [False, True])
-def test_prune_on_a_full_disk(small_disk, reopened, filled_by_others):
+def test_prune_on_a_full_disk(small_disk, reopened, filled_by_others, tmp_path):
     cache = EmbeddingCache(small_disk / "cache")
     n_blocks = put_until_full(cache)
     if reopened:
@@ -97,6 +97,10 @@ def test_prune_on_a_full_disk(small_disk, reopened, filled_by_others):
         fill_up(small_disk)
         assert free_bytes(small_disk) == 0
     assert count_rows(cache, n_blocks) == 50 * n_blocks
+    cache.export(tmp_path / "elsewhere")  # as the page on reliability advises
+    with EmbeddingCache(tmp_path / "other") as other:
+        assert other.import_(tmp_path / "elsewhere") == 50 * n_blocks
+        assert count_rows(other, n_blocks) == 50 * n_blocks
     before = free_bytes(small_disk)
     freed = cache.prune(space="odd")
     assert freed == n_blocks // 2 * 50 * (4 * DIM + 4)
