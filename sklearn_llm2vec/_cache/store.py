@@ -213,7 +213,9 @@ class EmbeddingCache:
                 except DAMAGE as error:
                     self._cant_read(db, error)
             if count:
-                self._count(db, space, int(found.sum()), int(len(keys) - found.sum()))
+                n_found = int(found.sum())
+                self._uncounted.look_up(space, n_found, len(keys) - n_found)
+                self._count(db)
         if n_damaged := int((damaged & ~found).sum()):
             warn(
                 f"{n_damaged} damaged rows in the cache {self.path} were not used, "
@@ -253,12 +255,12 @@ class EmbeddingCache:
                     self._cant_read(db, error)
         return there
 
-    def _count(self, db, space, hits, misses):
-        self._uncounted.look_up(space, hits, misses)
+    def _count(self, db):
         # Busy: it is counted later. Read-only: then nobody counts.
         with suppress(sqlite3.Error), self._uncounted.taken() as counts:
-            with transaction_at_once(db):
-                write_counts(db, counts)
+            if any(counts):
+                with transaction_at_once(db):
+                    write_counts(db, counts)
 
     def _cant_read(self, db, error):
         if not self._connections.was_replaced(db):
@@ -413,6 +415,7 @@ class EmbeddingCache:
         spaces, counters = [], dict.fromkeys(("hits", "misses", "texts_encoded"), 0)
         with self._explained() as db:
             if db is not None:
+                self._count(db)  # what had to wait
                 spaces, counters = upkeep.spaces(db), upkeep.counters(db)
             # Here as well, damage is explained: a size may be no number.
             sizes = {
@@ -674,11 +677,13 @@ def _check_export(other, path):
     except Unreadable as error:
         raise Unsound(error.reason) from error
     except DAMAGED_FILE as error:
-        if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(
-            error
-        ):
-            raise OSError(f"The file {path} can't be read now ({error}).") from error
-        raise Unsound(error) from error
+        passing = isinstance(error, sqlite3.OperationalError)
+        if not passing or "malformed" in str(error):
+            raise Unsound(error) from error
+        raise OSError(
+            f"The file {path} can't be read now ({error}). End the programs that use it, "
+            "and try again."
+        ) from error
     if found != "ok":
         raise Unsound(found)
 

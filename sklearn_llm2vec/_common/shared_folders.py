@@ -48,9 +48,9 @@ def make_shared(path):
 def who_else_may_write(folder):
     """Who may replace the files in a folder that its user hasn't shared with them.
 
-    Two modes of a folder say that it is meant for several users: with 2770, the group may
-    write to it, and so may its owner; with 1777, as in ``/tmp``, everybody may, but only
-    replace their own files. The superuser may write anywhere.
+    The owner of a folder may replace what is in it. With mode 2770, the folder is shared
+    with its owner and group on purpose. With mode 1777, as in ``/tmp``, everybody may
+    write to it, but only its owner can replace files of others. The superuser always can.
 
     Parameters
     ----------
