@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from sklearn_llm2vec._common.checks import warn
+from sklearn_llm2vec._common.damaged_json import DAMAGED_JSON
 from sklearn_llm2vec._common.shared_folders import make_folder, make_shared
 from sklearn_llm2vec._model.adapters import (
     CONFIG,
@@ -59,7 +60,7 @@ class AdapterStore:
             record = json.loads((folder / HISTORY).read_text())
             whole = record["digest"] == adapter.digest
             return (adapter, record["history"]) if whole else None
-        except (OSError, ValueError, KeyError):
+        except (OSError, *DAMAGED_JSON):
             return None
 
     def put(self, key, adapter, history):

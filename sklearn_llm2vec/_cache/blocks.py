@@ -18,6 +18,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from sklearn_llm2vec._cache.database import FORMAT, check_unchanged
+from sklearn_llm2vec._common.damaged_json import DAMAGED_JSON
 
 # What reading a damaged value may raise. numpy evaluates the name of a dtype.
 DAMAGE = (
@@ -31,6 +32,10 @@ DAMAGE = (
 )
 # Those that are written.
 DTYPES = ("<f4", "<f2")
+
+
+class Unsound(sqlite3.DatabaseError):
+    """A database that is copied from is damaged, and not the one that is written."""
 
 
 @contextmanager
@@ -82,7 +87,7 @@ def read_note(text):
     """The note of a space; empty where it is damaged, as nothing depends on it."""
     try:
         note = json.loads(text)
-    except (ValueError, TypeError, RecursionError):
+    except DAMAGED_JSON:
         return {}
     return note if isinstance(note, dict) else {}
 
@@ -144,11 +149,19 @@ def remove_block(db, block):
 
 
 def copy_blocks(other, db, leave_out=()):
-    """Copy the blocks of another database that aren't here; return their rows."""
+    """Copy the blocks of another database that aren't here; return their rows.
+
+    Raises
+    ------
+    Unsound
+        When the other can't be read, or holds values that no cache has.
+    sqlite3.Error
+        When this one can't be written.
+    """
     n_copied = 0
-    (version,) = other.execute("PRAGMA user_version").fetchone()
+    ((version,),) = _read(other, "PRAGMA user_version")
     form = "1" if version == 1 else "format"
-    spaces = other.execute("SELECT id, fingerprint, note FROM spaces").fetchall()
+    spaces = _read(other, "SELECT id, fingerprint, note FROM spaces")
     for their_id, fingerprint, note in spaces:
         space_id = space_id_of(db, fingerprint)
         query = "UPDATE spaces SET note = ? WHERE id = ? AND note = '{}'"
@@ -156,19 +169,30 @@ def copy_blocks(other, db, leave_out=()):
         query = "SELECT digest FROM blocks WHERE space_id = ?"
         here = {digest for (digest,) in db.execute(query, (space_id,))}
         query = f"SELECT id, digest, {form} FROM blocks WHERE space_id = ?"
-        for block, digest, its_form in other.execute(query, (their_id,)).fetchall():
+        for block, digest, its_form in _read(other, query, their_id):
             if digest in here or block in leave_out:
                 continue
             query = "SELECT key FROM rows WHERE block_id = ? ORDER BY row"
-            keys = [key for (key,) in other.execute(query, (block,))]
-            cells = other.execute(
+            keys = [key for (key,) in _read(other, query, block)]
+            cells = _read(
+                other,
                 "SELECT layer, pooling, dtype, dim, checksums, data FROM cells"
                 " WHERE block_id = ? ORDER BY id",
-                (block,),
-            ).fetchall()
-            insert_block(db, space_id, keys, cells, its_form)
+                block,
+            )
+            try:
+                insert_block(db, space_id, keys, cells, its_form)
+            except (sqlite3.IntegrityError, TypeError) as error:  # keys that are twice
+                raise Unsound(error) from error
             n_copied += len(keys)
     return n_copied
+
+
+def _read(other, query, *values):
+    try:
+        return other.execute(query, values).fetchall()
+    except DAMAGE as error:
+        raise Unsound(error) from error
 
 
 def _checksums(vectors, keys, layer, pooling, space):

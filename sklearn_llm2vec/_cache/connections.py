@@ -1,5 +1,6 @@
 """The database of a cache is opened when it is needed; if it can't be, one warning."""
 
+import errno
 import os
 import sqlite3
 import time
@@ -10,21 +11,24 @@ from sklearn_llm2vec._cache import pool
 from sklearn_llm2vec._cache.database import (
     DAMAGED_FILE,
     FORMAT,
+    MOST_QUOTED,
     OtherFormat,
     Unreadable,
     check_format,
     connect,
     identity,
     prepare,
-    unreadable,
 )
 from sklearn_llm2vec._cache.folder_lock import folder_lock
 from sklearn_llm2vec._common.checks import warn
+from sklearn_llm2vec._common.people import printable
 from sklearn_llm2vec._common.shared_folders import make_folder, make_shared, touch
 
 FILE = "embeddings.sqlite3"
 # The database, and what SQLite puts beside it.
 SUFFIXES = ("-wal", "-shm", "-journal", "")
+# No file can be made in a folder then: it is read-only, or the disk is full.
+NOT_WRITABLE = {errno.EROFS, errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 class Connections:
@@ -66,15 +70,8 @@ class Connections:
             When the folder is a file, or the database is another program's or of a newer
             format.
         """
-        with pool.in_use():
-            opened = self._take(create)
-            if opened is None:
-                yield None
-                return
-            try:
-                yield opened.db
-            finally:
-                pool.give_back(opened)
+        with pool.in_use(), pool.lent(self._take(create)) as db:
+            yield db
 
     @contextmanager
     def trying(self, create=False):
@@ -82,19 +79,8 @@ class Connections:
 
         A file that can't be recognized as a cache is an error here as well.
         """
-        with pool.in_use():
-            try:
-                opened = self._take(create)
-            except Unreadable as error:
-                if not self._is_ours():
-                    raise
-                self.warn_once("read", error.__cause__ or "it is damaged")
-                opened = None
-            try:
-                yield opened and opened.db
-            finally:
-                if opened is not None:
-                    pool.give_back(opened)
+        with pool.in_use(), pool.lent(self._take_if_sound(create)) as db:
+            yield db
 
     @contextmanager
     def explained(self, create=False):
@@ -118,19 +104,19 @@ class Connections:
             ) from None
         except sqlite3.OperationalError as error:
             raise OSError(
-                f"The cache {self._folder} can't be read or written ({error}). Free some "
-                "disk space, or end the processes that use the cache, and try again. "
-                "EmbeddingCache.clear() removes everything in the cache."
+                f"The cache {self._folder} can't be read or written ({_said(error)}). "
+                "Free some disk space, or end the processes that use the cache, and try "
+                "again. EmbeddingCache.clear() removes everything in the cache."
             ) from error
         except (sqlite3.Error, TypeError, OverflowError, UnicodeDecodeError) as error:
             raise ValueError(
-                f"The cache {self._folder} is damaged ({error}). Damaged vectors are "
-                "never used and are computed again when they are needed. "
+                f"The cache {self._folder} is damaged ({_said(error)}). Damaged vectors "
+                "are never used and are computed again when they are needed. "
                 "EmbeddingCache.clear() removes everything in the cache."
             ) from error
 
     def close(self):
-        """Close the connections that nobody uses; the next use opens another."""
+        """Close the connections that no thread is using; the next use opens another."""
         pool.close_idle(self._file)
 
     def was_replaced(self, db):
@@ -145,10 +131,23 @@ class Connections:
         if done not in self._warned:
             self._warned.add(done)
             warn(
-                f"The cache {self._folder} can't be {done} ({error}). Results are the "
-                "same, but texts are encoded again each time. Free some disk space, "
+                f"The cache {self._folder} can't be {done} ({_said(error)}). Results are "
+                "the same, but texts are encoded again each time. Free some disk space, "
                 "choose another 'cache' or, if it is damaged, empty it with "
                 "EmbeddingCache.clear()."
+            )
+
+    def warn_of_lock(self, error):
+        """Warn once that processes can't wait for each other."""
+        if isinstance(error, PermissionError) or error.errno in NOT_WRITABLE:
+            self.warn_once("written", error)  # nor can vectors be
+        elif "locked" not in self._warned:
+            self._warned.add("locked")
+            warn(
+                f"A file in the cache {self._folder} can't be locked ({_said(error)}). "
+                "Results are the same, but processes that need the same texts at the "
+                "same time don't wait for each other, and encode them more than once. "
+                "Choose another 'cache', on a file system with locks, to avoid this."
             )
 
     def start_anew(self):
@@ -162,7 +161,11 @@ class Connections:
             When it can't be removed.
         """
         self.close()
-        with folder_lock(self._folder, exclusive=True), ExitStack() as until_the_end:
+        with (
+            pool.in_use(),  # or a child that is forked meanwhile would keep the lock
+            folder_lock(self._folder, exclusive=True),
+            ExitStack() as until_the_end,
+        ):
             for suffix in SUFFIXES:
                 path = Path(f"{self._file}{suffix}")
                 if os.name != "nt" and suffix != "-shm" and path.is_file():
@@ -170,6 +173,15 @@ class Connections:
                         file = until_the_end.enter_context(open(path, "r+b", 0))
                         until_the_end.callback(_empty_if_removed, file, path)
                 path.unlink(missing_ok=True)
+
+    def _take_if_sound(self, create):
+        try:
+            return self._take(create)
+        except Unreadable as error:
+            if not self._is_ours():
+                raise
+            self.warn_once("read", error.reason)
+            return None
 
     def _take(self, create):
         while (opened := pool.take(self._file)) is not None:
@@ -211,7 +223,7 @@ class Connections:
             return self._open_read_only()
         except DAMAGED_FILE as error:
             db.close()
-            raise unreadable(self._file, error) from error
+            raise Unreadable(self._file, error) from error
 
     def _open_read_only(self):
         if not os.path.isfile(self._file):
@@ -225,7 +237,7 @@ class Connections:
             if db.execute("PRAGMA user_version").fetchone() == (FORMAT,):
                 check_format(db, self._file)
                 return self._opened(db, its_identity, read_only=True)
-        except (OSError, sqlite3.Error, ValueError):
+        except (OSError, sqlite3.Error, Unreadable):
             pass
         if db is not None:
             db.close()
@@ -255,9 +267,14 @@ class Connections:
     def _not_a_folder(self):
         return ValueError(
             "The path of an EmbeddingCache must be a folder (directory). Got "
-            f"{str(self._folder)!r}, which is a file or is inside one: choose another "
-            "path."
+            f"{str(self._folder)!r}, which is a file or a broken link, or is inside one: "
+            "choose another path."
         )
+
+
+def _said(error):
+    """What SQLite or the system says, which may quote names from a damaged file."""
+    return printable(error, MOST_QUOTED)
 
 
 def _empty_if_removed(file, path):

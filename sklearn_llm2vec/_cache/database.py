@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager, suppress
 from functools import cache
 
 from sklearn_llm2vec._common.checks import warn
+from sklearn_llm2vec._common.people import printable
 
 # 1: a row's checksum is made without the space; such rows are still read.
 FORMAT = 2
@@ -36,12 +37,15 @@ CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT RO
 INSERT INTO counters VALUES ('hits', 0), ('misses', 0), ('texts_encoded', 0);
 """
 TABLES = {"spaces", "blocks", "rows", "cells", "counters"}
+COLUMN_OF_2 = "format INTEGER NOT NULL DEFAULT 1"
 # The statements that convert each older format to the current one. Existing blocks, and
 # those that an older version still writes, get the default of the new column.
-UPGRADES = {
-    0: SCHEMA,
-    1: "ALTER TABLE blocks ADD COLUMN format INTEGER NOT NULL DEFAULT 1",
-}
+UPGRADES = {0: SCHEMA, 1: f"ALTER TABLE blocks ADD COLUMN {COLUMN_OF_2}"}
+# What each format defines, word for word: SQLite adds a column to the stored text.
+SCHEMAS = {0: "", 1: SCHEMA.replace(f", {COLUMN_OF_2}", ""), 2: SCHEMA}
+DEFINITIONS = "SELECT type, name, tbl_name, sql FROM sqlite_master"
+# Most letters of a damaged or foreign database that a message quotes.
+MOST_QUOTED = 200
 
 
 # What SQLite raises for a damaged file. Its message may quote bytes that aren't text,
@@ -50,11 +54,30 @@ DAMAGED_FILE = (sqlite3.DatabaseError, UnicodeDecodeError)
 
 
 class Unreadable(ValueError):
-    """A file that SQLite can't read as a database, or not as one of ours."""
+    """A file that SQLite can't read as a database, or not as one of ours.
+
+    Parameters
+    ----------
+    file : path-like
+    reason : object
+        What is wrong with it; it may quote names from the file.
+    """
+
+    def __init__(self, file, reason):
+        self.reason = printable(reason, MOST_QUOTED)
+        super().__init__(
+            f"The file {file} must be the database of an EmbeddingCache. It is damaged "
+            f"or contains something else ({self.reason}). It wasn't changed. Remove it "
+            "with EmbeddingCache.clear(), or choose another path."
+        )
 
 
 class OtherFormat(sqlite3.DatabaseError):
     """Another version raised the format since the database was opened."""
+
+
+class _Busy(sqlite3.OperationalError):
+    """Another process is writing."""
 
 
 class _Connection(sqlite3.Connection):
@@ -66,7 +89,7 @@ def connect(place, **kwargs):
     """A connection that waits for other processes; `kwargs` are those of sqlite3."""
     # No implicit transactions: they are opened by transaction, and nowhere else. One
     # thread uses it at a time, not always the same.
-    return sqlite3.connect(
+    db = sqlite3.connect(
         place,
         timeout=BUSY_SECONDS,
         isolation_level=None,
@@ -74,19 +97,33 @@ def connect(place, **kwargs):
         factory=_Connection,
         **kwargs,
     )
+    # None of these reads the file, and all of them hold from its first page on. What its
+    # schema calls must be harmless, and a damaged page is refused before it is used. No
+    # memory map: a file that is cut short while it is open would end the process.
+    for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0"):
+        db.execute(f"PRAGMA {pragma}")
+    return db
 
 
 @contextmanager
 def transaction(db):
     """A context whose changes are made as a whole, or not at all."""
-    with _writing(db):
+    with _writing(db, _begin):
         check_unchanged(db)
         yield
 
 
 @contextmanager
-def _writing(db):
-    _begin(db)
+def transaction_at_once(db):
+    """As `transaction`, but an OperationalError where another process is writing."""
+    with _writing(db, _begin_at_once):
+        check_unchanged(db)
+        yield
+
+
+@contextmanager
+def _writing(db, begin):
+    begin(db)
     try:
         yield
         db.execute("COMMIT")  # a full disk may be noticed only here
@@ -99,29 +136,39 @@ def _writing(db):
 
 def _begin(db):
     """Wait for the turn to write: a minute the first time, and briefly after that."""
-    gave_up = getattr(db, "gave_up", False)
-    for seconds in (
-        (0.2,) if gave_up else (NOTICE_SECONDS, BUSY_SECONDS - NOTICE_SECONDS)
-    ):
+    seconds = 0.2
+    if not getattr(db, "gave_up", False):
+        with suppress(_Busy):
+            return _begin_within(db, NOTICE_SECONDS)
+        warn(
+            f"Waiting for another process, which has been writing to the cache for "
+            f"{NOTICE_SECONDS} seconds. After {BUSY_SECONDS} seconds, this process "
+            "continues without storing vectors."
+        )
+        seconds = BUSY_SECONDS - NOTICE_SECONDS
+    try:
+        _begin_within(db, seconds)
+    except _Busy:
+        db.gave_up = True
+        raise
+    db.gave_up = False
+
+
+def _begin_at_once(db):
+    _begin_within(db, 0)
+
+
+def _begin_within(db, seconds):
+    try:
         db.execute(f"PRAGMA busy_timeout = {int(1000 * seconds)}")
-        try:
-            # IMMEDIATE: a reader that turned writer in the middle could not wait its
-            # turn.
-            db.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
-                raise
-            if seconds != NOTICE_SECONDS:
-                db.gave_up = True
-                raise
-            warn(
-                f"Waiting for another process, which has been writing to the cache for "
-                f"{NOTICE_SECONDS} seconds. After {BUSY_SECONDS} seconds, this process "
-                "continues without storing vectors."
-            )
-        else:
-            db.gave_up = False
-            return
+        # IMMEDIATE: a reader that turned writer in the middle could not wait its turn.
+        db.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise _Busy(str(error)) from error
+        raise
+    finally:  # for everything else that may have to wait
+        db.execute(f"PRAGMA busy_timeout = {int(1000 * BUSY_SECONDS)}")
 
 
 def check_unchanged(db):
@@ -133,12 +180,16 @@ def check_unchanged(db):
     """
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if FORMAT < version < LARGEST_FORMAT:
-        raise OtherFormat(
-            f"a newer version of sklearn-llm2vec has changed its format from {FORMAT} to "
-            f"{version}, so upgrade this one"
-        )
+        raise OtherFormat(_newer(version))
     if version != FORMAT:
         raise sqlite3.DatabaseError(f"no format: {version}")
+
+
+def _newer(version):
+    return (
+        f"a newer version of sklearn-llm2vec has changed its format from {FORMAT} to "
+        f"{version}, so upgrade this one"
+    )
 
 
 def _write_ahead(db):
@@ -169,53 +220,55 @@ def check_format(db, file):
     try:
         db.execute("BEGIN")  # both of one moment: another process may be making them
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        found = set(db.execute("SELECT name, sql FROM sqlite_master"))
+        found = set(db.execute(DEFINITIONS))
         db.execute("COMMIT")
     except DAMAGED_FILE as error:
         passing = isinstance(error, sqlite3.OperationalError)
         if passing and "malformed" not in str(error):
             raise  # locked, or no file could be opened
         db.close()
-        raise unreadable(file, error) from error
-    tables = {name for name, _ in found}
-    if version == 0 and not tables:
-        return
-    if 0 < version < FORMAT and TABLES <= tables:
-        return
-    if version == FORMAT and _schema() <= found:
+        raise Unreadable(file, error) from error
+    # Nothing beside the tables of a cache: a view could stand for a table, and a trigger
+    # would run with each vector that is stored.
+    if version in SCHEMAS and found == _definitions(version):
         return
     db.close()
+    raise _refused(file, version, found)
+
+
+def _refused(file, version, found):
+    """The error for a database whose definitions aren't those of a cache."""
+    tables = {name for kind, name, *_ in found if kind == "table"}
     if len(TABLES & tables) < 3:  # some may be lost with a damaged page
-        raise ValueError(
+        return ValueError(
             f"The file {file} must be the database of an EmbeddingCache. It is another "
             "program's SQLite database: choose another path."
         )
     if FORMAT < version < LARGEST_FORMAT:
-        raise ValueError(
-            f"The cache {file} must have format {FORMAT} or older. Got format {version}, "
-            "of a newer sklearn-llm2vec: upgrade, or choose another path."
+        return ValueError(
+            f"The cache {file} can't be used: {_newer(version)}, or choose another path."
         )
-    raise unreadable(
-        file, f"format {version}, tables {', '.join(sorted(map(str, tables)))}"
-    )
+    foreign = found - _definitions(version)
+    kinds = {kind for kind, *_ in foreign}
+    is_whole = version > 0 and version in SCHEMAS and _definitions(version) < found
+    if is_whole or kinds & {"view", "trigger"}:
+        names = sorted(f"the {kind} {name!r}" for kind, name, *_ in foreign)
+        return ValueError(
+            f"The file {file} must be the database of an EmbeddingCache, with its tables "
+            f"and nothing else. Got {printable(', '.join(names), MOST_QUOTED)} as well. "
+            "It wasn't changed: remove the file if nobody needs it, or choose another "
+            "path."
+        )
+    names = ", ".join(sorted(map(str, tables)))
+    return Unreadable(file, f"format {version}, tables {names}")
 
 
 @cache
-def _schema():
-    """Names and definitions of the tables, in which a bit may be flipped."""
+def _definitions(version):
+    """What a database of this format defines; in one that is damaged, a bit differs."""
     with closing(sqlite3.connect(":memory:")) as db:
-        db.executescript(SCHEMA)
-        query = "SELECT name, sql FROM sqlite_master"
-        return frozenset(db.execute(query).fetchall())
-
-
-def unreadable(file, error):
-    """The error for a file that can't be read as a cache."""
-    return Unreadable(
-        f"The file {file} must be the database of an EmbeddingCache. It is damaged or "
-        f"contains something else ({error}). It wasn't changed. Remove it with "
-        "EmbeddingCache.clear(), or choose another path."
-    )
+        db.executescript(SCHEMAS.get(version, ""))
+        return frozenset(db.execute(DEFINITIONS).fetchall())
 
 
 def identity(file):
@@ -229,8 +282,6 @@ def identity(file):
 
 def prepare(db, folder):
     """Set what a connection needs; make the tables of a new file, or raise its format."""
-    # A damaged page is refused before it is used.
-    db.execute("PRAGMA cell_size_check = ON")
     mode = _write_ahead(db)
     if mode not in ("wal", "memory"):
         warn(
@@ -240,15 +291,13 @@ def prepare(db, folder):
         )
         db.execute("PRAGMA journal_mode = DELETE")
     db.execute("PRAGMA synchronous = NORMAL")
-    # No memory map: a file that is cut short while it is open would end the process.
-    db.execute("PRAGMA mmap_size = 0")
     # Keys are hashes, so their index is written all over.
     db.execute("PRAGMA cache_size = -16384")
     # The same pages are written again and again: fewer checkpoints write them less.
     db.execute("PRAGMA wal_autocheckpoint = 16384")
     db.execute("PRAGMA temp_store = MEMORY")
     if db.execute("PRAGMA user_version").fetchone() != (FORMAT,):
-        with _writing(db):
+        with _writing(db, _begin):
             # Anew: another process may have been faster.
             (version,) = db.execute("PRAGMA user_version").fetchone()
             for statement in UPGRADES.get(version, "").split(";"):

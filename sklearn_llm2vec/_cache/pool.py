@@ -40,7 +40,7 @@ _changed = threading.Condition()
 _idle: list[Opened] = []  # the one used last is the last
 _users: dict[int, int] = {}  # by thread: the number of its uses
 _used: list[Opened] = []
-_forking = False
+_forking = 0  # how many threads are about to fork: several may be at once
 _inherited: list[Opened] = []  # never closed: that would take the parent's locks
 _in_doubt: set[tuple] = set()  # files in use by another thread when this child was made
 
@@ -63,6 +63,22 @@ def in_use():
                 if not _users[me]:
                     del _users[me]
                 _changed.notify_all()
+
+
+@contextmanager
+def lent(opened):
+    """A context with the database of a connection, which is given back at the end.
+
+    Parameters
+    ----------
+    opened : Opened or None
+        What the calling thread has taken or opened; there is no database for None.
+    """
+    try:
+        yield opened and opened.db
+    finally:
+        if opened is not None:
+            give_back(opened)
 
 
 def take(file):
@@ -88,10 +104,10 @@ def give_back(opened):
             return  # of the parent of this process
         _used[:] = [one for one in _used if one is not opened]
         if opened.db.in_transaction:
-            opened.db.close()
+            surplus = [opened]
         else:
             _idle.append(opened)
-        surplus = [_idle.pop(0) for _ in range(len(_idle) - MOST_IDLE)]
+            surplus = [_idle.pop(0) for _ in range(len(_idle) - MOST_IDLE)]
     _close(surplus)
 
 
@@ -130,7 +146,7 @@ def _close(connections):
 def _before_fork():
     global _forking
     _changed.acquire()
-    _forking = True
+    _forking += 1
     me, deadline = threading.get_ident(), time.monotonic() + FORK_SECONDS
     while set(_users) - {me} and (left := deadline - time.monotonic()) > 0:
         _changed.wait(left)
@@ -140,17 +156,19 @@ def _before_fork():
 
 def _after_fork_in_parent():
     global _forking
-    _forking = False
+    _forking = max(0, _forking - 1)  # Ctrl-C may have come before it was counted
     _changed.notify_all()
     _changed.release()
 
 
 def _after_fork_in_child():
     global _forking, _changed
-    _forking, _changed = False, threading.Condition()
-    _in_doubt.update(one.identity for one in _used)
-    _inherited.extend(_used)
-    _used.clear()
+    _forking, _changed = 0, threading.Condition()
+    # None is idle, unless closing them was interrupted.
+    for ours in (_used, _idle):
+        _in_doubt.update(one.identity for one in ours)
+        _inherited.extend(ours)
+        ours.clear()
     _users.clear()
 
 

@@ -7,6 +7,7 @@ results are the same.
 """
 
 import hashlib
+import re
 import shutil
 import sqlite3
 import time
@@ -19,9 +20,9 @@ import numpy as np
 from sklearn_llm2vec._cache import upkeep
 from sklearn_llm2vec._cache.blocks import (
     DAMAGE,
+    Unsound,
     as_stored,
     copy_blocks,
-    count_up,
     find_keys,
     find_places,
     insert_block,
@@ -31,22 +32,28 @@ from sklearn_llm2vec._cache.blocks import (
     wanted,
 )
 from sklearn_llm2vec._cache.connections import FILE, Connections
+from sklearn_llm2vec._cache.counting import Uncounted, write_counts
 from sklearn_llm2vec._cache.database import (
     DAMAGED_FILE,
+    MOST_QUOTED,
     OtherFormat,
     Unreadable,
     check_format,
     check_unchanged,
     connect,
     transaction,
+    transaction_at_once,
 )
 from sklearn_llm2vec._cache.turns import Turn
 from sklearn_llm2vec._common.checks import among, is_number, refused, warn
+from sklearn_llm2vec._common.people import printable
 from sklearn_llm2vec._common.places import default_directory, host_folder
 from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._common.whole_files import whole_file
 
 ADAPTERS = "adapters"
+# What a training leaves there: folders, locks and checkpoints, named by a SHA-256.
+MADE_BY_TRAINING = re.compile(r"(\.new-)?[0-9a-f]{64}(-\d+|\.lock|\.unfinished)?")
 KEYS_AT_A_TIME = 20_000
 STORAGES = {"float32": "<f4", "float16": "<f2"}
 
@@ -110,7 +117,7 @@ class EmbeddingCache:
     def _start(self):
         self.path = host_folder(self._place)
         self._connections = Connections(self.path)
-        self._n_uncounted = 0  # misses from before there was a database
+        self._uncounted = Uncounted()
         self.takes_turns = True
 
     # --- identity --------------------------------------------------------------------
@@ -145,7 +152,7 @@ class EmbeddingCache:
         self.close()
 
     def close(self):
-        """Close this thread's connection; the next use opens another."""
+        """Close the connections that no thread is using; the next use opens another."""
         self._connections.close()
 
     # --- reading ---------------------------------------------------------------------
@@ -166,7 +173,8 @@ class EmbeddingCache:
         out : float32 ndarray of shape (n_keys, dim)
             The rows of keys that were found are filled. Other rows aren't changed.
         count : bool, default=True
-            Whether to update the lifetime counters ``hits`` and ``misses``.
+            Whether to update the lifetime counters ``hits`` and ``misses``. If another
+            process is writing, they are updated by a later call.
 
         Returns
         -------
@@ -183,7 +191,8 @@ class EmbeddingCache:
         layer = int(layer)
         with self._trying() as db:
             if db is None:
-                self._n_uncounted += count * len(keys)
+                if count:
+                    self._uncounted.add(0, len(keys))
                 return found
             for start in range(0, len(keys), KEYS_AT_A_TIME):
                 part = slice(start, start + KEYS_AT_A_TIME)
@@ -204,7 +213,9 @@ class EmbeddingCache:
                 except DAMAGE as error:
                     self._cant_read(db, error)
             if count:
-                self._count(db, space, int(found.sum()), int(len(keys) - found.sum()))
+                n_found = int(found.sum())
+                self._uncounted.look_up(space, n_found, len(keys) - n_found)
+                self._count(db)
         if n_damaged := int((damaged & ~found).sum()):
             warn(
                 f"{n_damaged} damaged rows in the cache {self.path} were not used, "
@@ -244,14 +255,12 @@ class EmbeddingCache:
                     self._cant_read(db, error)
         return there
 
-    def _count(self, db, space, hits, misses):
-        try:
-            with transaction(db):
-                count_up(db, hits=hits, misses=misses)
-                use = "UPDATE spaces SET last_used = ? WHERE fingerprint = ?"
-                db.execute(use, (time.time(), space))
-        except sqlite3.Error:
-            pass  # read-only: then nobody counts
+    def _count(self, db):
+        # Busy: it is counted later. Read-only: then nobody counts.
+        with suppress(sqlite3.Error), self._uncounted.taken() as counts:
+            if any(counts):
+                with transaction_at_once(db):
+                    write_counts(db, counts)
 
     def _cant_read(self, db, error):
         if not self._connections.was_replaced(db):
@@ -316,16 +325,11 @@ class EmbeddingCache:
                         return None
 
     def _put_into(self, db, space, keys, stored):
-        with transaction(db):
-            space_id = space_id_of(db, space)
-            block = insert_block(db, space_id, keys, stored)
-            use = "UPDATE spaces SET last_used = ? WHERE id = ?"
-            db.execute(use, (time.time(), space_id))
-            n_missed = self._n_uncounted
-            count_up(db, texts_encoded=len(keys), misses=n_missed)
-            n_freed = upkeep.make_room(db, self.size_limit, block)
-        self._n_uncounted -= n_missed
-        return n_freed
+        with self._uncounted.taken() as counts, transaction(db):
+            block = insert_block(db, space_id_of(db, space), keys, stored)
+            counts.last_used[space] = time.time()
+            write_counts(db, counts, texts_encoded=len(keys))
+            return upkeep.make_room(db, self.size_limit, block)
 
     def room(self):
         """Number of bytes that can still be stored within `size_limit`.
@@ -391,7 +395,7 @@ class EmbeddingCache:
         """
         name = hashlib.sha256(f"{space}@{device}".encode()).hexdigest()[:16]
         path = self.path / f"encode-{name}.lock" if self.takes_turns else None
-        return Turn(path, lambda error: self._connections.warn_once("written", error))
+        return Turn(path, self._connections.warn_of_lock)
 
     # --- looking after it ------------------------------------------------------------
 
@@ -411,13 +415,16 @@ class EmbeddingCache:
         spaces, counters = [], dict.fromkeys(("hits", "misses", "texts_encoded"), 0)
         with self._explained() as db:
             if db is not None:
+                self._count(db)  # what had to wait
                 spaces, counters = upkeep.spaces(db), upkeep.counters(db)
+            # Here as well, damage is explained: a size may be no number.
+            sizes = {
+                name: sum(space[name] for space in spaces)
+                for name in ("texts", "vectors", "bytes")
+            }
         return {
             "path": str(self.path),
-            **{
-                name: sum(s[name] for s in spaces)
-                for name in ("texts", "vectors", "bytes")
-            },
+            **sizes,
             "file_bytes": _total_size(self.path.glob(f"{FILE}*")),
             "adapter_bytes": _total_size(self.adapters_path.rglob("*")),
             "size_limit": self.size_limit,
@@ -489,9 +496,10 @@ class EmbeddingCache:
             If the cache can't be written.
         """
         _check_what_goes(max_bytes, older_than, space)
-        if older_than is not None and not space:
-            self._prune_adapters(time.time() - older_than.total_seconds())
+        # Nothing goes before the database is open: the folder may be another program's.
         with self._explained() as db:
+            if older_than is not None and not space:
+                self._remove_adapters(time.time() - older_than.total_seconds())
             if db is None:
                 return 0
             chosen = upkeep.blocks_to_prune(db, max_bytes, older_than, space)
@@ -507,10 +515,13 @@ class EmbeddingCache:
             self._replace(lambda db: upkeep.restore(kept, db))
         return sum(chosen.values())
 
-    def _prune_adapters(self, before):
+    def _remove_adapters(self, before=None):
+        """Remove what trainings made, or what they made before this time."""
         for path in self.adapters_path.glob("*"):
+            if not MADE_BY_TRAINING.fullmatch(path.name):
+                continue
             with suppress(OSError):  # another process may be faster
-                if path.stat().st_mtime >= before:
+                if before is not None and path.stat().st_mtime >= before:
                     continue
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
@@ -530,7 +541,6 @@ class EmbeddingCache:
         OSError
             If it can't be removed.
         """
-        shutil.rmtree(self.adapters_path, ignore_errors=True)
         counters = {}
         try:
             with self._connections.using() as db:
@@ -547,6 +557,7 @@ class EmbeddingCache:
             raise  # somebody else's
         except DAMAGE:
             pass
+        self._remove_adapters()
         self._replace(lambda db: upkeep.set_counters(db, counters))
 
     def _replace(self, fill):
@@ -636,11 +647,6 @@ class EmbeddingCache:
         self._check_settings()
         return self._connections.explained(create)
 
-    def _connection(self, create=False):
-        """The connection that the next use in this thread takes."""
-        with self._trying(create) as db:
-            return db
-
     def _check_settings(self):
         if self.storage not in STORAGES:
             expected = f"a str {among(STORAGES)}"
@@ -655,16 +661,31 @@ def _opened(path):
     """The database of an exported file, which is sound."""
     with closing(connect(path)) as other:
         try:
-            check_format(other, path)
-            (found,) = other.execute("PRAGMA quick_check(1)").fetchone()
-        except DAMAGED_FILE as error:
-            found = error
-        if found != "ok":
+            _check_export(other, path)
+            yield other
+        except Unsound as error:
             raise ValueError(
                 f"The file {path} must be what EmbeddingCache.export wrote. It is "
-                f"damaged ({found}): export it again."
-            )
-        yield other
+                f"damaged ({printable(error, MOST_QUOTED)}): export it again."
+            ) from error
+
+
+def _check_export(other, path):
+    try:
+        check_format(other, path)
+        (found,) = other.execute("PRAGMA quick_check(1)").fetchone()
+    except Unreadable as error:
+        raise Unsound(error.reason) from error
+    except DAMAGED_FILE as error:
+        passing = isinstance(error, sqlite3.OperationalError)
+        if not passing or "malformed" in str(error):
+            raise Unsound(error) from error
+        raise OSError(
+            f"The file {path} can't be read now ({error}). End the programs that use it, "
+            "and try again."
+        ) from error
+    if found != "ok":
+        raise Unsound(found)
 
 
 def _total_size(paths):

@@ -1,13 +1,14 @@
 """Processes that would encode the same texts take turns.
 
 The process whose turn it is holds a lock on a file. The file contains its process id, and
-its modification time is the last sign of life. A waiting process watches that time, and
+each sign of life changes its modification time. A waiting process watches this time, and
 stops waiting for a process that was stopped or hangs.
 """
 
 import os
 import time
 from contextlib import suppress
+from pathlib import Path
 
 from sklearn_llm2vec._common import waits
 from sklearn_llm2vec._common.shared_folders import make_folder, make_shared
@@ -23,6 +24,9 @@ POLL_SECONDS = 0.05
 LOCKED_BYTE = 1 << 30
 
 _held: set[int] = set()
+# For each file that was waited for: its modification time, and since when by this
+# process's clock it has been that. Who is silent is not waited for as long each time.
+_seen: dict[Path, tuple[int, float]] = {}
 
 
 class Turn:
@@ -70,7 +74,7 @@ class Turn:
         make_folder(self._path.parent)
         fd = _open(self._path)
         try:
-            locked = _wait_for(fd)
+            locked = _wait_for(fd, self._path)
             if locked:
                 _write_pid(fd)
         except BaseException:
@@ -84,16 +88,12 @@ class Turn:
             _close(fd)
 
 
-def _wait_for(fd):
+def _wait_for(fd, path):
     """Lock a file; False if the process that holds it is silent for too long."""
-    started = changed_at = time.monotonic()
-    changed, told = os.fstat(fd).st_mtime_ns, False
+    started, told = time.monotonic(), False
     while not _try_to_lock(fd):
-        now, last = time.monotonic(), os.fstat(fd).st_mtime_ns
-        if last != changed:
-            changed, changed_at = last, now
-        # By the clock of the file, too: it may have been silent before.
-        silent = max(now - changed_at, time.time() - last / 1e9)
+        now = time.monotonic()
+        silent = _silence(path, os.fstat(fd).st_mtime_ns, now)
         if now - started > waits.NOTICE_SECONDS and silent > waits.NOTICE_SECONDS:
             if silent > waits.SILENCE_SECONDS:
                 waits.warn_of_end(_read_pid(fd), silent)
@@ -102,7 +102,18 @@ def _wait_for(fd):
                 told = True
                 waits.warn_of_silence(_read_pid(fd), silent, waits.SILENCE_SECONDS)
         time.sleep(POLL_SECONDS)
+    _seen.pop(path, None)
     return True
+
+
+def _silence(path, modified, now):
+    """Seconds without a change of a file's modification time, as far as was watched."""
+    # It isn't compared with a clock: the file system's may be another, and any that
+    # people read can be set back.
+    seen = _seen.get(path)
+    if seen is None or seen[0] != modified:
+        seen = _seen[path] = modified, now
+    return now - seen[1]
 
 
 def _open(path):

@@ -12,6 +12,7 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
+from sklearn_llm2vec._common.damaged_json import DAMAGED_JSON
 from sklearn_llm2vec._common.forks import renewed_by_fork
 from sklearn_llm2vec._common.shared_folders import make_folder, make_shared
 
@@ -60,14 +61,7 @@ def _read(path):
             for key, entry in entries
             if entry["checksum"] == _checksum(key, entry["value"])
         }
-    except (
-        OSError,
-        ValueError,
-        AttributeError,
-        TypeError,
-        LookupError,
-        RecursionError,
-    ):
+    except (OSError, *DAMAGED_JSON):
         return {}
 
 

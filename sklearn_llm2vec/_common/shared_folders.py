@@ -11,10 +11,14 @@ from contextlib import suppress
 
 def make_folder(path):
     """Make a folder and those above it, as ``mkdir(parents=True, exist_ok=True)``."""
-    if not path.is_dir():
-        make_folder(path.parent)
-        path.mkdir(exist_ok=True)
-        make_shared(path)
+    if path.is_dir():
+        return
+    # A loop that ends: a path may begin with something that is no folder, such as a
+    # drive of Windows that isn't there, which is its own parent.
+    for folder in (*reversed(path.parents), path):
+        if not folder.is_dir():
+            folder.mkdir(exist_ok=True)
+            make_shared(folder)
 
 
 def touch(path):
@@ -39,3 +43,34 @@ def make_shared(path):
             wanted |= stat.S_IXGRP | (folder.st_mode & stat.S_ISGID)
         if its.st_gid == folder.st_gid and its.st_mode & wanted != wanted:
             os.chmod(path, stat.S_IMODE(its.st_mode) | wanted)
+
+
+def who_else_may_write(folder):
+    """Who may replace the files in a folder that its user hasn't shared with them.
+
+    The owner of a folder may replace what is in it. With mode 2770, the folder is shared
+    with its owner and group on purpose. With mode 1777, as in ``/tmp``, everybody may
+    write to it, but only its owner can replace files of others. The superuser always can.
+
+    Parameters
+    ----------
+    folder : path-like
+
+    Returns
+    -------
+    str or None
+        A phrase that follows the name of the folder. None if nobody else may, if the
+        folder can't be seen, or where files have no owners and modes.
+    """
+    try:
+        state = os.stat(folder)
+    except OSError:
+        return None
+    if not hasattr(os, "getuid"):
+        return None
+    if state.st_mode & stat.S_IWOTH and not state.st_mode & stat.S_ISVTX:
+        return "may be written by any user"
+    of_group = stat.S_ISGID | stat.S_IWGRP
+    if state.st_uid in (0, os.getuid()) or state.st_mode & of_group == of_group:
+        return None
+    return "belongs to another user"

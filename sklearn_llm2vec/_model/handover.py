@@ -33,7 +33,9 @@ from pathlib import Path
 
 from sklearn_llm2vec._common import waits
 from sklearn_llm2vec._common.checks import warn
+from sklearn_llm2vec._common.damaged_json import DAMAGED_JSON
 from sklearn_llm2vec._common.forks import renewed_by_fork
+from sklearn_llm2vec._common.shared_folders import who_else_may_write
 
 # Between two processes of one host each step of a handshake takes milliseconds.
 HANDSHAKE_SECONDS = 10
@@ -94,7 +96,7 @@ def offer(directory, name, encode):
 
     path = _address_file(directory, name)
     with _lock:
-        if path in _offered or _is_open_to_all(directory):
+        if path in _offered or not _is_trusted(directory):
             return
         key = secrets.token_bytes(32)
         try:
@@ -158,20 +160,17 @@ def _read_own(path):
         return file.read(MOST_BYTES)
 
 
-def _is_open_to_all(directory):
-    """Whether any user may replace the files of others in a folder."""
-    try:
-        mode = os.stat(directory).st_mode
-    except OSError:
-        return False
-    if os.name == "nt" or not mode & stat.S_IWOTH or mode & stat.S_ISVTX:
-        return False
+def _is_trusted(directory):
+    """Whether only this user, and those who share the folder, may replace an offer."""
+    others = who_else_may_write(directory)
+    if others is None:
+        return True
     warn(
-        f"Any user may write to the cache's folder {str(directory)!r}, so workers don't "
-        "share a model through it, and each loads the model itself. Remove that "
-        "permission (chmod o-w), or choose another folder."
+        f"The cache's folder {str(directory)!r} {others}, so workers don't share a model "
+        "through it, and each loads the model itself. Choose a folder of your own. To "
+        "share one, give it to a group whose members trust each other (chmod 2770)."
     )
-    return True
+    return False
 
 
 def _accept(listener, key, encode):
@@ -219,7 +218,7 @@ def _serve(connection, key, encode):
                 else:
                     last = {"finished": n_encoded}
             say(**last)
-    except (OSError, EOFError, ValueError, TypeError, AuthenticationError):
+    except (OSError, EOFError, AuthenticationError, *DAMAGED_JSON):
         pass  # the client is gone; what was encoded is in the cache
     finally:
         _sockets.discard(connection)
@@ -247,7 +246,7 @@ def hand_over(directory, name, *, texts, layers, poolings, progress=None):
     from multiprocessing import AuthenticationError
 
     path = _address_file(directory, name)
-    if not is_offered(directory, name) or _is_open_to_all(directory):
+    if not is_offered(directory, name) or not _is_trusted(directory):
         return None
     state, pid = _state(path), None
     try:
@@ -266,14 +265,7 @@ def hand_over(directory, name, *, texts, layers, poolings, progress=None):
     except BlockingIOError:
         # It was stopped or hangs. It may continue later, so its offer stays.
         waits.warn_of_end(pid, HANDSHAKE_SECONDS)
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AuthenticationError,
-    ):
+    except (OSError, EOFError, AuthenticationError, *DAMAGED_JSON):
         # The process that offered it was killed before it could take its offer back.
         with suppress(OSError):
             path.unlink(missing_ok=True)

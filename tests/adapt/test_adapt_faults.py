@@ -237,6 +237,21 @@ def test_other_errors_are_the_users(llama_lm, texts, monkeypatch):
         make(llama_lm, recipe("simcse")).fit(texts)
 
 
+@pytest.mark.parametrize("file", ["sklearn_llm2vec.json", "history.json"])
+@pytest.mark.parametrize("content", [b"", b"[]", b"3", b"{}", b"\xff", b"[" * 9000])
+def test_a_damaged_adapter_counts_as_none(content, file, tmp_path):
+    from sklearn_llm2vec._adapt.store import HISTORY, AdapterStore
+    from sklearn_llm2vec._model.adapters import NOTE, TrainedAdapter
+
+    assert file in (NOTE, HISTORY)
+    store = AdapterStore(tmp_path)
+    adapter = TrainedAdapter("mntp", b"{}", b"weights", True)
+    store.put("key", adapter, [])
+    assert store.get("key") == (adapter, [])
+    (tmp_path / "key" / file).write_bytes(content)
+    assert store.get("key") is None
+
+
 def test_a_read_only_cache_costs_the_keeping_only(
     llama_lm, texts, tmp_path, monkeypatch
 ):

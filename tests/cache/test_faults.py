@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 import warnings
+from contextlib import suppress
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from numbered_vectors import MEAN, database, get, keys_of, put
 
 from sklearn_llm2vec import EmbeddingCache
 from sklearn_llm2vec._cache import connections
+from sklearn_llm2vec._cache import database as database_module
 from sklearn_llm2vec._cache import store as module
 from sklearn_llm2vec._cache.connections import FILE
 
@@ -86,7 +89,9 @@ def test_a_newer_format(cache):
     db.close()
     before = (cache.path / FILE).read_bytes()
     for use in (lambda: put(cache, [1]), lambda: get(cache, [1]), cache.info):
-        with pytest.raises(ValueError, match="Got format 99, of a newer sklearn-llm2v"):
+        with pytest.raises(
+            ValueError, match="changed its format from 2 to 99.*upgrade"
+        ):
             use()
     assert (cache.path / FILE).read_bytes() == before
 
@@ -101,6 +106,98 @@ def test_import_refuses_another_programs_database(cache, tmp_path):
     assert get(cache, [1]).all()
 
 
+UNSOUND = {
+    "a key": "UPDATE rows SET key = 'text' WHERE row = 3",
+    "a name": "UPDATE spaces SET fingerprint = CAST(x'ff' AS TEXT)",
+    "vectors": "UPDATE cells SET data = 5",
+    "a page": None,
+}
+
+
+@pytest.mark.parametrize("damage", UNSOUND)
+def test_import_blames_the_file_and_not_the_cache(damage, cache, tmp_path):
+    put(cache, range(5))
+    other = EmbeddingCache(tmp_path / "other")
+    put(other, range(10, 20))
+    other.export(tmp_path / "file")
+    if UNSOUND[damage] is None:
+        (tmp_path / "file").write_bytes(b"nonsense" * 1000)
+    else:
+        with sqlite3.connect(tmp_path / "file") as db:
+            db.execute(UNSOUND[damage])
+        db.close()
+    with pytest.raises(
+        ValueError, match="export wrote.*damaged.*export it again"
+    ) as told:
+        cache.import_(tmp_path / "file")
+    assert str(tmp_path / "file") in str(told.value)
+    assert "clear()" not in str(told.value)
+    assert str(cache.path) not in str(told.value)
+    assert cache.info()["texts"] == 5
+    assert cache.verify() == {"checked": 5, "damaged": 0, "ok": True}
+
+
+def test_import_of_a_locked_file(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.1)
+    put(cache, range(5))
+    cache.export(tmp_path / "file")
+    with sqlite3.connect(tmp_path / "file", isolation_level=None) as db:
+        db.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(OSError, match="file can't be read now .database is locked"):
+            cache.import_(tmp_path / "file")
+    db.close()
+
+
+def test_a_damaged_size_is_told_in_a_sentence(cache):
+    put(cache, range(5))
+    with database(cache) as db:
+        db.execute("UPDATE spaces SET bytes = 'many'")
+    db.close()
+    with pytest.raises(ValueError, match=r"is damaged.*EmbeddingCache.clear\(\)"):
+        cache.info()
+
+
+# --- a folder that isn't ours --------------------------------------------------------
+
+ADAPTER = "0" * 64
+REMOVALS = {
+    "clear": lambda cache: cache.clear(),
+    "prune": lambda cache: cache.prune(older_than=timedelta(0)),
+}
+
+
+def contents(folder):
+    return {path: path.is_dir() or path.read_bytes() for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("removal", REMOVALS)
+@pytest.mark.parametrize("names", [[ADAPTER, "mine"], ["mine"], []])
+def test_removing_takes_nothing_of_another_program(names, removal, cache):
+    (cache.path / "adapters").mkdir(parents=True)
+    for name in names:
+        (cache.path / "adapters" / name).mkdir()
+        (cache.path / "adapters" / name / "weights").write_text("mine")
+    if ADAPTER in names:  # else there is no database at all
+        with database(cache) as db:
+            db.execute("CREATE TABLE mine (a)")
+        db.close()
+    before = contents(cache.path)
+    with suppress(ValueError):
+        REMOVALS[removal](cache)
+    assert contents(cache.path) == before
+
+
+@pytest.mark.parametrize("removal", REMOVALS)
+def test_removing_takes_what_trainings_made(removal, cache):
+    put(cache, [1])
+    made = (ADAPTER, f"{ADAPTER}.unfinished", f".new-{ADAPTER}-17", "mine")
+    for name in made:
+        (cache.path / "adapters" / name).mkdir(parents=True)
+    (cache.path / "adapters" / f"{ADAPTER}.lock").touch()
+    REMOVALS[removal](cache)
+    assert os.listdir(cache.path / "adapters") == ["mine"]
+
+
 @pytest.mark.parametrize("inside", [False, True])
 def test_a_path_that_is_a_file(tmp_path, inside):
     path = tmp_path / "file"
@@ -111,11 +208,18 @@ def test_a_path_that_is_a_file(tmp_path, inside):
     assert path.read_text() == "mine"
 
 
+def test_a_path_that_is_a_broken_link(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="must be a folder.*a broken link"):
+        put(EmbeddingCache(tmp_path / "link"), [1])
+    assert os.listdir(tmp_path) == ["link"]
+
+
 def test_a_full_disk_costs_the_caching_only(cache):
     put(cache, range(10))
-    db = cache._connection(create=True)
-    ((pages,),) = db.execute("PRAGMA page_count").fetchall()
-    db.execute(f"PRAGMA max_page_count = {pages + 2}")
+    with cache._connections.using() as db:  # the next use gets it as well
+        ((pages,),) = db.execute("PRAGMA page_count").fetchall()
+        db.execute(f"PRAGMA max_page_count = {pages + 2}")
     with pytest.warns(
         UserWarning, match="can't be written.*full.*Results are the same"
     ):

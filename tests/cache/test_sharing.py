@@ -1,13 +1,18 @@
 """The cache shared by threads and processes: nothing is lost, and locks hold."""
 
 import multiprocessing
+import os
 import threading
+import time
 import warnings
 
 import pytest
-from numbered_vectors import can_fork, get, put
+from numbered_vectors import can_fork, database, get, put
 
 from sklearn_llm2vec import EmbeddingCache
+from sklearn_llm2vec._cache import database as database_module
+from sklearn_llm2vec._cache.turns import Turn
+from sklearn_llm2vec._common import waits
 
 
 def test_threads(cache):
@@ -162,3 +167,142 @@ def test_the_encode_lock_keeps_others_out(cache):
     assert entered.wait(10)
     thread.join()
     worker.join()
+
+
+# --- a database that is busy ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("later", ["get", "info"])
+def test_a_look_up_waits_for_nobody_to_count(later, cache):
+    put(cache, range(10))
+    get(cache, range(4))
+    used = cache.info()["spaces"][0]["last_used"]
+    with database(cache) as other:
+        other.execute("BEGIN IMMEDIATE")
+        started = time.monotonic()
+        assert get(cache, range(12)).sum() == 10
+        assert get(cache, range(3)).all()
+        assert time.monotonic() - started < database_module.NOTICE_SECONDS / 2
+        other.execute("UPDATE spaces SET last_used = 0")
+        other.execute("COMMIT")
+        counted = EmbeddingCache(cache.path).info()
+        assert (counted["hits"], counted["misses"]) == (4, 0)
+        assert counted["spaces"][0]["last_used"] < used
+        if later == "get":
+            get(cache, [0])
+            counted = EmbeddingCache(cache.path).info()
+        else:
+            counted = cache.info()
+        n_more = later == "get"
+        assert (counted["hits"], counted["misses"]) == (4 + 10 + 3 + n_more, 2)
+        assert counted["spaces"][0]["last_used"] >= used
+    other.close()
+
+
+def test_a_put_counts_what_a_look_up_left(cache):
+    put(cache, range(10))
+    with database(cache) as other:
+        other.execute("BEGIN IMMEDIATE")
+        get(cache, range(12))
+        other.execute("COMMIT")
+    other.close()
+    put(cache, range(10, 12))
+    info = cache.info()
+    assert (info["hits"], info["misses"], info["texts_encoded"]) == (10, 2, 12)
+
+
+@can_fork
+def test_a_child_counts_nothing_of_its_parent(cache, monkeypatch):
+    get(cache, range(5))  # there is no database yet
+    monkeypatch.setattr(os, "getpid", lambda: -1)  # as in a forked child
+    put(cache, range(5))
+    assert cache.info()["misses"] == 0
+
+
+def test_a_wait_in_vain_changes_no_later_wait(cache, monkeypatch):
+    monkeypatch.setattr(database_module, "NOTICE_SECONDS", 0.05)
+    monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.1)
+    put(cache, range(5))
+    cache.close()
+    with database(cache) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.warns(UserWarning, match="Waiting for another process|be written"):
+            assert put(cache, range(5, 9)) == 0
+        get(cache, range(5))
+        with cache._connections.using() as db:
+            assert db.gave_up
+            assert db.execute("PRAGMA busy_timeout").fetchone() == (100,)
+        other.execute("COMMIT")
+    other.close()
+
+
+# --- turns ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick_waits(monkeypatch):
+    for name, seconds in (("NOTICE", 1), ("SILENCE", 1.5), ("SIGN", 0.05)):
+        monkeypatch.setattr(waits, f"{name}_SECONDS", seconds)
+
+
+def refuse(error):
+    raise error
+
+
+def wait_for_turn(path):
+    """Seconds until another had its turn, or was no longer waited for."""
+    started = time.monotonic()
+    with Turn(path, refuse):
+        return time.monotonic() - started
+
+
+@pytest.mark.parametrize("hours_behind", [-1, 1])
+def test_a_holder_on_a_disk_with_another_clock(
+    hours_behind, tmp_path, quick_waits, monkeypatch
+):
+    utime = os.utime
+
+    def set_by_other_clock(path):
+        now = time.time() - 3600 * hours_behind
+        utime(path, (now, now))
+
+    monkeypatch.setattr(os, "utime", set_by_other_clock)
+    holder = Turn(tmp_path / "lock", refuse).__enter__()
+    threading.Timer(2, holder.__exit__).start()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert wait_for_turn(tmp_path / "lock") > 1.6
+
+
+def test_a_silent_holder_is_waited_for_once(tmp_path, quick_waits, monkeypatch):
+    monkeypatch.setattr(waits, "PATIENCE_SECONDS", 0)
+    with Turn(tmp_path / "lock", refuse):
+        with pytest.warns(UserWarning, match="no sign of life"):
+            assert wait_for_turn(tmp_path / "lock") > 1.5
+        with pytest.warns(UserWarning, match="no sign of life"):
+            assert wait_for_turn(tmp_path / "lock") < 1.4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # its turn is over
+        assert wait_for_turn(tmp_path / "lock") < 0.9
+
+
+def test_a_thread_that_hangs_beside_one_that_works(tmp_path, quick_waits, monkeypatch):
+    # Both are threads of this process: each has to make progress of its own.
+    monkeypatch.setattr(waits, "PATIENCE_SECONDS", 0.3)
+    ended = threading.Event()
+
+    def work():
+        with Turn(tmp_path / "works", refuse) as turn:
+            while not ended.wait(0.05):
+                turn.progress()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    with Turn(tmp_path / "hangs", refuse):
+        with pytest.warns(UserWarning, match="no sign of life"):
+            assert wait_for_turn(tmp_path / "hangs") < 5
+    threading.Timer(2, ended.set).start()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert wait_for_turn(tmp_path / "works") > 1.6
+    thread.join()

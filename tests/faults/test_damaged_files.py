@@ -77,7 +77,7 @@ def maintain(cache, folder):
 def test_a_damaged_database(damage, cache, tmp_path):
     path = fill(cache)
     good = path.read_bytes()
-    n_lost = n_ok = 0
+    n_lost = n_found = 0
     for seed in range(100):
         path.write_bytes(damage(good, seed))
         (cache.path / "facts.json").write_text("{}")  # as in each transformer's cache
@@ -86,6 +86,7 @@ def test_a_damaged_database(damage, cache, tmp_path):
             found = damaged.get_many("space", KEYS, *CELL, out)
             np.testing.assert_array_equal(out[found], VECTORS[found])
             n_lost += not found.all()
+            n_found += found.any()
             damaged.has_any("space", KEYS)
             damaged.room()
             damaged.describe("space", {"model": "m"})
@@ -93,9 +94,9 @@ def test_a_damaged_database(damage, cache, tmp_path):
             if seed % 2:
                 maintain(damaged, tmp_path)
             check_clear(damaged)
-            n_ok += 1
-    assert n_ok == 100
-    assert n_lost > 50
+    # Damage of every size: files of which nothing is left, and others with good rows.
+    assert 50 < n_lost
+    assert 5 < n_found < 95
 
 
 @pytest.mark.filterwarnings("ignore:.*cache.*:UserWarning")
@@ -175,7 +176,7 @@ def test_a_damaged_export_is_refused(cache, tmp_path):
     cache.export(tmp_path / "whole")
     content = (tmp_path / "whole").read_bytes()
     new = EmbeddingCache(tmp_path / "new")
-    refused = []
+    n_refused = 0
     for seed in range(1, 40):
         (tmp_path / "part").write_bytes(garbled(content, seed))
         with warnings.catch_warnings():
@@ -183,10 +184,11 @@ def test_a_damaged_export_is_refused(cache, tmp_path):
             try:
                 new.import_(tmp_path / "part")
             except ValueError as error:
+                n_refused += 1
                 assert str(tmp_path / "part") in str(error)
-                refused.append(seed)
+                assert "clear()" not in str(error)
             out = np.zeros((300, 16), "f4")
             found = new.get_many("space", KEYS, *CELL, out)
         np.testing.assert_array_equal(out[found], VECTORS[found])
     # The others lost rows only, which have a checksum each, or no byte that is read.
-    assert len(refused) > 20
+    assert n_refused > 20

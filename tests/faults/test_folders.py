@@ -1,5 +1,6 @@
 """Folders in which nothing can be made: one warning, and the result is right."""
 
+import errno
 import json
 import os
 import subprocess
@@ -102,21 +103,53 @@ def test_files_whose_place_is_taken_by_folders(tmp_path, bert, expected):
     assert EmbeddingCache(tmp_path).info()["texts"] == 3
 
 
-@pytest.mark.parametrize("error", [PermissionError, OSError, FileNotFoundError])
-def test_a_lock_that_cant_be_made(error, cache, monkeypatch):
+@pytest.mark.parametrize(
+    ("function", "error", "said"),
+    [
+        (
+            "_open",
+            PermissionError("no"),
+            "cache.* can't be written .*no.*encoded again",
+        ),
+        ("_open", OSError(errno.EROFS, "no"), "cache.* can't be written .*no"),
+        ("_open", OSError(errno.ENOSPC, "no"), "cache.* can't be written .*no"),
+        ("_open", IsADirectoryError(errno.EISDIR, "no"), "can't be locked .*no"),
+        (
+            "_try_to_lock",
+            OSError(errno.ENOLCK, "no"),
+            "can't be locked .*no.*than once",
+        ),
+        ("_try_to_lock", OSError(errno.EOPNOTSUPP, "no"), "can't be locked .*no"),
+    ],
+    ids=str,
+)
+def test_a_lock_that_cant_be_made(function, error, said, cache, monkeypatch):
     def refuse(*args):
-        raise error("no lock")
+        raise error
 
-    monkeypatch.setattr(turns, "_try_to_lock", refuse)
-    monkeypatch.setattr(turns.os, "open", refuse)
-    with pytest.warns(UserWarning, match="can't be written .no lock"):
-        with cache.encode_lock("s", "cpu") as turn:
-            turn.progress()
+    monkeypatch.setattr(turns, function, refuse)
+    with pytest.warns(UserWarning, match=said) as told:
+        for _ in range(2):
+            with cache.encode_lock("s", "cpu") as turn:
+                turn.progress()
+    assert len(told) == 1
+    assert not turns._held  # nor is a file left open
+    assert cache.put_many("s", [b"1" * 16], {(1, "mean"): np.ones((1, 4), "f4")})
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"[]", b"{}", b"\xff", b'{"address": 3, "key": "00", "pid": 1}', None],
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"\xff",
+        b"[" * 9000,
+        b'{"address": 3, "key": "00", "pid": 1}',
+        b'{"address": "a", "key": 3, "pid": 1}',
+        b'{"address": "a", "key": "00", "pid": []}',
+        None,
+    ],
 )
 def test_a_damaged_offer(content, tmp_path):
     path = leave_offer(tmp_path, "name")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from sklearn_llm2vec import EmbeddingCache
-from sklearn_llm2vec._cache import pool
+from sklearn_llm2vec._cache import connections, pool
 from sklearn_llm2vec._cache.database import transaction
 from sklearn_llm2vec._common import facts
 
@@ -163,6 +163,91 @@ def test_a_fork_waits_for_no_thread_for_ever(cache, monkeypatch):
     release.set()
     thread.join()
     assert put(cache, 3)
+    assert get(cache, 1)
+
+
+def test_two_threads_that_fork_at_once(monkeypatch):
+    """Nobody starts to use a cache between the end of one fork and the other's."""
+    used, release, entered = (threading.Event() for _ in range(3))
+
+    def use():
+        with pool.in_use():
+            used.set()
+            release.wait(60)
+
+    def fork():
+        pool._before_fork()
+        pool._after_fork_in_parent()
+
+    def enter():
+        with pool.in_use():
+            entered.set()
+
+    threads = [threading.Thread(target=work) for work in (use, fork, enter)]
+    user, second, newcomer = threads
+    user.start()
+    assert used.wait(60)
+    second.start()  # waits for the user, and longer than this thread does
+    while not pool._forking:
+        time.sleep(0.01)
+    with pool._changed:  # once it waits
+        monkeypatch.setattr(pool, "FORK_SECONDS", 0.1)
+    fork()
+    newcomer.start()
+    assert not entered.wait(0.3)
+    release.set()
+    assert entered.wait(5)
+    for thread in threads:
+        thread.join()
+    assert pool._forking == 0
+
+
+def test_no_connection_of_the_parent_is_idle_in_a_child(monkeypatch):
+    def opened(number):
+        return pool.Opened(None, Path("file"), (0, number), False, 0.0)
+
+    state = {"_used": [opened(1)], "_idle": [opened(2)], "_inherited": []}
+    state |= {"_users": {7: 1}, "_in_doubt": set(), "_forking": 2, "_changed": None}
+    for name, value in state.items():
+        monkeypatch.setattr(pool, name, value)
+    # The second stayed open because Ctrl-C was pressed before it was closed.
+    pool._after_fork_in_child()
+    assert (pool._used, pool._idle, pool._users, pool._forking) == ([], [], {}, 0)
+    assert [one.identity for one in pool._inherited] == [(0, 1), (0, 2)]
+    assert pool._in_doubt == {(0, 1), (0, 2)}
+
+
+def test_a_fork_waits_until_a_database_is_replaced(cache, monkeypatch):
+    put(cache, 1)
+    users = []
+    original = connections.folder_lock
+
+    def noting(*args, **kwargs):
+        users.append(threading.get_ident() in pool._users)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(connections, "folder_lock", noting)
+    cache.clear()
+    assert users
+    assert all(users)
+
+
+def test_a_connection_that_cant_be_closed_costs_nothing(cache):
+    class Full(connections.sqlite3.Connection):
+        def close(self):
+            super().close()
+            raise connections.sqlite3.OperationalError("database or disk is full")
+
+    put(cache, 1)
+    with cache._connections.using() as db:
+        ours = pool.opened_of(db)
+        full = connections.sqlite3.connect(
+            ours.file, factory=Full, isolation_level=None
+        )
+        pool.add(ours._replace(db=full))
+        full.execute("BEGIN")
+        pool.give_back(pool.opened_of(full))
+    assert full not in [one.db for one in (*pool._used, *pool._idle)]
     assert get(cache, 1)
 
 

@@ -1,8 +1,10 @@
 """A full disk costs the caching, and `prune` and `clear` give its space back."""
 
 import os
+import sqlite3
 import subprocess
 import warnings
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -86,7 +88,7 @@ def free_bytes(disk):
 
 @pytest.mark.parametrize("reopened", [False, True])
 @pytest.mark.parametrize("filled_by_others", [False, True])
-def test_prune_on_a_full_disk(small_disk, reopened, filled_by_others):
+def test_prune_on_a_full_disk(small_disk, reopened, filled_by_others, tmp_path):
     cache = EmbeddingCache(small_disk / "cache")
     n_blocks = put_until_full(cache)
     if reopened:
@@ -95,6 +97,10 @@ def test_prune_on_a_full_disk(small_disk, reopened, filled_by_others):
         fill_up(small_disk)
         assert free_bytes(small_disk) == 0
     assert count_rows(cache, n_blocks) == 50 * n_blocks
+    cache.export(tmp_path / "elsewhere")  # as the page on reliability advises
+    with EmbeddingCache(tmp_path / "other") as other:
+        assert other.import_(tmp_path / "elsewhere") == 50 * n_blocks
+        assert count_rows(other, n_blocks) == 50 * n_blocks
     before = free_bytes(small_disk)
     freed = cache.prune(space="odd")
     assert freed == n_blocks // 2 * 50 * (4 * DIM + 4)
@@ -135,6 +141,29 @@ def test_a_large_rest_is_left_on_a_full_disk(small_disk, monkeypatch):
     cache.close()
 
 
+@pytest.mark.parametrize("removed_before", [False, True])
+@pytest.mark.parametrize("room", [0, -1])
+def test_the_size_of_the_rest_is_that_of_the_rest(
+    room, removed_before, cache, monkeypatch
+):
+    """Whether or not the blocks that go were removed before the disk was full."""
+    for block in range(5):
+        put(cache, block)
+    rest = 3 * 50 * (4 * DIM + 4)  # the even ones
+    monkeypatch.setattr(upkeep, "MOST_BYTES_HELD", rest + room)
+    with cache._connections.using() as db:
+        chosen = upkeep.blocks_to_prune(db, None, None, "odd")
+        assert sum(chosen.values()) == 2 * 50 * (4 * DIM + 4)
+        if removed_before:
+            upkeep.remove(db, chosen)
+        if room < 0:
+            with pytest.raises(sqlite3.OperationalError, match="what stays is large"):
+                upkeep.copy_without(db, chosen)
+        else:
+            with closing(upkeep.copy_without(db, chosen)) as kept:
+                assert upkeep.n_bytes(kept) == rest
+
+
 def test_a_full_disk_leaves_no_half_files(small_disk, monkeypatch):
     monkeypatch.setattr(facts, "_known", {})
     fill_up(small_disk)
@@ -151,8 +180,6 @@ def test_a_full_disk_leaves_no_half_files(small_disk, monkeypatch):
 
 @pytest.mark.parametrize("damaged_bytes", [2**60, -(2**60)])
 def test_a_damaged_count_of_bytes_evicts_nothing(cache, damaged_bytes):
-    import sqlite3
-
     for block in range(4):
         put(cache, block)
     with sqlite3.connect(cache.path / "embeddings.sqlite3") as db:

@@ -213,7 +213,12 @@ def test_a_format_that_was_raised_meanwhile(cache):
         assert cache.put_many(SPACES[0], [b"9" * 16], more) == 0
         cache.describe(SPACES[0], {"model": "m"})
         assert count_missing(cache) == 18
+    newer = r"^The cache .* (wasn't cleared|can't be used): a newer .*2 to 3.*upgrade"
     for call in (cache.clear, lambda: cache.prune(max_bytes=0)):
-        with pytest.raises(ValueError, match=r"format is 3.*upgrade"):
+        with pytest.raises(ValueError, match=newer):
             call()
     assert cache.path.joinpath(FILE).read_bytes() == before
+    cache.close()  # whoever opens it now is told the same
+    for call in (cache.clear, lambda: cache.prune(max_bytes=0), cache.info):
+        with pytest.raises(ValueError, match=newer):
+            call()

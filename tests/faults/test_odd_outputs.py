@@ -20,7 +20,7 @@ TEXTS = ["a small card", "the dog"] * 6
 
 
 @pytest.fixture
-def writers(bert, tmp_path):
+def writers(bert, tmp_path, capsys):
     """Functions that write to a path with the ending of their name."""
     cache = tmp_path / "cache"
     transformer = LLMEmbeddingTransformer(bert, cache=cache, verbose=False)
@@ -32,7 +32,7 @@ def writers(bert, tmp_path):
         argv = ["embed", str(table), "--text", "text", "-o", str(path)]
         options = ["--model", bert, "--cache", str(cache), "--quiet", "--overwrite"]
         if main([*argv, *options]):
-            raise OSError("must be a plain file")
+            raise OSError(capsys.readouterr().err)
 
     page = LayerPoolingReport(html="<html></html>", code="", best={})
     return {
@@ -48,7 +48,7 @@ NAMES = ["x.npy", "x.parquet", "x.csv", "x.html", "x.sqlite3"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_pipe_is_refused_and_stays(name, writers, tmp_path, capsys):
+def test_a_pipe_is_refused_and_stays(name, writers, tmp_path):
     path = tmp_path / name
     os.mkfifo(path)
     with pytest.raises(OSError, match=r"plain file|must not overwrite"):

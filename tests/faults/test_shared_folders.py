@@ -82,6 +82,13 @@ def test_another_groups_file_is_left_as_it_is(tmp_path, umask):
     assert mode_of(file) == 0o644
 
 
+def test_a_path_that_begins_with_no_folder(monkeypatch):
+    # As a drive of Windows that isn't there, which is its own parent.
+    monkeypatch.setattr(Path, "is_dir", lambda self: False)
+    with pytest.raises(OSError):
+        make_folder(Path("/"))
+
+
 def test_a_cache_of_before_is_opened_to_the_group(tmp_path, umask):
     folder = tmp_path / "shared"
     folder.mkdir()
