@@ -1,11 +1,11 @@
 """The same bits whatever stands beside a text: batch, order, cache, keep, threads, depth.
 
 300 real texts of 1 to 512 tokens (Banking77, and cuts from Wikipedia), MiniLM, a tiny
-random Llama and one wide enough for packed weights, float32 on the CPU. Every variant is
+random Llama and one wide enough for packed weights, on the CPU. Every variant is
 compared with one pass over all texts that keeps every layer and pooling; a text counts as
 differing if any bit of its vectors does. Bar: 0 in every variant.
 
-    python benchmarks/bench_bits.py [--small]
+    python benchmarks/bench_bits.py [--small] [--dtype bfloat16]
 """
 
 import gzip
@@ -63,7 +63,7 @@ def differing(reference, other):
     return int(different.sum())
 
 
-def check_model(name, folder, texts, root, special, n_alone):
+def check_model(name, folder, texts, root, special, args):
     """Rows (model, variant, texts, differing)."""
     model = read_model(folder)
     whole = model.n_layers
@@ -73,7 +73,7 @@ def check_model(name, folder, texts, root, special, n_alone):
     rows = []
 
     def load(depth, batch_tokens="auto"):
-        loaded = registry.load_model(model, depth=depth, dtype="float32", device="cpu")
+        loaded = registry.load_model(model, depth=depth, dtype=args.dtype, device="cpu")
         return Encoder(
             loaded, special_tokens=special, max_length=512, batch_tokens=batch_tokens
         )
@@ -93,14 +93,14 @@ def check_model(name, folder, texts, root, special, n_alone):
     note("shuffled", encode(load(whole), [texts[i] for i in order], *every), order)
     half = np.sort(rng.choice(len(texts), len(texts) // 2, replace=False))
     note("half the texts", encode(load(whole), [texts[i] for i in half], *every), half)
-    few = np.arange(len(texts))[:: max(1, len(texts) // n_alone)]
+    few = np.arange(len(texts))[:: max(1, len(texts) // args.alone)]
     alone = [encode(load(whole), [texts[i]], *every) for i in few]
     joined = {cell: np.concatenate([one[cell] for one in alone]) for cell in reference}
     note("alone", joined, few)
     note("one cell", encode(load(whole), texts, [whole], ["mean"]))
     note("9 cells", encode(load(whole), texts, layers, poolings))
     threads = torch.get_num_threads()
-    for n_threads in (1, 2, 3):
+    for n_threads in (1, 2, 3, 8):
         torch.set_num_threads(n_threads)
         note(f"threads={n_threads}", encode(load(whole), texts, *every))
     torch.set_num_threads(threads)
@@ -118,6 +118,7 @@ def check_model(name, folder, texts, root, special, n_alone):
         "max_length": 512,
         "special_tokens": special,
         "device": "cpu",
+        "dtype": args.dtype,
         "verbose": False,
     }
     for layer, pooling in [(whole, "mean"), (whole // 2, "last")]:
@@ -142,7 +143,9 @@ def check_model(name, folder, texts, root, special, n_alone):
 
 
 def main():
-    args = harness.read_sizes(__doc__, texts=(300, 40), alone=(300, 10))
+    args = harness.read_sizes(
+        __doc__, texts=(300, 40), alone=(300, 10), dtype=("float32", "float32")
+    )
     with harness.new_folder() as root:
         tokenizer = load_tokenizer(harness.minilm())
         texts = real_texts(
@@ -151,12 +154,12 @@ def main():
         lengths = [len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"]]
         print(f"{len(texts)} texts of {min(lengths)} to {max(lengths)} tokens (MiniLM)")
         words = sorted({word for text in texts for word in text.split()})
-        rows = check_model("minilm", harness.MINILM, texts, root, True, args.alone)
+        rows = check_model("minilm", harness.MINILM, texts, root, True, args)
         folder = harness.random_llama(root / "llama", words=words)
-        rows += check_model("llama", folder, texts, root, False, args.alone)
+        rows += check_model("llama", folder, texts, root, False, args)
         shape = {"hidden": 576, "intermediate": 1536, "heads": 9, "kv_heads": 3}
         folder = harness.random_llama(root / "wide", words=words, **shape)
-        rows += check_model("wide llama", folder, texts, root, False, args.alone)
+        rows += check_model("wide llama", folder, texts, root, False, args)
     harness.print_table(["model", "variant", "texts", "differing"], rows)
     harness.finish(
         args,

@@ -17,6 +17,10 @@ pytestmark = pytest.mark.skipif(
     reason="this CPU's torch has no packed products that were measured",
 )
 
+# The first is what models compute in unless they are told otherwise.
+DTYPES = [torch.float32]
+if can_pack(torch.device("cpu"), torch.bfloat16):
+    DTYPES.append(torch.bfloat16)
 WIDE = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2}
 
 
@@ -50,21 +54,22 @@ def packed_modules(network):
     return [m for m in network.modules() if "forward" in vars(m)]
 
 
-def load(folder, attention="auto"):
+def load(folder, attention="auto", dtype="float32"):
     model = read_model(folder)
-    return load_model(
-        model, depth=2, dtype="float32", device="cpu", attention=attention
-    )
+    return load_model(model, depth=2, dtype=dtype, device="cpu", attention=attention)
 
 
-def test_packed_states_are_the_plain_ones(wide):
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_packed_states_are_the_plain_ones(wide, dtype):
     folder, n_packed = wide
-    network = load_network(read_model(folder), 2, torch.float32)
+    network = load_network(read_model(folder), 2, dtype)
     plain = HiddenStates.of(network, 2, 2)
     before = plain.of_some_tokens()
-    states = load(folder).states
+    states = load(folder, dtype=str(dtype).removeprefix("torch.")).states
     assert len(packed_modules(states.network)) == n_packed
     for k, (a, b) in enumerate(zip(before, states.of_some_tokens(), strict=True)):
+        if dtype == torch.bfloat16:
+            assert torch.equal(a, b)
         torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-5 * float(a.abs().max()))
         assert k == 0 or a.std() > 0
 
@@ -91,16 +96,17 @@ def test_small_layers_and_other_kinds_stay_as_they_are():
 
     network = torch.nn.Sequential(torch.nn.Linear(255, 256), Scaled(512, 512))
     assert pack(network) == []
-    assert not can_pack(torch.device("cpu"), torch.bfloat16)
+    assert not can_pack(torch.device("cpu"), torch.float16)
     assert not can_pack(torch.device("meta"), torch.float32)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(256, 512), (512, 256), (384, 1536), (1536, 384)])
-def test_a_row_has_the_same_bits_among_any_number_of_rows(shape):
+def test_a_row_has_the_same_bits_among_any_number_of_rows(shape, dtype):
     torch.manual_seed(0)
-    layer = torch.nn.Linear(*shape)
+    layer = torch.nn.Linear(*shape, dtype=dtype)
     pack(layer)
-    rows = torch.randn(2100, shape[0])
+    rows = torch.randn(2100, shape[0]).to(dtype)
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # as every pass has it
     try:
@@ -114,15 +120,16 @@ def test_a_row_has_the_same_bits_among_any_number_of_rows(shape):
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "shape",
     [(384, 1536), (1536, 384), (384, 384), (8192, 64), (4096, 255), (576, 1537)],
 )
-def test_a_row_has_the_same_bits_on_any_number_of_threads(shape):
+def test_a_row_has_the_same_bits_on_any_number_of_threads(shape, dtype):
     torch.manual_seed(0)
-    layer = torch.nn.Linear(*shape)
+    layer = torch.nn.Linear(*shape, dtype=dtype)
     pack(layer)
-    rows = torch.randn(300, shape[0])
+    rows = torch.randn(300, shape[0]).to(dtype)
 
     def product(n):
         with torch.inference_mode():
