@@ -13,6 +13,7 @@ import math
 
 from sklearn_llm2vec._common.imports import quiet
 from sklearn_llm2vec._model.config import auto_config, text_config
+from sklearn_llm2vec._model.damage import is_of_files
 
 # What decides the size of a network, not what it computes: made small. Heads keep their
 # size, on which lists of rotary factors depend.
@@ -60,16 +61,25 @@ def arithmetic_digest(folder, trust_remote_code):
     -------
     str or None
         None where no small network can be made.
+
+    Raises
+    ------
+    MemoryError, OSError, RuntimeError
+        When the machine fails: what it could compute another time isn't known then.
     """
     config = text_config(auto_config(folder, trust_remote_code))
     code = {"trust_remote_code": True} if trust_remote_code else {}
-    for make_small in (_made_small, _with_few_layers):
+    # Twice, since what failed once may have been disturbed by another thread, and the
+    # answer is kept for good.
+    for make_small in (_made_small, _with_few_layers) * 2:
         try:
             with quiet():
                 states = _run(make_small(config), code)
-        except Exception:
+        except Exception as error:
             # Sizes may depend on each other. What an architecture raises then, its own
             # code or the check of its configuration, has no class in common.
+            if not is_of_files(error, MemoryError):
+                raise
             continue
         if states is not None:
             return hashlib.sha256(_rounded(states).encode()).hexdigest()

@@ -11,7 +11,7 @@ import transformers
 from conftest import llama_config, save_model
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
-from sklearn_llm2vec._model import contents, folders
+from sklearn_llm2vec._model import arithmetic, contents, folders
 from sklearn_llm2vec._model.arithmetic import arithmetic_digest
 from sklearn_llm2vec._model.files import counted_files, weight_files
 from sklearn_llm2vec._model.folders import read_model
@@ -168,6 +168,33 @@ def test_a_version_of_an_unknown_arithmetic_shares_nothing(folder, monkeypatch):
     before = fingerprint(folder)
     other_version(monkeypatch, "99.0")
     assert fingerprint(folder) != before
+
+
+@pytest.mark.parametrize(
+    ("n_times", "error"),
+    [
+        (1, MemoryError()),
+        (1, RuntimeError("can't start new thread")),
+        (1, OSError(24, "Too many open files")),
+        (2, RuntimeError("dictionary changed size during iteration")),
+    ],
+)
+def test_a_failure_of_the_machine_names_no_space(folder, monkeypatch, n_times, error):
+    before = fingerprint(folder)
+    other_version(monkeypatch, "99.0")
+    run, left = arithmetic._run, [error] * n_times
+
+    def failing(*args):
+        if left:
+            raise left.pop()
+        return run(*args)
+
+    monkeypatch.setattr(arithmetic, "_run", failing)
+    if n_times == 1:
+        with pytest.raises(type(error)):
+            fingerprint(folder)
+    assert fingerprint(folder) == before
+    assert not left
 
 
 def test_the_arithmetic_is_that_of_the_whole_configuration(folder):
