@@ -69,8 +69,9 @@ def arithmetic_digest(folder, trust_remote_code):
     """
     config = text_config(auto_config(folder, trust_remote_code))
     code = {"trust_remote_code": True} if trust_remote_code else {}
-    # Twice, since what failed once may have been disturbed by another thread, and the
-    # answer is kept for good.
+    # Twice, since what failed once may have been disturbed by another thread, or by a
+    # warning that is given once and made an error. The answer is kept for good.
+    warned = None
     for make_small in (_made_small, _with_few_layers) * 2:
         try:
             with quiet():
@@ -78,11 +79,14 @@ def arithmetic_digest(folder, trust_remote_code):
         except Exception as error:
             # Sizes may depend on each other. What an architecture raises then, its own
             # code or the check of its configuration, has no class in common.
-            if not is_of_files(error, MemoryError):
+            warned = error if isinstance(error, Warning) else None
+            if warned is None and not is_of_files(error, MemoryError):
                 raise
             continue
         if states is not None:
             return hashlib.sha256(_rounded(states).encode()).hexdigest()
+    if warned is not None:
+        raise warned
     return None
 
 

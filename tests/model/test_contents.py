@@ -177,6 +177,7 @@ def test_a_version_of_an_unknown_arithmetic_shares_nothing(folder, monkeypatch):
         (1, RuntimeError("can't start new thread")),
         (1, OSError(24, "Too many open files")),
         (2, RuntimeError("dictionary changed size during iteration")),
+        (2, FutureWarning("given once")),
     ],
 )
 def test_a_failure_of_the_machine_names_no_space(folder, monkeypatch, n_times, error):
