@@ -55,7 +55,11 @@ print(json.dumps(said))
 
 
 class Stopped(Exception):
-    """The code raised an error or went beyond a limit: the message says what "it" did."""
+    """The code raised an error, or ended without an answer: says what "it" did."""
+
+
+class LimitReached(Stopped):
+    """The code went beyond a limit."""
 
 
 def answered(code, *question):
@@ -74,7 +78,7 @@ def answered(code, *question):
 
     Raises
     ------
-    Stopped
+    Stopped, LimitReached
     ImportError
         As the code raises it.
     """
@@ -89,11 +93,11 @@ def answered(code, *question):
             env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         )
     except subprocess.TimeoutExpired:
-        raise Stopped(f"it takes more than {MOST_WAITED} seconds") from None
+        raise LimitReached(f"it takes more than {MOST_WAITED} seconds") from None
     try:
         said = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
-        raise Stopped(_end_of(done)) from None
+        raise _end_of(done) from None
     if "missing" in said:
         raise ImportError(said["missing"])
     if "error" in said:
@@ -104,6 +108,8 @@ def answered(code, *question):
 def _end_of(done):
     """Why a process ended without an answer."""
     if -done.returncode in LIMITS:
-        return f"it takes more than {MOST_SECONDS} seconds or {MOST_BYTES:,} bytes"
+        return LimitReached(
+            f"it takes more than {MOST_SECONDS} seconds or {MOST_BYTES:,} bytes"
+        )
     last = printable((done.stderr.strip().splitlines() or ["nothing"])[-1], 300)
-    return f"its process ended with status {done.returncode} and said: {last}"
+    return Stopped(f"its process ended with status {done.returncode} and said: {last}")

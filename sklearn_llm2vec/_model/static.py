@@ -19,9 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sklearn_llm2vec._common.imports import loading
-from sklearn_llm2vec._model.damage import SENTENCES, blamed_on
+from sklearn_llm2vec._model.damage import blamed_on
 from sklearn_llm2vec._model.files import entry, listing, read_json
 from sklearn_llm2vec._model.places import ModelNotFoundError
+from sklearn_llm2vec._model.tokenizer_growth import check_growth
 
 FILES = ("model.safetensors", "tokenizer.json")
 # Names of the tensors, by package.
@@ -159,8 +160,9 @@ def static_tokenizer(model):
         from sklearn_llm2vec._text.static import StaticTokenizer
 
     what = "contain a tokenizer that the installed tokenizers can read"
-    with blamed_on(model.folder, what, SENTENCES):
+    with blamed_on(model.folder, what):
         backend = Tokenizer.from_file(str(model.folder / "tokenizer.json"))
+        check_growth(backend, model.folder / "tokenizer.json")
     table, shapes = _read_shapes(model.folder)
     rules = {}
     if model.static.by_model2vec:

@@ -14,6 +14,7 @@ from sklearn_llm2vec._model.tokenizer_conversion import (
     no_reader,
     sentencepiece_file,
 )
+from sklearn_llm2vec._model.tokenizer_growth import check_growth
 from sklearn_llm2vec._model.tokenizer_probe import PROBES
 from sklearn_llm2vec._model.tokenizer_rules import (
     GENERIC,
@@ -111,6 +112,7 @@ def _published_backend(folder, settings, kind, made):
         return None
     if (folder / "tokenizer.json").is_file():
         backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        check_growth(backend, folder / "tokenizer.json")
     else:
         backend = convert(folder, settings, kind, made)
     if backend is not None:

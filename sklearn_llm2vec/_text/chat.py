@@ -6,7 +6,11 @@ It is rendered once, with a mark in the place of the text.
 import json
 
 from sklearn_llm2vec._common.people import printable
-from sklearn_llm2vec._text.rendering import RenderingFailed, rendered
+from sklearn_llm2vec._text.rendering import (
+    RenderingFailed,
+    RenderingTookTooMuch,
+    rendered,
+)
 from sklearn_llm2vec._text.templates import escaped, parse_template
 
 # Stands for the text while a chat template is rendered.
@@ -81,6 +85,9 @@ def chat_template(tokenizer):
         try:
             template = CLOCK + _template_of(tokenizer)
             prompt = rendered(tokenizer, template, content)
+        except RenderingTookTooMuch as error:
+            reasons.append(printable(error, 300))
+            break  # with parts it would, too, and the user waits
         except RenderingFailed as error:
             reasons.append(printable(error, 300))
             continue

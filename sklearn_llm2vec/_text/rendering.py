@@ -7,7 +7,7 @@ and from Python's internals, but doesn't stop endless loops and huge strings.
 import functools
 import json
 
-from sklearn_llm2vec._common.limited import Stopped, answered
+from sklearn_llm2vec._common.limited import LimitReached, Stopped, answered
 
 # Length of the prompt.
 MOST_CHARACTERS = 10**6
@@ -33,7 +33,11 @@ def prepare():
 
 
 class RenderingFailed(Exception):
-    """A template raised an error of its own, or took too long."""
+    """A template raised an error of its own."""
+
+
+class RenderingTookTooMuch(RenderingFailed):
+    """A template went beyond the limits of time or memory."""
 
 
 def rendered(tokenizer, template, content):
@@ -52,7 +56,7 @@ def rendered(tokenizer, template, content):
 
     Raises
     ------
-    RenderingFailed
+    RenderingFailed, RenderingTookTooMuch
     ImportError
         If there is no jinja2 that transformers accepts.
     """
@@ -60,9 +64,10 @@ def rendered(tokenizer, template, content):
         name: _plain(token) for name, token in tokenizer.special_tokens_map.items()
     }
     message = {"role": "user", "content": content}
-    prompt, failure = _outcome(json.dumps([message, template, names, MOST_CHARACTERS]))
+    question = json.dumps([message, template, names, MOST_CHARACTERS])
+    prompt, failure, reason = _outcome(question)
     if failure is not None:
-        raise RenderingFailed(failure)
+        raise failure(reason)
     return prompt
 
 
@@ -72,8 +77,13 @@ def _plain(token):
 
 @functools.lru_cache(maxsize=64)
 def _outcome(question):
-    """A prompt and None, or None and why there is none: that costs seconds once, too."""
+    """A prompt, or the error for there being none and its reason.
+
+    Kept, too, since it takes seconds as well.
+    """
     try:
-        return answered(CODE, *json.loads(question)), None
+        return answered(CODE, *json.loads(question)), None, None
+    except LimitReached as error:
+        return None, RenderingTookTooMuch, str(error)
     except Stopped as error:
-        return None, str(error)
+        return None, RenderingFailed, str(error)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sklearn_llm2vec._common.people import printable
 from sklearn_llm2vec._text.chat import chat_template
 from sklearn_llm2vec._text.llm2vec import most_tokens, shortened
 from sklearn_llm2vec._text.static import StaticTokenizer
@@ -238,14 +239,27 @@ class TextTokenizer:
     # --- texts to ids ----------------------------------------------------------------
 
     def _encode(self, prompts, **options):
-        return self.tokenizer(
+        return self._asked(
             prompts,
             add_special_tokens=self.template.adds_special_tokens,
             return_attention_mask=False,
             return_token_type_ids=False,
-            verbose=False,
             **options,
         )
+
+    def _asked(self, prompts, **options):
+        """What the tokenizer makes of prompts."""
+        try:
+            return self.tokenizer(prompts, verbose=False, **options)
+        except BaseException as error:
+            # The error that a panic of Rust code raises isn't an Exception.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise ValueError(
+                "The model's tokenizer must be able to split any text. It stopped with: "
+                f"{printable(error, 300)}. The patterns in its tokenizer.json are too "
+                "complex or damaged: copy or download the model again."
+            ) from error
 
     def _prepared(self, texts):
         """Texts, whether each lost something, and for "alone" how many tokens count."""
@@ -272,7 +286,7 @@ class TextTokenizer:
 
     def _n_alone(self, texts):
         """Tokens of each text without special ones, at most those of a row."""
-        encoded = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)
+        encoded = self._asked(list(texts), add_special_tokens=False)
         return [min(len(ids), self.max_length) for ids in encoded["input_ids"]]
 
     def _tokenized(self, texts):

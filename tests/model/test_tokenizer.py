@@ -37,6 +37,7 @@ def load(folder, *, trust_remote_code=False, lowercase=False):
             folder=folder,
             trust_remote_code=trust_remote_code,
             declared=SimpleNamespace(lowercase=lowercase),
+            static=None,
         )
     )
 

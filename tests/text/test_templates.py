@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.compose import make_column_transformer
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
-from sklearn_llm2vec._common.limited import Stopped
+from sklearn_llm2vec._common.limited import LimitReached
 from sklearn_llm2vec._model import loading
 from sklearn_llm2vec._network.pooling import POOLINGS
 from sklearn_llm2vec._text import rendering
@@ -410,12 +410,12 @@ def test_chat_templates_that_dont_serve(llama, tmp_path, template, says):
     assert says in str(e.value)
 
 
-def test_a_failure_is_paid_for_once(llama, monkeypatch):
+def test_a_failure_is_paid_for_once(llama, tmp_path, monkeypatch):
     asked = []
 
     def stop(code, *question):
         asked.append(question)
-        raise Stopped("it takes more than 5 seconds")
+        raise LimitReached("it takes more than 5 seconds")
 
     monkeypatch.setattr(rendering, "answered", stop)
     tokenizer = t.AutoTokenizer.from_pretrained(llama)
@@ -423,6 +423,11 @@ def test_a_failure_is_paid_for_once(llama, monkeypatch):
         with pytest.raises(RenderingFailed, match="it takes more than 5 seconds"):
             rendered(tokenizer, "{{ slow }} {{ messages }}", "a")
     assert len(asked) == 1
+    # Nor is the message tried in another form.
+    folder = with_chat(llama, tmp_path, "{{ slow }} {{ messages }} again")
+    with pytest.raises(ValueError, match="With this one, it takes more than 5 seconds"):
+        make(folder, template="chat").fit(["a"])
+    assert len(asked) == 2
 
 
 def test_templates_are_spaces_of_their_own(llama, tmp_path, texts):
