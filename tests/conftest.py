@@ -90,12 +90,18 @@ def llama_config(**changes):
     return LlamaConfig(**{**settings, **changes})
 
 
+# Files whose tests take minutes. Each process of pytest-xdist runs whole files, in order:
+# with these at the end, one process would work on the last of them alone.
+LONGEST = ("test_distributed.py", "test_first_calls.py", "test_hostile_folders.py")
+
+
 def pytest_collection_modifyitems(items):
-    """Refuse names of tests that another process would give another name.
+    """Put the longest files first, and refuse names that another process doesn't give.
 
     The processes of pytest-xdist collect the same tests at different seconds and with
     other addresses in memory; if names differ, no test is run.
     """
+    items.sort(key=lambda item: item.path.name not in LONGEST)
     for item in items:
         if re.search(r" at 0x|GMT", item.name):
             raise pytest.UsageError(f"{item.nodeid} needs an id that stays the same")

@@ -112,12 +112,37 @@ def weights(header, config, dtype):
         When a tensor has no place in the network, or its values can't be unpacked.
     """
     _check_kinds(header)
-    sources = _by_conversion(header, config)
+    blank = _blank(config)
+    dtype_of = functools.partial(_dtype_of, blank, dtype)
+    sources = _by_conversion(header, config, blank, dtype_of)
     if sources is None:
-        sources = _by_name(header, config, dtype)
+        sources = _by_name(header, config, blank, dtype_of)
     made, used = sources
     _check_used(header, config, used)
-    return {name: Weight(make) for name, make in made.items()}
+    return {
+        name: Weight(functools.partial(_in_dtype, make, dtype_of(name)))
+        for name, make in made.items()
+    }
+
+
+def _dtype_of(blank, dtype, place):
+    """The dtype that transformers gives a weight, or float32 where that depends."""
+    import torch
+
+    kept = [
+        name
+        for entry in ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict")
+        for name in getattr(blank, entry, None) or ()
+    ]
+    return torch.float32 if any(name in place for name in kept) else dtype
+
+
+def _in_dtype(make, dtype):
+    """A weight in memory of its own; what it was made from is let go of."""
+    weight = make()
+    if weight.dtype == dtype or not weight.is_floating_point():
+        return weight
+    return own_memory(weight.shape, dtype).copy_(weight)
 
 
 def _check_kinds(header):
@@ -169,7 +194,7 @@ def _blank(config):
 # --- families whose tensors are found by their names ------------------------------------
 
 
-def _by_name(header, config, dtype):
+def _by_name(header, config, blank, dtype_of):
     from transformers.modeling_gguf_pytorch_utils import (
         TENSOR_PROCESSORS,
         TensorProcessor,
@@ -178,7 +203,7 @@ def _by_name(header, config, dtype):
     processors = TENSOR_PROCESSORS | PROCESSORS
     processor = processors.get(header.architecture, TensorProcessor)
     processor = processor(config=config.to_dict())
-    blank = _blank(config).state_dict()
+    blank = blank.state_dict()
     places = _places(blank, header.architecture, config, processor)
     made = {}
     for name in header.tensors:
@@ -190,7 +215,7 @@ def _by_name(header, config, dtype):
     def make(place):
         names = made[place]
         if names[0] in TABLES:
-            return header.tensors[names[0]].read(dtype)
+            return header.tensors[names[0]].read(dtype_of(place))
         weight = _processed(header, processor, places, place, names)
         shape = blank[place].shape
         # Converters of several years differ in sides of length 1.
@@ -246,7 +271,7 @@ def _processed(header, processor, places, place, names):
 # --- families for which transformers lists conversions ----------------------------------
 
 
-def _by_conversion(header, config):
+def _by_conversion(header, config, blank, dtype_of):
     """As `_by_name`, or None where the installed transformers lists none."""
     try:
         from transformers.core_model_loading import WeightConverter, rename_source_key
@@ -262,7 +287,7 @@ def _by_conversion(header, config):
     converters = [entry for entry in mapping if isinstance(entry, WeightConverter)]
     renamings = [entry for entry in mapping if not isinstance(entry, WeightConverter)]
     by_pattern = {p: c for c in converters for p in c.source_patterns}
-    known = _blank(config).state_dict()
+    known = blank.state_dict()
     made = {}
     for name in header.tensors:
         place, pattern = rename_source_key(name, renamings, converters)
@@ -273,7 +298,7 @@ def _by_conversion(header, config):
     def make(place):
         (name, pattern), *_ = made[place]
         if pattern is None:
-            return header.tensors[name].read()
+            return header.tensors[name].read(dtype_of(place))
         converter = copy.deepcopy(by_pattern[pattern])
         for name, pattern in made[place]:
             converter.add_tensor(place, name, pattern, header.tensors[name].read)

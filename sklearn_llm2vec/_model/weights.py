@@ -111,10 +111,9 @@ def check_finite(network, model):
     ValueError
     """
     for name, weight in network.named_parameters():
-        # A sum takes a fraction of the time of looking at each, and no memory.
-        if weight.is_floating_point() and not torch.isfinite(
-            weight.sum(dtype=torch.float32)
-        ):
+        # A sum takes a fraction of the time of looking at each, and no memory, unless it
+        # is asked for in another dtype. That of float16 may be too large for it.
+        if weight.is_floating_point() and not torch.isfinite(weight.sum()):
             n_bad = int((~torch.isfinite(weight)).sum())
             if n_bad:
                 raise ValueError(
