@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from sklearn_llm2vec import LLMEmbeddingTransformer
 from sklearn_llm2vec._model import gguf_file
 from sklearn_llm2vec._model.damage import blamed_on
+from sklearn_llm2vec._model.registry import forget_models
 from sklearn_llm2vec._model.sizes import shapes_of
 
 
@@ -122,6 +123,7 @@ def test_weights_that_cant_be_opened_arent_damaged(llama, monkeypatch):
             raise OSError(errno.EMFILE, "Too many open files")
         return opened(path, *args, **kwargs)
 
+    forget_models()  # an earlier test may have loaded it
     monkeypatch.setattr(builtins, "open", refuse)
     with pytest.raises(OSError, match="Too many open files") as error:
         LLMEmbeddingTransformer(llama, cache=None).fit_transform(["a"])
