@@ -322,10 +322,9 @@ def _not_found_message(name, revision, token_env):
     elif not offline and not os.environ.get(token_env, "").strip():
         why += f" The environment variable {token_env!r} ('token_env') isn't set."
     if "/" not in name:
-        why += (
-            " Names on the hub begin with their owner, such as "
-            f"{f'sentence-transformers/{name}'!r}."
-        )
+        ours = [known for known in PACKAGES if known.endswith("/" + name)]
+        example = ours[0] if ours else f"sentence-transformers/{name}"
+        why += f" Names on the hub begin with their owner, such as {example!r}."
     return message + why + " Pass a folder that contains the model, or go online once."
 
 
