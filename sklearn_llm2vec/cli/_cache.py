@@ -124,8 +124,9 @@ def _settings(note):
         parts.append(f"{note['max_length']} tokens")
     if note.get("template"):
         parts.append(f"template {note['template']!r}")
-    if isinstance(note.get("adapters"), list):
-        parts.append(f"{len(note['adapters'])} adapters")
+    adapters = note.get("adapters")
+    if adapters and isinstance(adapters, list):
+        parts.append(f"{len(adapters)} adapter{'s' * (len(adapters) > 1)}")
     words = ", ".join(filter(None, parts))
     return words if len(words) <= 48 else words[:45] + "..."
 

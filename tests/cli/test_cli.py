@@ -530,6 +530,20 @@ def test_cache_info_for_people_and_for_programs(run, filled):
     assert (code, json.loads(out)) == (0, json.loads(json.dumps(filled.info())))
 
 
+@pytest.mark.parametrize(
+    ("adapters", "words"),
+    [
+        ([], "float32 "),
+        (["a"], "float32, 1 adapter "),
+        (["a", "b"], "float32, 2 adapters "),
+    ],
+)
+def test_cache_info_counts_adapters(run, filled, adapters, words):
+    filled.describe("cd" * 32, {"dtype": "float32", "adapters": adapters})
+    _, out, _ = run("cache", "info", "--cache", "cache")
+    assert re.search(rf"^cdcdcdcdcdcd +\? +{words} *8 ", out, re.M), out
+
+
 def test_cache_verify_fails_for_a_damaged_cache(run, filled):
     assert run("cache", "verify", "--cache", "cache")[:2] == (
         0,

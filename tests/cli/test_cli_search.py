@@ -26,6 +26,7 @@ from tables import same_bits
 
 import sklearn_llm2vec
 from sklearn_llm2vec import EmbeddingCache, LLM2VecRecipe, LLMEmbeddingTransformer
+from sklearn_llm2vec._common.extras import how_to_install
 from sklearn_llm2vec._common.people import format_bytes
 from sklearn_llm2vec.cli import _search
 from sklearn_llm2vec.cli._heads import penalties
@@ -470,8 +471,8 @@ def test_what_is_not_installed_is_said_before_anything_is_encoded(
     command = f"search reviews.csv --text review --target stars --model {bert}"
     for module, option, line in (
         ("skops.io", "--save a.skops", "pip install skops"),
-        ("matplotlib", "--png a.png", "pip install 'sklearn-llm2vec[plot]'"),
-        ("pyarrow", "", "pip install 'sklearn-llm2vec[cli]'"),
+        ("matplotlib", "--png a.png", how_to_install("plot")),
+        ("pyarrow", "", how_to_install("cli")),
     ):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, module, None)

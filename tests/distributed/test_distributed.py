@@ -97,7 +97,7 @@ def test_what_must_learn_is_refused_before_ray_starts(llama, tmp_path):
 @pytest.mark.parametrize("absent", ["ray.data", "pyarrow.parquet"])
 def test_the_extra_is_named(monkeypatch, absent):
     monkeypatch.setitem(sys.modules, absent, None)
-    with pytest.raises(ImportError, match=r"pip install 'sklearn-llm2vec\[ray\]'"):
+    with pytest.raises(ImportError, match=r"pip install .*\[ray\]"):
         embed_parquet("a", "b", LLMEmbeddingTransformer(), "title")
 
 

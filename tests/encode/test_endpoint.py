@@ -809,7 +809,7 @@ def test_there_are_no_layers_to_search(make):
 
 def test_without_the_client_the_extra_is_named(make, monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(ImportError, match=r"pip install 'sklearn-llm2vec\[endpoint\]'"):
+    with pytest.raises(ImportError, match=r"pip install .*\[endpoint\]"):
         make().fit(["a"])
 
 

@@ -370,7 +370,7 @@ def test_peft_isnt_installed(llama, tmp_path, monkeypatch):
 
     adapter = save_adapter(llama, tmp_path / "one")
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(ImportError, match=r"pip install 'sklearn-llm2vec\[adapt\]'"):
+    with pytest.raises(ImportError, match=r"pip install .*\[adapt\]"):
         make(llama, adapters=adapter).fit_transform(["a card"])
 
 

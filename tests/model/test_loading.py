@@ -166,6 +166,18 @@ def test_absent_and_offline_names_every_place():
         assert place in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "whole"),
+    [
+        ("SmolLM2-135M-Instruct", "HuggingFaceTB/SmolLM2-135M-Instruct"),
+        ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"),
+    ],
+)
+def test_a_name_without_its_owner(name, whole):
+    with pytest.raises(ModelNotFoundError, match=f"their owner, such as '{whole}'"):
+        read_model(name)
+
+
 def test_a_path_that_doesnt_exist(tmp_path):
     with pytest.raises(ModelNotFoundError, match="doesn't exist"):
         read_model(tmp_path / "nothing")
