@@ -14,7 +14,10 @@ import traceback
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
+# The first version of transformers with all architectures of the tests.
+EVERY_ARCHITECTURE = Version("5.21")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 WORDS = (
@@ -105,6 +108,22 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if re.search(r" at 0x|GMT", item.name):
             raise pytest.UsageError(f"{item.nodeid} needs an id that stays the same")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """Skip tests of architectures that came after the oldest versions of transformers."""
+    try:
+        return (yield)
+    except AttributeError as error:
+        import transformers
+
+        missing = re.match(
+            "module transformers has no attribute (.*Config)", str(error)
+        )
+        if missing and Version(transformers.__version__) < EVERY_ARCHITECTURE:
+            pytest.skip(f"transformers {transformers.__version__} has no {missing[1]}")
+        raise
 
 
 def bert_config(**changes):

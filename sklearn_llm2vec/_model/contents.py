@@ -54,7 +54,10 @@ def config_digest(model):
     if model.static is not None:  # no network of transformers is built from it
         return digest([said, dataclasses.astuple(model.static)])
     code = _code_that_runs(model.folder, model.trust_remote_code, model.memo_directory)
-    about = digest([said, code])
+    # Capped scores of attention weren't always followed (`follow_caps`), and vectors of
+    # that time must not be found.
+    follows = ["caps"] if "softcapping" in json.dumps(said) else []
+    about = digest([said, code, *follows])
     computed = remember(
         f"arithmetic:1:{transformers_version()}:{about}",
         lambda: _arithmetic_of(model),

@@ -21,7 +21,11 @@ from sklearn_llm2vec._model.sizes import check_fits
 from sklearn_llm2vec._model.static import static_vectors
 from sklearn_llm2vec._model.tokenizer import load_tokenizer
 from sklearn_llm2vec._model.weights import check_filled, check_finite, check_used
-from sklearn_llm2vec._network.attention import check_bidirectional, make_bidirectional
+from sklearn_llm2vec._network.attention import (
+    check_bidirectional,
+    follow_caps,
+    make_bidirectional,
+)
 from sklearn_llm2vec._network.layers import HiddenStates, agree, find_layers
 from sklearn_llm2vec._network.packing import can_pack, pack, unpack
 from sklearn_llm2vec._network.static import StaticNetwork
@@ -320,6 +324,7 @@ def _prepared(network):
     configs = (network.config, text_config(network.config))
     for part in {id(config): config for config in configs}.values():
         part.use_cache = False
+    follow_caps(network)
     return network.eval().requires_grad_(False)
 
 

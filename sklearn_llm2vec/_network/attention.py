@@ -78,6 +78,24 @@ def _check_switched(network, name, padded, *, must_move):
         raise ValueError(_refusal(network, name, reason))
 
 
+def follow_caps(network):
+    """Choose the attention that caps its scores, for models that were trained like this.
+
+    Versions of transformers before 5.21 give Gemma 2 and its relatives torch's attention,
+    which knows no cap and leaves it out without a word.
+
+    Parameters
+    ----------
+    network : transformers model
+        Changed in place.
+    """
+    capped = any(
+        getattr(config, "attn_logit_softcapping", None) for config in _configs(network)
+    )
+    if capped and network.config._attn_implementation == "sdpa":
+        network.set_attn_implementation("eager")
+
+
 def check_bidirectional(network, name):
     """Refuse a decoder that calls itself bidirectional and isn't.
 

@@ -115,5 +115,5 @@ def test_errors():
 @pytest.mark.parametrize("missing", ["bm25s", "Stemmer"])
 def test_without_the_extra_its_line_is_named(monkeypatch, missing):
     monkeypatch.setitem(__import__("sys").modules, missing, None)
-    with pytest.raises(ImportError, match=r"sklearn-llm2vec\[evaluation\]"):
+    with pytest.raises(ImportError, match=r"pip install .*\[evaluation\]"):
         BM25().fit(["a text"])

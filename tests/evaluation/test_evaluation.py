@@ -807,7 +807,7 @@ def test_without_pandas_the_extra_is_named(monkeypatch, data):
         (evaluate_retrieval, ({1: "a"}, {1: "b"}, {1: {1: 1}})),
         (evaluate_clustering, (["a", "b"], ["x", "y"])),
     ]:
-        with pytest.raises(ImportError, match=r"sklearn-llm2vec\[evaluation\]"):
+        with pytest.raises(ImportError, match=r"pip install .*\[evaluation\]"):
             evaluate(HashingVectorizer(n_features=64), *arguments)
 
 

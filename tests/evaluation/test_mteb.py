@@ -250,5 +250,5 @@ def test_errors(encoder, monkeypatch):
     with pytest.raises(ValueError, match="one 'template' parameter"):
         as_mteb_encoder(HashingVectorizer(), query_template="{text}")
     monkeypatch.setitem(sys.modules, "mteb.models", None)
-    with pytest.raises(ImportError, match=r"sklearn-llm2vec\[mteb\]"):
+    with pytest.raises(ImportError, match=r"pip install .*\[mteb\]"):
         as_mteb_encoder(encoder)

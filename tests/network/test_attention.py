@@ -11,6 +11,7 @@ from conftest import save_model
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
 from sklearn_llm2vec._model.folders import read_model
+from sklearn_llm2vec._model.loading import load_network
 from sklearn_llm2vec._model.registry import forget_models, load_model
 from sklearn_llm2vec._network.attention import (
     causal_layers,
@@ -84,6 +85,25 @@ def test_the_switch_is_proved(name, implementation):
         blind = causal_layers(network, layers, padded=padded)
         # Beside the part that stays causal a hybrid layer has attention, which sees.
         assert blind == ([] if kind == "hybrid" else one_way)
+
+
+@pytest.mark.parametrize("cap", [0.5, None])
+def test_a_cap_of_the_attention_is_followed(cap, tmp_path, monkeypatch):
+    """Before version 5.21, transformers gave Gemma 2 an attention without a cap."""
+    from transformers.models.gemma2.modeling_gemma2 import Gemma2PreTrainedModel
+
+    monkeypatch.setattr(Gemma2PreTrainedModel, "_supports_sdpa", True)
+    config = ALL["gemma2"]()
+    config.attn_logit_softcapping = cap
+    folder = save_model(tmp_path / "model", config, "llama")
+    network = load_network(read_model(folder), config.num_hidden_layers, torch.float32)
+    wanted = t.AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+    ids = torch.arange(5, 25)[None]
+    with torch.inference_mode():
+        states, same = (one(ids).last_hidden_state for one in (network, wanted))
+    torch.testing.assert_close(states, same)
+    used = network.config._attn_implementation
+    assert used == ("sdpa" if cap is None else "eager")
 
 
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
