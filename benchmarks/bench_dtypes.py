@@ -58,15 +58,17 @@ def encoders(source):
     return {dtype: encoder.fit_transform for dtype, encoder in made.items()}
 
 
-def peers(source):
-    """sentence-transformers in both dtypes, where it is installed."""
+def peers():
+    """sentence-transformers with MiniLM in both dtypes, where it is installed."""
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError:
         return {}
     made = {}
     for dtype in DTYPES:
-        model = SentenceTransformer(source, device="cpu", model_kwargs={"dtype": dtype})
+        model = SentenceTransformer(
+            str(harness.minilm().folder), device="cpu", model_kwargs={"dtype": dtype}
+        )
         model.max_seq_length = MAX_LENGTH
         made[f"sentence-transformers, {dtype}"] = model.encode
     return made
@@ -148,7 +150,7 @@ def main():
                 for dtype, function in functions.items():
                     figures[f"{name}, stsb, {dtype}"] = round(stsb(function), 2)
         if "speed" in args.parts:
-            others = peers(source) if name == MINILM.name else {}
+            others = peers() if name == MINILM.name else {}
             found = speed({**functions, **others}, texts, args.rounds)
             reference = found["float32"][0]
             for way, (cpu, clock) in found.items():
