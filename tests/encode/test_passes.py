@@ -208,16 +208,19 @@ class Small:
         self._states, self._room = states, room
         self._error = error or torch.OutOfMemoryError("out of memory")
         self.n_rows, self.n_passes, self.n_failed = 0, 0, 0
+        self._counting = threading.Lock()  # passes run in several threads
 
     def __getattr__(self, name):
         return getattr(self._states, name)
 
     def __call__(self, ids, *args, **more):
-        if ids.numel() > self._room:
-            self.n_failed += 1
+        fits = ids.numel() <= self._room
+        with self._counting:
+            self.n_failed += not fits
+            self.n_rows += len(ids) * fits
+            self.n_passes += fits
+        if not fits:
             raise type(self._error)(*self._error.args)
-        self.n_rows += len(ids)
-        self.n_passes += 1
         return self._states(ids, *args, **more)
 
 
