@@ -17,7 +17,14 @@ POOL = [
     *("\u202e right to left", "nan", "None", "b'bytes'", "1e999", "{text}", "<s> </s>"),
     *("[MASK] of a token", "\x1b[2J", "e\u0301" * 50, "中文 字", "\ufeff mark"),
 ]
-MISSING = [None, float("nan"), pd.NA, pd.NaT, np.float64("nan"), np.datetime64("NaT")]
+MISSING = [
+    None,
+    float("nan"),
+    pd.NA,
+    pd.NaT,
+    np.float64("nan"),
+    np.datetime64("NaT", "ns"),
+]
 ODD = [
     *(b"bytes", bytearray(b"a"), 1, -1, 10**400, 2**63, 1.5, float("inf"), True, 1j),
     *([], ["a"], ("a", "b"), {}, {"a": "b"}, set(), object(), len, ..., range(3)),

@@ -145,7 +145,7 @@ MARKERS = {
     "float32 nan": np.float32("nan"),
     "NA": pd.NA,
     "NaT": pd.NaT,
-    "datetime64 NaT": np.datetime64("NaT"),
+    "datetime64 NaT": np.datetime64("NaT", "ns"),
     "masked": np.ma.masked,
 }
 
@@ -311,7 +311,7 @@ def test_unknown_missing():
 # --- properties ------------------------------------------------------------------
 
 whole_texts = st.text(st.characters(exclude_categories=("Cs",)))
-gaps = st.sampled_from([None, float("nan"), pd.NA, pd.NaT, np.datetime64("NaT")])
+gaps = st.sampled_from([None, float("nan"), pd.NA, pd.NaT, np.datetime64("NaT", "ns")])
 
 
 @given(st.lists(whole_texts, min_size=1))
