@@ -11,6 +11,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import importlib.util
 import re
 import traceback
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,13 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if re.search(r" at 0x|GMT", item.name):
             raise pytest.UsageError(f"{item.nodeid} needs an id that stays the same")
+
+
+def skip_before_all_architectures(reason):
+    """Skip a test of what the oldest versions of transformers say or do otherwise."""
+    installed = version("transformers")
+    if Version(installed) < EVERY_ARCHITECTURE:
+        pytest.skip(f"transformers {installed} {reason}")
 
 
 @pytest.hookimpl(wrapper=True)
