@@ -19,9 +19,9 @@ FINE = {"right", "other", "refused"}
 @pytest.mark.skipif(sys.platform != "linux", reason="limits are read from /proc")
 @pytest.mark.parametrize("group", ["folders", "declared", "adapters", "ggufs"])
 def test_hostile_folders(group, tmp_path):
-    # Every sixteenth case here; benchmarks/soak_inputs.py runs them all.
+    # Every 32nd case here; benchmarks/soak_inputs.py runs them all.
     done = subprocess.run(
-        [sys.executable, RUNS, "--every", "16", group],
+        [sys.executable, RUNS, "--every", "32", group],
         capture_output=True,
         text=True,
         env={**os.environ, "TMPDIR": str(tmp_path)},
@@ -30,5 +30,5 @@ def test_hostile_folders(group, tmp_path):
     # Other lines are what libraries print.
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     outcomes = [json.loads(line) for line in lines]
-    assert len(outcomes) > 5
+    assert len(outcomes) > 3
     assert [one for one in outcomes if one["came"] not in FINE] == []
