@@ -7,6 +7,7 @@ knowledge. A tensor is unpacked when transformers asks for its weight, and only 
 import copy
 import functools
 import re
+from importlib.metadata import version
 
 import numpy as np
 
@@ -228,7 +229,12 @@ def _places(blank, architecture, config, processor):
     """Transformers' name of each weight by the name of its tensor in the file."""
     from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
 
-    kind = {name: kind for kind, name in MODEL_ARCH_NAMES.items()}[architecture]
+    kind = {name: kind for kind, name in MODEL_ARCH_NAMES.items()}.get(architecture)
+    if kind is None:
+        raise ImportError(
+            f"The gguf package must know the architecture {architecture!r}. Version "
+            f"{version('gguf')} doesn't: upgrade it with pip install --upgrade gguf"
+        )
     names = get_tensor_name_map(kind, config.get_text_config().num_hidden_layers)
     places = {}
     for place in blank:
