@@ -20,6 +20,16 @@ PLAIN_TYPES = (
 )
 # Left out of a time that is a date.
 MIDNIGHT = " 00:00:00"
+# In each unit of numpy's durations that Python has, too.
+MICROSECONDS = {
+    "W": 604_800_000_000,
+    "D": 86_400_000_000,
+    "h": 3_600_000_000,
+    "m": 60_000_000,
+    "s": 1_000_000,
+    "ms": 1000,
+    "us": 1,
+}
 
 
 def is_missing(value):
@@ -99,7 +109,17 @@ def _plain_time(value):
     if np.datetime_data(value.dtype)[0] in ("ns", "ps", "fs", "as"):
         value = value.astype(f"{value.dtype.kind}8[us]")
     plain = value.item()
-    if isinstance(plain, datetime.date | datetime.timedelta):
+    if isinstance(plain, datetime.date):
+        return plain
+    if isinstance(plain, datetime.timedelta) and _is_exactly(plain, value):
         return plain
     # The year 20000, or a duration in months, whose days nobody knows.
     return str(value).replace("T", " ").removesuffix(MIDNIGHT)
+
+
+def _is_exactly(plain, value):
+    """Whether a duration is numpy's: numpy 1 makes others of very long ones."""
+    unit, step = np.datetime_data(value.dtype)
+    count = int(value.astype(np.int64)) * step * MICROSECONDS[unit]
+    seconds = plain.days * 86_400 + plain.seconds
+    return count == seconds * 1_000_000 + plain.microseconds
