@@ -22,6 +22,16 @@ def folder(llama, tmp_path):
     return shutil.copytree(llama, tmp_path / "model")
 
 
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch):
+    """No fact that an earlier test, which may have patched something, has remembered."""
+    monkeypatch.setattr("sklearn_llm2vec._common.facts._known", {})
+    monkeypatch.setattr("sklearn_llm2vec._common.facts._read_from", set())
+    directory = tempfile.mkdtemp(prefix="facts-")
+    monkeypatch.setenv("SKLEARN_LLM2VEC_CACHE", directory)
+    monkeypatch.setattr(folders, "_read", {})
+
+
 def other_version(monkeypatch, version):
     """What a process with another transformers would know: nothing of this one's."""
     monkeypatch.setattr("sklearn_llm2vec._common.facts._known", {})
