@@ -124,13 +124,11 @@ def pytest_pyfunc_call(pyfuncitem):
     try:
         return (yield)
     except AttributeError as error:
-        import transformers
-
         missing = re.match(
             "module transformers has no attribute (.*Config)", str(error)
         )
-        if missing and Version(transformers.__version__) < EVERY_ARCHITECTURE:
-            pytest.skip(f"transformers {transformers.__version__} has no {missing[1]}")
+        if missing:
+            skip_before_all_architectures(f"has no {missing[1]}")
         raise
 
 
