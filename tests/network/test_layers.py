@@ -86,7 +86,11 @@ def test_a_vector_doesnt_depend_on_the_copy_that_serves_it(name, tmp_path):
     np.testing.assert_array_equal(made.transform(["a small card"]), alone)
 
 
-def test_a_model_that_cant_be_made_blank_is_loaded_whole(llama, monkeypatch):
+def test_a_model_that_cant_be_made_blank_is_loaded_whole(llama, monkeypatch, tmp_path):
+    # What is remembered of the patched network mustn't be left to other tests.
+    monkeypatch.setenv("SKLEARN_LLM2VEC_CACHE", str(tmp_path / "facts"))
+    monkeypatch.setattr("sklearn_llm2vec._common.facts._known", {})
+
     def refuse(*args, **kwargs):
         raise NotImplementedError("needs real numbers")
 
