@@ -4,9 +4,11 @@ For MiniLM, SmolLM2-135M and Gemma 3 270M, each where its package is installed, 
 dtypes:
 
 - tokens/s of `transform` without a cache on real texts of mixed length, the dtypes (and
-  sentence-transformers in both, for MiniLM) interleaved, medians;
-- the lowest cosine between a text's vectors in bfloat16 and in float32, and for MiniLM
-  Spearman's correlation on STS-Benchmark in both;
+  other programs in float32, bfloat16 and int8, for MiniLM) interleaved, medians, and the
+  lowest cosine between a text's vectors and ours in float32;
+- for MiniLM, Spearman's correlation on STS-Benchmark in both dtypes;
+- the accuracy of a logistic regression on the features of either dtype, on each of the
+  classification sets, and the standard error of the difference over the test texts;
 - in a process of its own: resident memory that a loaded model adds to the imports, the
   peak while it is loaded, and both as a share of its weights' size. All layers, and a
   third of them.
@@ -14,18 +16,22 @@ dtypes:
 Targets: bfloat16 twice as fast as float32 where the CPU has instructions for it; a peak
 of at most 1.3 times the weights.
 
-    python benchmarks/bench_dtypes.py [--small] [--parts speed agreement memory]
+    python benchmarks/bench_dtypes.py [--small] [--parts speed agreement sets memory]
 """
 
 import ctypes
 import gc
 import statistics
 import time
+from importlib.util import find_spec
 
 import harness
 import numpy as np
+import runtimes
+import seed_scores as scores
+import seed_tasks
 from seed_models import GEMMA, MINILM, SMOLLM
-from throughput import mixed_texts
+from throughput import by_sentence_transformers, mixed_texts
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
 
@@ -47,47 +53,73 @@ def find_models():
 # --- time -----------------------------------------------------------------------------
 
 
-def encoders(source):
+def encoders(source, max_length=MAX_LENGTH):
     """Name -> function of texts."""
     made = {
         dtype: LLMEmbeddingTransformer(
-            source, dtype=dtype, cache=None, max_length=MAX_LENGTH, verbose=False
+            source, dtype=dtype, cache=None, max_length=max_length, verbose=False
         )
         for dtype in DTYPES
     }
     return {dtype: encoder.fit_transform for dtype, encoder in made.items()}
 
 
-def peers():
-    """sentence-transformers with MiniLM in both dtypes, where it is installed."""
-    try:
-        from sentence_transformers import SentenceTransformer
-    except ImportError:
-        return {}
+def peers(root):
+    """MiniLM by other programs, where they are installed."""
+    folder = harness.minilm().folder
     made = {}
-    for dtype in DTYPES:
-        model = SentenceTransformer(
-            str(harness.minilm().folder), device="cpu", model_kwargs={"dtype": dtype}
-        )
-        model.max_seq_length = MAX_LENGTH
-        made[f"sentence-transformers, {dtype}"] = model.encode
+    if find_spec("sentence_transformers"):
+        for dtype in DTYPES:
+            made[f"sentence-transformers, {dtype}"] = by_sentence_transformers(
+                folder, MAX_LENGTH, model_kwargs={"dtype": dtype}
+            )
+    missing = [
+        name
+        for name in ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf")
+        if not find_spec(name)
+    ]
+    if missing:
+        print(f"left out: ONNX Runtime and OpenVINO; {missing} are not installed")
+        return made
+    path = runtimes.export_onnx(folder, root / "model.onnx")
+    known = mixed_texts(1000)[-300:]  # others than those that are timed
+    sessions = {
+        "ONNX Runtime, float32": runtimes.onnx_session(path),
+        "ONNX Runtime, int8": runtimes.onnx_session(runtimes.int8_onnx(path)),
+        "OpenVINO, float32": runtimes.openvino_session(path),
+        "OpenVINO, bfloat16": runtimes.openvino_session(path, "bf16"),
+        "OpenVINO, int8": runtimes.openvino_session(
+            runtimes.int8_openvino(path, folder, known)
+        ),
+    }
+    for name, session in sessions.items():
+        made[name] = runtimes.by_runtime(folder, MAX_LENGTH, session)
+    if find_spec("fastembed"):
+        made["fastembed, float32"] = runtimes.by_fastembed(path, folder, MAX_LENGTH)
     return made
 
 
 def speed(functions, texts, rounds):
-    """Median CPU and clock seconds of each, interleaved."""
-    seconds = {name: [] for name in functions}
+    """Median CPU and clock seconds of each, interleaved, and the lowest cosine.
+
+    The cosine is that of a text's vectors and those of the first function.
+    """
+    seconds, vectors = {name: [] for name in functions}, {}
     for function in functions.values():
         function(texts[:8])
     for _ in range(rounds):
         for name, function in functions.items():
             cpu, clock = time.process_time(), time.perf_counter()
-            function(texts)
+            vectors[name] = np.asarray(function(texts))
             seconds[name].append(
                 (time.process_time() - cpu, time.perf_counter() - clock)
             )
+    first = next(iter(vectors.values()))
     return {
-        name: tuple(statistics.median(some) for some in zip(*times, strict=True))
+        name: (
+            *(statistics.median(some) for some in zip(*times, strict=True)),
+            lowest_cosine(first, vectors[name]),
+        )
         for name, times in seconds.items()
     }
 
@@ -95,8 +127,8 @@ def speed(functions, texts, rounds):
 # --- agreement ------------------------------------------------------------------------
 
 
-def lowest_cosine(functions, texts):
-    one, other = (np.asarray(functions[dtype](texts)) for dtype in DTYPES)
+def lowest_cosine(one, other):
+    """Of the vectors of one text in two arrays of shape (n_texts, hidden)."""
     norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     return float(((one * other).sum(1) / norms).min())
 
@@ -109,6 +141,21 @@ def stsb(function):
     pairs = [np.asarray(function(frame[name])) for name in ("text_a", "text_b")]
     one, other = (some / np.linalg.norm(some, axis=1, keepdims=True) for some in pairs)
     return 100 * float(spearmanr((one * other).sum(1), frame["score"])[0])
+
+
+def accuracies(functions, name, size):
+    """Accuracy in percent with either dtype, the difference and its standard error."""
+    task = seed_tasks.load_classification(name, seed_tasks.Limits(size, size, 0, 0, 0))
+    right = []
+    for dtype in DTYPES:
+        train, test = (functions[dtype](texts) for texts in (task.train, task.test))
+        head = scores.fit_head(train, task.train_labels)
+        right.append(head.predict(test) == task.test_labels)
+    gain = right[1].astype(float) - right[0]
+    error = gain.std(ddof=1) / np.sqrt(len(gain))
+    return [
+        100 * float(n) for n in (right[0].mean(), right[1].mean(), gain.mean(), error)
+    ]
 
 
 # --- memory ---------------------------------------------------------------------------
@@ -131,49 +178,90 @@ def memory(source, dtype, layer):
     return loaded.n_bytes, harness.memory_now() - before, harness.memory_peak() - before
 
 
+# --- parts: the models -> rows of a table, and which targets were reached --------------
+
+
+def speed_of_all(models, args):
+    rows, passed = [], {}
+    texts = mixed_texts(args.texts)
+    with harness.new_folder() as root:
+        for name, (source, _) in models.items():
+            others = peers(root) if name == MINILM.name else {}
+            found = speed({**encoders(source), **others}, texts, args.rounds)
+            reference = found["float32"][0]
+            for way, (cpu, clock, cosine) in found.items():
+                row = [name, way, f"{cpu:.2f}", f"{clock:.2f}"]
+                rows.append([*row, round(reference / cpu, 2), f"{cosine:.4f}"])
+            passed[f"{name}, twice as fast"] = reference >= 2 * found["bfloat16"][0]
+    header = ["model", "", "CPU s", "s", "times as fast", "lowest cosine"]
+    harness.print_table(header, rows)
+    return rows, passed
+
+
+def agreement(models, args):
+    found = []
+    if MINILM.name in models:
+        source, _ = models[MINILM.name]
+        for dtype, function in encoders(source).items():
+            found.append([dtype, round(stsb(function), 2)])
+    harness.print_table(["dtype", "STS-Benchmark"], found)
+    return found, {}
+
+
+def accuracy_on_sets(models, args):
+    rows = []
+    for name, (source, _) in models.items():
+        functions = encoders(source, seed_tasks.MAX_LENGTH)
+        for its_name in seed_tasks.CLASSIFICATION:
+            found = accuracies(functions, its_name, args.labelled)
+            rows.append([name, its_name, *(round(n, 2) for n in found)])
+            print(*rows[-1], flush=True)
+        mean = np.mean([row[2:5] for row in rows if row[0] == name], axis=0)
+        rows.append([name, "mean", *(round(float(n), 2) for n in mean), ""])
+    header = ["model", "set", *DTYPES, "difference", "standard error"]
+    harness.print_table(header, rows)
+    return rows, {}
+
+
+def memory_of_all(models, args):
+    rows, passed = [], {}
+    for name, (source, n_layers) in models.items():
+        for dtype in DTYPES:
+            for layer in (n_layers, -(-n_layers // 3)):
+                weights, held, peak = harness.call_in_new_process(
+                    memory, source, dtype, layer
+                )
+                mb = [round(n / 2**20) for n in (weights, held, peak)]
+                rows.append([name, dtype, layer, *mb, round(peak / weights, 2)])
+                key = f"{name}, {dtype}, {layer} layers, peak"
+                passed[key] = peak <= 1.3 * weights
+    header = ["model", "dtype", "layers", "weights MB", "held MB", "peak MB"]
+    harness.print_table([*header, "of weights"], rows)
+    return rows, passed
+
+
+PARTS = {
+    "speed": speed_of_all,
+    "agreement": agreement,
+    "sets": accuracy_on_sets,
+    "memory": memory_of_all,
+}
+
+
 def main():
     args = harness.read_sizes(
         __doc__,
         texts=(400, 40),
         rounds=(5, 2),
-        parts=(["speed", "agreement", "memory"],) * 2,
+        labelled=(600, 60),
+        parts=([*PARTS], [*PARTS]),
     )
     harness.need_linux()
-    times, sizes, figures, passed = [], [], {}, {}
-    texts = mixed_texts(args.texts)
-    for name, (source, n_layers) in find_models().items():
-        functions = encoders(source)
-        if "agreement" in args.parts:
-            cosine = lowest_cosine(functions, texts)
-            figures[f"{name}, lowest cosine"] = round(cosine, 5)
-            if name == MINILM.name:
-                for dtype, function in functions.items():
-                    figures[f"{name}, stsb, {dtype}"] = round(stsb(function), 2)
-        if "speed" in args.parts:
-            others = peers() if name == MINILM.name else {}
-            found = speed({**functions, **others}, texts, args.rounds)
-            reference = found["float32"][0]
-            for way, (cpu, clock) in found.items():
-                ratio = round(reference / cpu, 2)
-                times.append([name, way, f"{cpu:.2f}", f"{clock:.2f}", ratio])
-            passed[f"{name}, twice as fast"] = reference >= 2 * found["bfloat16"][0]
-        if "memory" in args.parts:
-            for dtype in DTYPES:
-                for layer in (n_layers, -(-n_layers // 3)):
-                    weights, held, peak = harness.call_in_new_process(
-                        memory, source, dtype, layer
-                    )
-                    mb = [round(n / 2**20) for n in (weights, held, peak)]
-                    sizes.append([name, dtype, layer, *mb, round(peak / weights, 2)])
-                    passed[f"{name}, {dtype}, {layer} layers, peak"] = (
-                        peak <= 1.3 * weights
-                    )
-    harness.print_table(["model", "", "CPU s", "s", "times as fast"], times)
-    harness.print_table(
-        ["model", "dtype", "layers", "weights MB", "held MB", "peak MB", "of weights"],
-        sizes,
-    )
-    harness.finish(args, passed=passed, times=times, sizes=sizes, **figures)
+    models, figures, passed = find_models(), {}, {}
+    for part in args.parts:
+        figures[part], reached = PARTS[part](models, args)
+        passed.update(reached)
+    harness.finish(args, passed=passed, **figures)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from importlib.util import find_spec
 import harness
 import numpy as np
 from bench_prefix import make_model
+from runtimes import by_runtime, export_onnx, mean_of, onnx_session, openvino_session
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
 
@@ -157,12 +158,6 @@ def by_auto_model(folder, max_length):
     return encode
 
 
-def mean_of(states, mask):
-    """Mean over the tokens that aren't padding."""
-    mask = mask[..., None].to(states.dtype)  # (batch, tokens, 1)
-    return (states * mask).sum(1) / mask.sum(1)
-
-
 def by_skrub(folder, max_length):
     """TextEncoder of skrub without its PCA."""
     import pandas as pd
@@ -178,78 +173,6 @@ def by_embetter(folder, max_length):
     from embetter.text import SentenceEncoder
 
     return SentenceEncoder(str(folder), device="cpu").transform
-
-
-def by_runtime(folder, max_length, make_session):
-    """An exported model, batches sorted by tokens with a budget of 1,024, padded."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    run = make_session(folder)
-
-    def encode(texts):
-        rows = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
-        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
-        vectors, start = [None] * len(rows), 0
-        while start < len(order):
-            n = max(1, 1024 // len(rows[order[start]]))
-            chosen = order[start : start + n]
-            batch = tokenizer.pad(
-                {"input_ids": [rows[i] for i in chosen]}, return_tensors="np"
-            )
-            ids, mask = batch["input_ids"], batch["attention_mask"]
-            states = run(ids.astype(np.int64), mask.astype(np.int64))
-            mask = mask[..., None].astype(np.float32)
-            means = (states * mask).sum(1) / mask.sum(1)
-            for i, vector in zip(chosen, means, strict=True):
-                vectors[i] = vector
-            start += n
-        return np.stack(vectors)
-
-    return encode
-
-
-def export_onnx(folder, path):
-    """Write a model as ONNX with batches and lengths left open."""
-    import torch
-    from transformers import AutoModel
-
-    model = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
-    model.config.return_dict = False
-    ids = torch.ones(2, 16, dtype=torch.int64)
-    rows, tokens = torch.export.Dim("rows"), torch.export.Dim("tokens", max=512)
-    open_ = {"input_ids": {0: rows, 1: tokens}, "attention_mask": {0: rows, 1: tokens}}
-    torch.onnx.export(
-        model,
-        (),
-        str(path),
-        kwargs={"input_ids": ids, "attention_mask": torch.ones_like(ids)},
-        dynamic_shapes=open_,
-        input_names=["input_ids", "attention_mask"],
-        dynamo=True,
-        verbose=False,
-    )
-    return str(path)
-
-
-def onnx_session(path):
-    """A function of ids and mask, by ONNX Runtime."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    names = [one.name for one in session.get_inputs()]
-    return lambda ids, mask: session.run(
-        None, dict(zip(names, (ids, mask), strict=True))
-    )[0]
-
-
-def openvino_session(path):
-    """A function of ids and mask, by OpenVINO in float32."""
-    import openvino
-
-    hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    compiled = openvino.Core().compile_model(path, "CPU", hints)
-    return lambda ids, mask: compiled([ids, mask])[0]
 
 
 def everyone(folder, root, max_length, batch_sizes, runtimes):
@@ -276,7 +199,7 @@ def everyone(folder, root, max_length, batch_sizes, runtimes):
         ("openvino", openvino_session),
     ):
         if find_spec(package):
-            yield package, by_runtime(folder, max_length, lambda _, m=make: m(path))
+            yield package, by_runtime(folder, max_length, make(path))
         else:
             print(f"left out: {package} is not installed")
 
