@@ -16,7 +16,8 @@ dtypes:
 Targets: bfloat16 twice as fast as float32 where the CPU has instructions for it; a peak
 of at most 1.3 times the weights.
 
-    python benchmarks/bench_dtypes.py [--small] [--parts speed agreement sets memory]
+    python benchmarks/bench_dtypes.py [--small] [--models minilm smollm2 gemma3]
+        [--parts speed agreement sets memory]
 """
 
 import ctypes
@@ -37,12 +38,13 @@ from sklearn_llm2vec import LLMEmbeddingTransformer
 
 DTYPES = ("float32", "bfloat16")
 MAX_LENGTH = 256
+MODELS = {"minilm": MINILM, "smollm2": SMOLLM, "gemma3": GEMMA}
 
 
-def find_models():
+def find_models(names):
     """Name -> (what `model` takes, its number of layers)."""
     found = {}
-    for model in (MINILM, SMOLLM, GEMMA):
+    for model in (MODELS[name] for name in names):
         try:
             found[model.name] = model.find(), model.n_layers
         except SystemExit:  # how a benchmark skips
@@ -254,10 +256,11 @@ def main():
         texts=(400, 40),
         rounds=(5, 2),
         labelled=(600, 60),
+        models=([*MODELS], [*MODELS]),
         parts=([*PARTS], [*PARTS]),
     )
     harness.need_linux()
-    models, figures, passed = find_models(), {}, {}
+    models, figures, passed = find_models(args.models), {}, {}
     for part in args.parts:
         figures[part], reached = PARTS[part](models, args)
         passed.update(reached)
