@@ -10,12 +10,14 @@ import dataclasses
 import hashlib
 import tempfile
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils import check_consistent_length, check_random_state
 
 from sklearn_llm2vec._cache.store import EmbeddingCache
+from sklearn_llm2vec._estimator.features import fit_pca, rows_of_features
 from sklearn_llm2vec._estimator.inputs import block_names
 from sklearn_llm2vec._estimator.parameters import declared_parameters, parameters_of
 from sklearn_llm2vec._estimator.probe import leave_one_out, probe_target
@@ -151,14 +153,39 @@ def _scores_of_cells(estimator, params, texts, target):
         return {candidates[0]: (np.full(1, np.nan), None)}
     unique = list(dict.fromkeys(texts))
     place = {text: i for i, text in enumerate(unique)}
-    at = [place[text] for text in texts]
+    at = np.array([place[text] for text in texts])
     scores = {}
     with _cache_with_all(candidates, declared, unique, params) as cache:
         for cell in candidates:
             source = open_source(estimator, parameters_of(params, cell.asked))
             vectors, _ = find_vectors(unique, source, cache, params.verbose)
-            scores[cell] = leave_one_out(source.finish(vectors)[at], target)
+            features = _features(params, source.finish(vectors), at)
+            scores[cell] = leave_one_out(features, target)
     return scores
+
+
+def _features(params, vectors, rows):
+    """What `transform` would give for some rows, after a PCA that was fitted to them.
+
+    A cell can have the best vectors and not the best first components of them.
+
+    Parameters
+    ----------
+    params : SimpleNamespace
+    vectors : float32 ndarray of shape (n_unique, width)
+    rows : ndarray of int, shape (n_rows,)
+
+    Returns
+    -------
+    float32 ndarray of shape (n_rows, n_features)
+    """
+    pcas = None
+    if params.n_components is not None:
+        # `fit` may have more rows for its components than those that decide.
+        n_components = min(params.n_components, len(rows), vectors.shape[1])
+        pca_params = SimpleNamespace(**{**vars(params), "n_components": n_components})
+        pcas = [fit_pca(pca_params, vectors, rows)]
+    return rows_of_features(params, [(vectors, rows)], pcas)
 
 
 def _candidates(params, declared):

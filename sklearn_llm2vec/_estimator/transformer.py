@@ -275,10 +275,11 @@ default="auto"
     doesn't load them.
 
     With "cv", at most 2,000 rows of each column are encoded with all layers. Seven to
-    nine layers and all poolings are compared. The score of a combination is that of a
-    ridge regression on each row, fitted without that row; classes are encoded as columns
-    of zeros and ones. The combination that the model declares is kept unless another one
-    is better by more than one standard error of the differences (Breiman et al., 1984,
+    nine layers and all poolings are compared by the features that they would give, after
+    `n_components` and `normalize`. The score of a combination is that of a ridge
+    regression on each row, fitted without that row; classes are encoded as columns of
+    zeros and ones. The combination that the model declares is kept unless another one is
+    better by more than one standard error of the differences (Breiman et al., 1984,
     section 3.4.3) and, for classes, predicts at least as many rows correctly. All other
     texts are encoded only up to the chosen layer. Sample weights and groups aren't taken
     into account.

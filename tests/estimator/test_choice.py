@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.compose import make_column_transformer
+from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import cross_validate
@@ -14,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn_llm2vec import EmbeddingCache, LLM2VecRecipe, LLMEmbeddingTransformer
 from sklearn_llm2vec._estimator import choice
 from sklearn_llm2vec._estimator.choice import Cell, clearly_better
+from sklearn_llm2vec._estimator.probe import leave_one_out
 
 
 @pytest.fixture
@@ -230,6 +232,34 @@ def test_with_a_template_and_a_pca(make, llama, many):
     one = make(template="{a} then {b}", n_components=3).fit(frame, y)
     assert one.transform(frame).shape == (len(many), 3)
     assert set(one.choice_["column"]) == {"llm"}
+
+
+def test_cells_are_compared_by_their_first_components(make, llama, many):
+    vectors = make(layer=1, pooling="mean").fit_transform(many)
+    y = PCA(svd_solver="full").fit_transform(vectors)[:, 20]  # little of the variance
+    assert make(pooling="mean").fit(many, y).layer_ == 1
+    assert make(pooling="mean", n_components=5).fit(many, y).layer_ != 1
+
+
+@pytest.mark.parametrize("parameters", [{}, {"n_components": 4, "normalize": True}])
+def test_what_is_compared_is_what_transform_gives(parameters, make, many, monkeypatch):
+    compared = []
+
+    def recording(features, target):
+        compared.append(features)
+        return leave_one_out(features, target)
+
+    monkeypatch.setattr(choice, "leave_one_out", recording)
+    rows = [*many, *many[:7]]
+    chosen = make(pooling="cv", **parameters).fit(rows, np.arange(len(rows)) / 7)
+    features = compared[chosen.choice_["chosen"].index(True)]
+    np.testing.assert_array_equal(features, chosen.transform(rows))
+
+
+def test_fewer_deciding_rows_than_components(make, many, monkeypatch):
+    monkeypatch.setattr(choice, "DECIDING_ROWS", 12)
+    chosen = make(n_components=20).fit(many, np.arange(len(many)) / 7)
+    assert chosen.transform(many[:3]).shape == (3, 20)
 
 
 def test_with_an_adaptation(llama_lm, many, tmp_path):
