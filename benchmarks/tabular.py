@@ -34,6 +34,7 @@ from pathlib import Path
 
 import harness
 import numpy as np
+from seed_models import gemma_file, gemma_is_installed
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import TruncatedSVD
 from sklearn.ensemble import (
@@ -112,6 +113,10 @@ def hidden_states(table, cache, *, template=None, **parameters):
     return make_column_transformer((encoder, columns))
 
 
+def gemma(table, cache, **parameters):
+    return hidden_states(table, cache, model=gemma_file(), **parameters)
+
+
 def string_encoder(n_components):
     from skrub import StringEncoder
 
@@ -160,6 +165,10 @@ for size in (64, None):
     )
     ENCODINGS[f"{name}, SmolLM2, chosen layer"] = partial(
         hidden_states, n_components=size, model=SMOLLM, **CHOSEN
+    )
+for name, parameters in (("", {}), (", chosen layer", CHOSEN)):
+    ENCODINGS[f"hidden states, per column, 64, Gemma 3{name}"] = partial(
+        gemma, n_components=64, **parameters
     )
 EMPTY = "hidden states, per column, 64, missing='empty'"
 ENCODINGS[EMPTY] = partial(hidden_states, n_components=64, missing="empty", **LAYERS)
@@ -339,7 +348,9 @@ def plan():
 
 
 def applies(encoding, table):
-    """Whether a table can show a difference by this encoding."""
+    """Whether an encoding is installed and a table can show a difference by it."""
+    if "Gemma" in encoding and not gemma_is_installed():
+        return False
     if encoding == "no text":
         return table.frame.shape[1] > len(table.text)
     if "row" in encoding:

@@ -60,6 +60,7 @@ PAIRS = [
         "hidden states, per column, all, SmolLM2, chosen layer",
         "hidden states, per column, all, SmolLM2",
     ),
+    ("hidden states, per column, 64, Gemma 3, chosen layer", f"{OURS}, Gemma 3"),
     (
         "hidden states, per column, 64, SmolLM2, chosen layer",
         "hidden states, per column, 64, chosen layer",
@@ -80,6 +81,8 @@ SUMMARY = [
     "hidden states, per column, 64, chosen layer",
     "hidden states, per column, 64, SmolLM2",
     "hidden states, per column, 64, SmolLM2, chosen layer",
+    "hidden states, per column, 64, Gemma 3",
+    "hidden states, per column, 64, Gemma 3, chosen layer",
     "hidden states, per column, all",
     "hidden states, per column, all, chosen layer",
 ]
