@@ -6,12 +6,13 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import bert_config, llama_config, only_cached, save_model
 from transformers import LlamaModel, T5Config
 
-from sklearn_llm2vec import ModelNotFoundError
+from sklearn_llm2vec import LLMEmbeddingTransformer, ModelNotFoundError
 from sklearn_llm2vec._model import folders, loading, places, registry
 from sklearn_llm2vec._model.files import MOST_BYTES, MOST_HASHED, check_plain_files
 from sklearn_llm2vec._model.folders import read_model
@@ -355,6 +356,21 @@ def test_what_is_tried_with_a_small_model_uses_one_thread(llama, monkeypatch, sm
     finally:
         torch.set_num_threads(before)
     assert set(counts) == {1 if small else 3}
+
+
+def test_the_threads_that_load_a_model_change_no_bit(minilm, monkeypatch):
+    texts = ["a cat", "the dogs of this street sleep in the shade of a large tree"]
+    before, vectors = torch.get_num_threads(), []
+    torch.set_num_threads(3)
+    try:
+        for most in (loading.MOST_FOR_ONE_THREAD, 0):
+            forget_models()
+            monkeypatch.setattr(loading, "MOST_FOR_ONE_THREAD", most)
+            transformer = LLMEmbeddingTransformer(minilm, cache=None)
+            vectors.append(transformer.fit_transform(texts))
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(*vectors)
 
 
 def test_only_a_missing_head_is_called_one(bert, bert_lm, llama_lm, tmp_path):
