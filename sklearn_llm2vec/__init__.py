@@ -7,6 +7,8 @@ cache, so that texts aren't encoded again. Names are imported when they are firs
 
 from importlib import import_module
 
+from sklearn_llm2vec._common.collecting import uncollected
+
 __version__ = "0.1.0.dev0"
 
 _HOMES = {
@@ -45,7 +47,8 @@ __all__ = [
 
 def __getattr__(name):
     if name in _HOMES:
-        value = getattr(import_module(f"sklearn_llm2vec.{_HOMES[name]}"), name)
+        with uncollected():
+            value = getattr(import_module(f"sklearn_llm2vec.{_HOMES[name]}"), name)
         globals()[name] = value
         return value
     if name in _MODULES:  # `import sklearn_llm2vec` is enough to name them
