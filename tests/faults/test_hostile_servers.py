@@ -17,6 +17,13 @@ from sklearn_llm2vec import LLMEmbeddingTransformer
 from sklearn_llm2vec._encode import transport
 
 KEY = "sk-proj-Very_Secret.0123456789+/ab"
+# As in a shell: SIGINT isn't ignored, which processes in the background inherit.
+PROGRAM = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from sklearn_llm2vec.cli import main
+sys.exit(main())
+"""
 
 
 @contextmanager
@@ -115,7 +122,7 @@ def test_ctrl_c_ends_a_command_whose_server_hangs(answers, tmp_path):
         options = ["--endpoint", url, "--model", "a-model"]
         options += ["--cache", str(tmp_path / "cache")]
         process = subprocess.Popen(
-            [sys.executable, "-m", "sklearn_llm2vec", *command, *options],
+            [sys.executable, "-c", PROGRAM, *command, *options],
             stderr=subprocess.PIPE,
             text=True,
         )
