@@ -90,6 +90,7 @@ def ways(root, folder, text):
 def seconds_of(command, cache):
     """CPU and wall seconds of a process until it has ended."""
     environment = {**os.environ, "SKLEARN_LLM2VEC_CACHE": cache}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     started = time.perf_counter()
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -7,8 +7,6 @@ cache, so that texts aren't encoded again. Names are imported when they are firs
 
 from importlib import import_module
 
-from sklearn_llm2vec._common.collecting import uncollected
-
 __version__ = "0.1.0.dev0"
 
 _HOMES = {
@@ -47,8 +45,7 @@ __all__ = [
 
 def __getattr__(name):
     if name in _HOMES:
-        with uncollected():
-            value = getattr(import_module(f"sklearn_llm2vec.{_HOMES[name]}"), name)
+        value = getattr(import_module(f"sklearn_llm2vec.{_HOMES[name]}"), name)
         globals()[name] = value
         return value
     if name in _MODULES:  # `import sklearn_llm2vec` is enough to name them

@@ -160,18 +160,3 @@ print(encoder.last_report_.encoded, 'torch' in sys.modules, 'transformers' in sy
 """
     assert run(code).split() == ["2", "True", "True"]
     assert run(code).split() == ["0", "False", "False"]
-
-
-def test_a_transform_imports_only_what_it_needs(bert, tmp_path):
-    """No part of scikit-learn but the base classes, and no other architectures."""
-    code = f"""
-import sys
-from sklearn_llm2vec import LLMEmbeddingTransformer
-LLMEmbeddingTransformer({bert!r}, cache={str(tmp_path)!r}).fit_transform(["card"])
-names = ("sklearn.decomposition", "sklearn.linear_model", "peft", "matplotlib")
-print([name for name in names if name in sys.modules])
-models = [name.split(".")[2] for name in sys.modules if name.count(".") > 2
-          and name.startswith("transformers.models.") and ".modeling_" in name]
-print(sorted(set(models) - {{"auto"}}))
-"""
-    assert run(code).splitlines() == ["[]", "['bert']"]

@@ -14,24 +14,10 @@ thread: either could wait forever.
 import threading
 from contextlib import contextmanager
 
-from sklearn_llm2vec._common.collecting import uncollected
 from sklearn_llm2vec._common.forks import renewed_by_fork
 
 # Reentrant: what is loaded may load more.
 loading = renewed_by_fork(threading.RLock())
-
-
-def import_networks():
-    """Import what networks of all architectures need, while nothing is collected.
-
-    The auto classes would import the same piece by piece, when a network is made.
-    """
-    with loading, uncollected():
-        import torch  # noqa: F401
-        import transformers.masking_utils
-        import transformers.modeling_layers
-        import transformers.modeling_utils
-        import transformers.models.auto.modeling_auto  # noqa: F401
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import sklearn
+from sklearn.decomposition import PCA
 
 from sklearn_llm2vec._common.checks import refused
 from sklearn_llm2vec._common.rowwise import row_products, unit_length
@@ -54,8 +55,6 @@ def fit_pca(params, vectors, rows):
     transformer and a PCA. Zeros that are written after the PCA would be the vector of an
     average text, which a linear model can't distinguish from a text.
     """
-    from sklearn.decomposition import PCA
-
     pca = PCA(params.n_components, random_state=params.random_state)
     if params.missing != "zero":
         return pca.fit(vectors[rows[rows >= 0]])

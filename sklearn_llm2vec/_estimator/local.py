@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sklearn_llm2vec._common.facts import remember
-from sklearn_llm2vec._common.imports import import_networks, loading
+from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._common.people import beginning
 from sklearn_llm2vec._estimator.resolve import (
     resolve_attention,
@@ -186,8 +186,6 @@ class LocalSource:
 
     def encoder(self, depth):
         """The model on its devices, loaded where it isn't yet."""
-        if self.model.static is None:
-            import_networks()
         with loading:
             from sklearn_llm2vec._encode.encoder import Encoder
             from sklearn_llm2vec._model.registry import load_model

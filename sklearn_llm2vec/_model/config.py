@@ -2,7 +2,7 @@
 
 import copy
 
-from sklearn_llm2vec._common.imports import import_networks, loading, quiet
+from sklearn_llm2vec._common.imports import loading, quiet
 from sklearn_llm2vec._model.damage import SENTENCES, blamed_on
 from sklearn_llm2vec._model.declared import transformer_settings
 from sklearn_llm2vec._model.files import read_json
@@ -10,7 +10,6 @@ from sklearn_llm2vec._model.files import read_json
 
 def facts_of_config(folder, trust_remote_code):
     """What ``config.json`` says once transformers has read it, as JSON can hold it."""
-    import_networks()  # which a new configuration is tried with
     config = auto_config(folder, trust_remote_code)
     with blamed_on(folder, "be those of a text encoder or decoder", SENTENCES):
         facts = _facts_of(config)

@@ -1,7 +1,6 @@
 """A model in memory: its network, loaded no deeper than needed, and its tokenizer."""
 
 import copy
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +29,6 @@ from sklearn_llm2vec._network.attention import (
 from sklearn_llm2vec._network.layers import HiddenStates, agree, find_layers
 from sklearn_llm2vec._network.packing import can_pack, pack, unpack
 from sklearn_llm2vec._network.static import StaticNetwork
-from sklearn_llm2vec._network.threads import on_one_thread
 
 ATTENTION_DROPOUTS = (
     "attention_dropout",
@@ -43,9 +41,6 @@ ATTENTION_DROPOUTS = (
 
 # What sums in another order may change, as a share of the largest number in a state.
 ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
-
-# One thread reads so many bytes of weights in a few hundredths of a second.
-MOST_FOR_ONE_THREAD = 2**28
 
 
 @dataclass(eq=False)
@@ -75,14 +70,10 @@ def load(model, depth, dtype, device, attention, adapters):
     """Load a model as `load_model` of the registry takes it, whatever is there."""
     warn_of_slow_bfloat16(dtype, device)
     tokenizer = load_tokenizer(model)
-    # The bits of merged weights might depend on the number of threads, those of all else
-    # that is computed here don't reach a vector.
-    is_small = model.n_bytes <= MOST_FOR_ONE_THREAD and not adapters
-    with on_one_thread() if is_small else nullcontext():
-        if model.static is not None:
-            states = _static_states(model, getattr(torch, dtype), device)
-        else:
-            states = _states(model, depth, dtype, device, attention, adapters)
+    if model.static is not None:
+        states = _static_states(model, getattr(torch, dtype), device)
+    else:
+        states = _states(model, depth, dtype, device, attention, adapters)
     network = states.network
     parts = [*network.parameters(), *network.buffers()]
     return LoadedModel(

@@ -12,7 +12,6 @@ import os
 import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 
 import torch
 from threadpoolctl import ThreadpoolController
@@ -147,24 +146,6 @@ def on_idle_threads(function, *args):
     finally:
         for runtime in _openmp():
             runtime.set_num_threads(1)
-
-
-@contextmanager
-def on_one_thread():
-    """Run a block on one OpenMP thread, whatever the calling thread uses otherwise.
-
-    Where the work is small, a second thread gains less than waiting for it costs: on a
-    machine that is busy with something else, each operation waits.
-    """
-    torch.get_num_threads()  # see `_single_threaded_workers`
-    before = [(runtime, runtime.num_threads) for runtime in _openmp()]
-    for runtime, _ in before:
-        runtime.set_num_threads(1)
-    try:
-        yield
-    finally:
-        for runtime, n_threads in before:
-            runtime.set_num_threads(n_threads)
 
 
 @functools.cache

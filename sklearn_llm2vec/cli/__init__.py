@@ -4,8 +4,6 @@ A command is a file of its own, with its options. It gets its parsed arguments, 
 results to stdout and returns nothing.
 """
 
-import atexit
-import gc
 import os
 import sys
 import warnings
@@ -40,11 +38,7 @@ def main(argv=None):
     The cache no/such/folder is empty.
     0
     """
-    if argv is None:
-        argv = sys.argv[1:]
-        # The process is this program's. Python would look through all objects before it
-        # ends, which takes about a second after torch has been imported.
-        atexit.register(gc.freeze)
+    argv = sys.argv[1:] if argv is None else argv
     args = make_parser(argv).parse_args(argv)
     try:
         with _plain_warnings():

@@ -70,21 +70,6 @@ def test_help_has_examples_that_parse(run, command, monkeypatch):
             make_parser().parse_args(shlex.split(line))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "frozen"), [("", True), ("['cache', 'info', '--cache', 'no']", False)]
-)
-def test_only_the_program_ends_without_looking_for_garbage(arguments, frozen, tmp_path):
-    code = f"""
-import atexit, gc, sys
-from sklearn_llm2vec.cli import main
-atexit.register(lambda: print(gc.get_freeze_count() > 0))  # runs last
-main({arguments})
-"""
-    command = [sys.executable, "-c", code, "cache", "info", "--cache", "no"]
-    out = subprocess.check_output(command, text=True, cwd=tmp_path, env=ENVIRONMENT)
-    assert out.splitlines() == ["The cache no is empty.", str(frozen)]
-
-
 def test_help_and_cache_info_import_nothing_heavy(tmp_path):
     code = (
         "import sys; from sklearn_llm2vec.cli import main\n"

@@ -6,14 +6,13 @@ import os
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from conftest import bert_config, llama_config, only_cached, save_model
 from transformers import LlamaModel, T5Config
 
-from sklearn_llm2vec import LLMEmbeddingTransformer, ModelNotFoundError
-from sklearn_llm2vec._model import folders, loading, places, registry
+from sklearn_llm2vec import ModelNotFoundError
+from sklearn_llm2vec._model import folders, places, registry
 from sklearn_llm2vec._model.files import MOST_BYTES, MOST_HASHED, check_plain_files
 from sklearn_llm2vec._model.folders import read_model
 from sklearn_llm2vec._model.loading import load_network, load_with_head
@@ -333,44 +332,6 @@ def test_a_network_that_cant_be_cut_is_loaded_whole(llama, monkeypatch):
     monkeypatch.setattr(LlamaModel, "tie_weights", use_the_last_layer)
     network = load_network(model, 2, torch.float32)
     assert network.n_layers_loaded == len(network.layers) == 4
-
-
-@pytest.mark.parametrize("small", [True, False])
-def test_what_is_tried_with_a_small_model_uses_one_thread(llama, monkeypatch, small):
-    if not small:
-        monkeypatch.setattr(loading, "MOST_FOR_ONE_THREAD", 1000)
-    before, counts = torch.get_num_threads(), []
-    forward = LlamaModel.forward
-
-    def counting(self, *args, **kwargs):
-        counts.append(torch.get_num_threads())
-        return forward(self, *args, **kwargs)
-
-    model = read_model(llama)
-    assert model.config_digest  # for which a network is tried, too
-    monkeypatch.setattr(LlamaModel, "forward", counting)
-    torch.set_num_threads(3)
-    try:
-        load_model(model, depth=2, dtype="float32", device="cpu")
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
-    assert set(counts) == {1 if small else 3}
-
-
-def test_the_threads_that_load_a_model_change_no_bit(minilm, monkeypatch):
-    texts = ["a cat", "the dogs of this street sleep in the shade of a large tree"]
-    before, vectors = torch.get_num_threads(), []
-    torch.set_num_threads(3)
-    try:
-        for most in (loading.MOST_FOR_ONE_THREAD, 0):
-            forget_models()
-            monkeypatch.setattr(loading, "MOST_FOR_ONE_THREAD", most)
-            transformer = LLMEmbeddingTransformer(minilm, cache=None)
-            vectors.append(transformer.fit_transform(texts))
-    finally:
-        torch.set_num_threads(before)
-    np.testing.assert_array_equal(*vectors)
 
 
 def test_only_a_missing_head_is_called_one(bert, bert_lm, llama_lm, tmp_path):

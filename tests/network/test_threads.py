@@ -163,17 +163,3 @@ def test_an_item_is_let_go_when_its_pass_is_over(n_later):
         time.sleep(0.01)
     assert gone() is None
     assert all(seen[9:])  # also while its thread goes on working
-
-
-def test_on_one_thread_and_as_before_afterwards():
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        with pytest.raises(ValueError, match="inside"), threads.on_one_thread():
-            assert torch.get_num_threads() == 1
-            assert count_of_a_later_thread() == 3
-            raise ValueError("inside")
-        assert torch.get_num_threads() == 3
-        assert count_of_a_later_thread() == 3
-    finally:
-        torch.set_num_threads(before)
