@@ -92,7 +92,7 @@ def onnx_session(path):
 def int8_onnx(path):
     """Write the model again with int8 weights, and activations quantized as they come.
 
-    This is what sentence-transformers' ``export_dynamic_quantized_onnx_model`` calls.
+    The method of sentence-transformers' ``export_dynamic_quantized_onnx_model``.
     """
     from onnxruntime.quantization import quantize_dynamic
 
@@ -121,7 +121,7 @@ def openvino_session(model, precision="f32"):
 def int8_openvino(path, folder, texts):
     """The model with weights and activations in int8, ranges measured on these texts.
 
-    This is what sentence-transformers' ``export_static_quantized_openvino_model`` does.
+    The method of sentence-transformers' ``export_static_quantized_openvino_model``.
     """
     import nncf
     import openvino
