@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from sklearn_llm2vec._cache.database import FORMAT, check_unchanged
+from sklearn_llm2vec._cache.database import FORMAT, check_unchanged, one_moment
 from sklearn_llm2vec._common.damaged_json import DAMAGED_JSON
 
 # What reading a damaged value may raise. numpy evaluates the name of a dtype.
@@ -44,15 +44,11 @@ def wanted(db, keys):
     db.execute(
         "CREATE TEMP TABLE IF NOT EXISTS wanted (position INTEGER PRIMARY KEY, key BLOB)"
     )
-    db.execute("BEGIN")
-    try:
+    with one_moment(db):
         check_unchanged(db)
         db.execute("DELETE FROM temp.wanted")
         db.executemany("INSERT INTO temp.wanted VALUES (?, ?)", enumerate(keys))
         yield
-    finally:  # also after Ctrl-C: an open transaction would block this thread's next
-        if db.in_transaction:
-            db.execute("COMMIT")
 
 
 def space_id_of(db, fingerprint):
@@ -238,18 +234,11 @@ def _space_of(form, fingerprint, space):
 def verify_cell(db, cell_id):
     """Rows of one cell of one block, and how many of them are sound."""
     try:
-        cell = db.execute(
-            "SELECT b.n_rows, b.id, b.space_id, b.format, s.fingerprint, c.layer,"
-            " c.pooling, c.dtype, c.dim, c.checksums, c.data FROM cells c"
-            " JOIN blocks b ON b.id = c.block_id"
-            " LEFT JOIN spaces s ON s.id = b.space_id WHERE c.id = ?",
-            (cell_id,),
-        ).fetchone()
+        with one_moment(db):
+            cell, rows = _stored_cell(db, cell_id)
         if cell is None:
             return 0, 0  # pruned by another process
-        n_rows, block, space_id, form, fingerprint, layer, pooling, *stored = cell
-        query = "SELECT space_id, row, key FROM rows WHERE block_id = ? ORDER BY row"
-        rows = db.execute(query, (block,)).fetchall()
+        n_rows, space_id, form, fingerprint, layer, pooling, *stored = cell
         vectors, checksums = _cell_arrays(*stored)
         if not len(vectors) == len(checksums) == n_rows or [
             place for *place, _ in rows
@@ -262,6 +251,22 @@ def verify_cell(db, cell_id):
         return n_rows, int(good.sum())
     except DAMAGE:
         return 1, 0
+
+
+def _stored_cell(db, cell_id):
+    """A cell and the rows of its block; None and nothing if it isn't there."""
+    cell = db.execute(
+        "SELECT b.id, b.n_rows, b.space_id, b.format, s.fingerprint, c.layer,"
+        " c.pooling, c.dtype, c.dim, c.checksums, c.data FROM cells c"
+        " JOIN blocks b ON b.id = c.block_id"
+        " LEFT JOIN spaces s ON s.id = b.space_id WHERE c.id = ?",
+        (cell_id,),
+    ).fetchone()
+    if cell is None:
+        return None, []
+    block, *cell = cell
+    query = "SELECT space_id, row, key FROM rows WHERE block_id = ? ORDER BY row"
+    return cell, db.execute(query, (block,)).fetchall()
 
 
 def _cell_arrays(dtype, dim, checksums, data):

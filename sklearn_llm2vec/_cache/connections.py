@@ -4,7 +4,7 @@ import errno
 import os
 import sqlite3
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from sklearn_llm2vec._cache import pool
@@ -27,6 +27,8 @@ from sklearn_llm2vec._common.shared_folders import make_folder, make_shared, tou
 FILE = "embeddings.sqlite3"
 # The database, and what SQLite puts beside it.
 SUFFIXES = ("-wal", "-shm", "-journal", "")
+# So often in a row, others may replace the file before what it says is believed.
+MOST_REPLACED = 100
 # No file can be made in a folder then: it is read-only, or the disk is full.
 NOT_WRITABLE = {errno.EROFS, errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
@@ -82,9 +84,15 @@ class Connections:
         with pool.in_use(), pool.lent(self._take_if_sound(create)) as db:
             yield db
 
-    @contextmanager
-    def explained(self, create=False):
-        """As `using`, but SQLite's errors become errors that explain the problem.
+    def explained(self, work, create=False):
+        """What `work` does with a connection; SQLite's errors are explained.
+
+        Parameters
+        ----------
+        work : callable
+            Gets what `using` yields. It may be called again, as in `until_it_stays`.
+        create : bool, default=False
+            As in `using`.
 
         Raises
         ------
@@ -93,11 +101,14 @@ class Connections:
         OSError
             When it can't be read or written now.
         """
+
+        def work_if_open(db):
+            if db is None and os.path.isfile(self._file):
+                raise sqlite3.OperationalError("it can't be opened")
+            return work(db)
+
         try:
-            with self.using(create) as db:
-                if db is None and os.path.isfile(self._file):
-                    raise sqlite3.OperationalError("it can't be opened")
-                yield db
+            return self.until_it_stays(self.using, work_if_open, create)
         except OtherFormat as error:
             raise ValueError(
                 f"The cache {self._folder} can't be used: {error}."
@@ -114,6 +125,32 @@ class Connections:
                 "are never used and are computed again when they are needed. "
                 "EmbeddingCache.clear() removes everything in the cache."
             ) from error
+
+    def until_it_stays(self, context, work, create=False):
+        """What `work` does with a connection to the present file.
+
+        When somebody replaces the file meanwhile (`start_anew`), neither a result nor an
+        error of the old one means anything, so the work is done again with the new one.
+
+        Parameters
+        ----------
+        context : callable
+            `using` or `trying`.
+        work : callable
+            Gets the connection, or None.
+        create : bool, default=False
+            As in `using`.
+        """
+        for is_last in [False] * MOST_REPLACED + [True]:
+            with context(create) as db:
+                try:
+                    result = work(db)
+                except (sqlite3.Error, TypeError, OverflowError, ValueError):
+                    if is_last or db is None or not self.was_replaced(db):
+                        raise
+                else:
+                    if is_last or db is None or not self.was_replaced(db):
+                        return result
 
     def close(self):
         """Close the connections that no thread is using; the next use opens another."""
@@ -150,26 +187,38 @@ class Connections:
                 "Choose another 'cache', on a file system with locks, to avoid this."
             )
 
-    def start_anew(self):
-        """Remove the database, whatever it contains, and give its space back.
+    def start_anew(self, fill):
+        """Put a new database in place of the present one, whatever that contains.
 
-        Connections that others have open end with it: they notice at their next use.
+        The space of the old one is given back. Connections that others have open end with
+        it: they notice at their next use.
+
+        Parameters
+        ----------
+        fill : callable
+            Gets the connection to the new database, before anybody else can open it.
 
         Raises
         ------
         OSError
-            When it can't be removed.
+            When the old one can't be removed.
         """
         self.close()
-        with (
-            pool.in_use(),  # or a child that is forked meanwhile would keep the lock
-            folder_lock(self._folder, exclusive=True),
-            ExitStack() as until_the_end,
-        ):
+        # in_use: a child that is forked meanwhile would keep the lock.
+        with pool.in_use(), folder_lock(self._folder, exclusive=True):
+            self._remove()
+            try:
+                with closing(self._connected().db) as db:
+                    fill(db)
+            except (OSError, sqlite3.Error) as error:
+                self.warn_once("written", error)
+
+    def _remove(self):
+        with ExitStack() as until_the_end:
             for suffix in SUFFIXES:
                 path = Path(f"{self._file}{suffix}")
                 if os.name != "nt" and suffix != "-shm" and path.is_file():
-                    with suppress(PermissionError):
+                    with suppress(PermissionError, FileNotFoundError):
                         file = until_the_end.enter_context(open(path, "r+b", 0))
                         until_the_end.callback(_empty_if_removed, file, path)
                 path.unlink(missing_ok=True)
@@ -188,7 +237,7 @@ class Connections:
             if not opened.is_stale(identity(self._file)):
                 return opened
             pool.discard(opened)  # somebody removed the folder: start anew
-        if not create and not os.path.isfile(self._file):
+        if not create and not self._is_there():
             if os.path.exists(self._folder) and not os.path.isdir(self._folder):
                 raise self._not_a_folder()
             return None
@@ -197,33 +246,42 @@ class Connections:
             pool.add(opened)
         return opened
 
+    def _is_there(self):
+        with folder_lock(self._folder):  # not while another replaces it
+            return os.path.isfile(self._file)
+
     def _open(self, create):
-        db = None
         try:
             if create:
                 make_folder(self._folder)
             # The lock keeps others from replacing the file, of which SQLite opens three.
             with folder_lock(self._folder):
-                # With the permissions that SQLite gives to the files beside it, too.
-                touch(self._file)
-                make_shared(self._file)
-                its_identity = identity(self._file)
-                if pool.is_in_doubt(its_identity):
-                    raise sqlite3.OperationalError("a thread used it during the fork")
-                db = connect(self._file)
-                check_format(db, self._file)
-                prepare(db, self._folder)
-            return self._opened(db, its_identity)
+                return self._connected()
         except (FileExistsError, NotADirectoryError) as error:
             raise self._not_a_folder() from error
         except (OSError, sqlite3.OperationalError) as error:
-            if db is not None:
-                db.close()
             self.warn_once("written", error)
             return self._open_read_only()
-        except DAMAGED_FILE as error:
-            db.close()
-            raise Unreadable(self._file, error) from error
+
+    def _connected(self):
+        """A new connection; the file is made if it isn't there. The folder is locked."""
+        # With the permissions that SQLite gives to the files beside it, too.
+        touch(self._file)
+        make_shared(self._file)
+        its_identity = identity(self._file)
+        if pool.is_in_doubt(its_identity):
+            raise sqlite3.OperationalError("a thread used it during the fork")
+        with ExitStack() as if_refused:
+            db = if_refused.enter_context(closing(connect(self._file)))
+            try:
+                check_format(db, self._file)
+                prepare(db, self._folder)
+            except sqlite3.OperationalError:
+                raise
+            except DAMAGED_FILE as error:
+                raise Unreadable(self._file, error) from error
+            if_refused.pop_all()
+        return self._opened(db, its_identity)
 
     def _open_read_only(self):
         if not os.path.isfile(self._file):

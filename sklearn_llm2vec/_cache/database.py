@@ -106,6 +106,17 @@ def connect(place, **kwargs):
 
 
 @contextmanager
+def one_moment(db):
+    """A context in which all that is read is of the same moment."""
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:  # also after Ctrl-C: an open transaction would block this thread's next
+        if db.in_transaction:
+            db.execute("COMMIT")
+
+
+@contextmanager
 def transaction(db):
     """A context whose changes are made as a whole, or not at all."""
     with _writing(db, _begin):

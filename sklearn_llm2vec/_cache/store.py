@@ -211,12 +211,15 @@ class EmbeddingCache:
                         )
                     damaged[part][positions] = True
                 except DAMAGE as error:
-                    self._cant_read(db, error)
+                    self._warn("read", db, error)
             if count:
                 n_found = int(found.sum())
                 self._uncounted.look_up(space, n_found, len(keys) - n_found)
                 self._count(db)
-        if n_damaged := int((damaged & ~found).sum()):
+            n_damaged = int((damaged & ~found).sum())
+            if n_damaged and self._connections.was_replaced(db):
+                n_damaged = 0
+        if n_damaged:
             warn(
                 f"{n_damaged} damaged rows in the cache {self.path} were not used, "
                 "and their texts are encoded again. EmbeddingCache.verify() counts "
@@ -252,7 +255,7 @@ class EmbeddingCache:
                         found = find_keys(db, space)
                     there[[start + position for position in found]] = True
                 except DAMAGE as error:
-                    self._cant_read(db, error)
+                    self._warn("read", db, error)
         return there
 
     def _count(self, db):
@@ -262,9 +265,9 @@ class EmbeddingCache:
                 with transaction_at_once(db):
                     write_counts(db, counts)
 
-    def _cant_read(self, db, error):
+    def _warn(self, done, db, error):
         if not self._connections.was_replaced(db):
-            self._connections.warn_once("read", error)
+            self._connections.warn_once(done, error)
 
     # --- writing ---------------------------------------------------------------------
 
@@ -298,7 +301,9 @@ class EmbeddingCache:
         n_bytes = sum(len(row[-1]) + len(row[-2]) for row in stored)
         if not len(keys):
             return 0
-        n_freed = self._put(space, keys, stored)
+        n_freed = self._try(
+            "written", lambda db: db and self._put(db, space, keys, stored), create=True
+        )
         if n_freed is None:
             return 0
         if n_freed:
@@ -309,27 +314,26 @@ class EmbeddingCache:
             )
         return n_bytes
 
-    def _put(self, space, keys, stored):
-        """Store a block; the bytes that had to go for it, None if it isn't stored."""
-        for is_last in (False, True):
-            with self._trying(create=True) as db:
-                if db is None:
-                    return None
-                try:
-                    return self._put_into(db, space, keys, stored)
-                except DAMAGE as error:
-                    # Another process cleared the cache: the next connection is to the new
-                    # file.
-                    if is_last or not self._connections.was_replaced(db):
-                        self._connections.warn_once("written", error)
-                        return None
-
-    def _put_into(self, db, space, keys, stored):
+    def _put(self, db, space, keys, stored):
+        """Store a block; return the number of bytes that had to go for it."""
         with self._uncounted.taken() as counts, transaction(db):
             block = insert_block(db, space_id_of(db, space), keys, stored)
             counts.last_used[space] = time.time()
             write_counts(db, counts, texts_encoded=len(keys))
             return upkeep.make_room(db, self.size_limit, block)
+
+    def _try(self, done, work, create=False):
+        """What `work` does with the database; None after a warning that it can't."""
+
+        def work_or_warn(db):
+            try:
+                return work(db)
+            except DAMAGE as error:
+                self._warn(done, db, error)
+
+        self._check_settings()
+        trying = self._connections.trying
+        return self._connections.until_it_stays(trying, work_or_warn, create)
 
     def room(self):
         """Number of bytes that can still be stored within `size_limit`.
@@ -339,14 +343,12 @@ class EmbeddingCache:
         int
             0 if the cache is full. The oldest blocks are then removed as needed.
         """
-        with self._trying() as db:
-            if db is None:
-                return self.size_limit
-            try:
-                return max(0, int(self.size_limit - upkeep.n_bytes(db)))
-            except DAMAGE as error:
-                self._connections.warn_once("read", error)
-                return 0
+
+        def left(db):
+            used = upkeep.n_bytes(db) if db is not None else 0
+            return max(0, int(self.size_limit - used))
+
+        return self._try("read", left) or 0
 
     def describe(self, space, note):
         """Attach a note to a space, which `info` shows.
@@ -358,14 +360,13 @@ class EmbeddingCache:
         note : dict
             Values that JSON can represent; merged into the existing note.
         """
-        with self._trying(create=True) as db:
-            if db is None:
-                return
-            try:
+
+        def merge(db):
+            if db is not None:
                 with transaction(db):
                     merge_note(db, space_id_of(db, space), note)
-            except DAMAGE as error:
-                self._connections.warn_once("written", error)
+
+        self._try("written", merge, create=True)
 
     @property
     def adapters_path(self):
@@ -412,16 +413,7 @@ class EmbeddingCache:
             ``texts``, ``vectors``, ``bytes``, ``cells`` as a list of (layer, pooling),
             ``created``, ``last_used`` and ``note``.
         """
-        spaces, counters = [], dict.fromkeys(("hits", "misses", "texts_encoded"), 0)
-        with self._explained() as db:
-            if db is not None:
-                self._count(db)  # what had to wait
-                spaces, counters = upkeep.spaces(db), upkeep.counters(db)
-            # Here as well, damage is explained: a size may be no number.
-            sizes = {
-                name: sum(space[name] for space in spaces)
-                for name in ("texts", "vectors", "bytes")
-            }
+        spaces, sizes, counters = self._explained(self._contents)
         return {
             "path": str(self.path),
             **sizes,
@@ -431,6 +423,18 @@ class EmbeddingCache:
             **counters,
             "spaces": spaces,
         }
+
+    def _contents(self, db):
+        spaces, counters = [], dict.fromkeys(("hits", "misses", "texts_encoded"), 0)
+        if db is not None:
+            self._count(db)  # what had to wait
+            spaces, counters = upkeep.spaces(db), upkeep.counters(db)
+        # Here, damage is explained as well: a size may be no number.
+        sizes = {
+            name: sum(space[name] for space in spaces)
+            for name in ("texts", "vectors", "bytes")
+        }
+        return spaces, sizes, counters
 
     def verify(self, sample=None, *, random_state=0):
         """Compare stored rows with their checksums, and indexes with their tables.
@@ -458,10 +462,13 @@ class EmbeddingCache:
         OSError
             If it can't be opened now.
         """
-        with self._explained() as db:
+
+        def verify(db):
             if db is None:
                 return {"checked": 0, "damaged": 0, "ok": True}
             return upkeep.verify(db, sample, random_state)
+
+        return self._explained(verify)
 
     def prune(self, *, max_bytes=None, older_than=None, space=None):
         """Remove vectors and shrink the file.
@@ -496,24 +503,28 @@ class EmbeddingCache:
             If the cache can't be written.
         """
         _check_what_goes(max_bytes, older_than, space)
-        # Nothing goes before the database is open: the folder may be another program's.
-        with self._explained() as db:
+
+        def prune(db):
+            # Nothing goes before the database is open: the folder may be another
+            # program's.
             if older_than is not None and not space:
                 self._remove_adapters(time.time() - older_than.total_seconds())
             if db is None:
-                return 0
+                return 0, None
             chosen = upkeep.blocks_to_prune(db, max_bytes, older_than, space)
             try:
                 upkeep.remove(db, chosen)
             except sqlite3.OperationalError as error:
-                if not upkeep.is_full(error):
+                if not upkeep.is_full(error) or self._connections.was_replaced(db):
                     raise
-                kept = upkeep.copy_without(db, chosen)
-            else:
-                return sum(chosen.values())
-        with closing(kept):
-            self._replace(lambda db: upkeep.restore(kept, db))
-        return sum(chosen.values())
+                return sum(chosen.values()), upkeep.copy_without(db, chosen)
+            return sum(chosen.values()), None
+
+        n_bytes, kept = self._explained(prune)
+        if kept is not None:
+            with closing(kept):
+                self._replace(lambda db: upkeep.restore(kept, db))
+        return n_bytes
 
     def _remove_adapters(self, before=None):
         """Remove what trainings made, or what they made before this time."""
@@ -565,19 +576,12 @@ class EmbeddingCache:
         if not (self.path / FILE).is_file():
             return
         try:
-            self._connections.start_anew()
+            self._connections.start_anew(fill)
         except OSError as error:
             raise OSError(
                 f"The cache {self.path} can't be removed ({error}). Remove the folder, "
                 "or choose another path."
             ) from error
-        with self._trying(create=True) as db:
-            if db is None:
-                return
-            try:
-                fill(db)
-            except DAMAGE as error:
-                self._connections.warn_once("written", error)
 
     def export(self, path):
         """Write a consistent copy of all vectors to a file that `import_` can read.
@@ -599,7 +603,8 @@ class EmbeddingCache:
         path = Path(path)
         if path.exists():
             raise FileExistsError(f"EmbeddingCache.export must not overwrite {path}.")
-        with self._explained(create=True) as db:
+
+        def export(db):
             if db is None:
                 raise OSError(
                     f"The cache {self.path} can't be opened, so there is nothing to "
@@ -607,6 +612,8 @@ class EmbeddingCache:
                 )
             with whole_file(path) as file:
                 db.execute("VACUUM INTO ?", (file.name,))
+
+        self._explained(export, create=True)
 
     def import_(self, path):
         """Add the vectors of a file that `export` wrote.
@@ -633,19 +640,22 @@ class EmbeddingCache:
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"EmbeddingCache.import_ found no file {path}.")
-        with self._explained(create=True) as db, _opened(path) as other:
+
+        def add(db):
             if db is None:
                 raise OSError(f"The cache {self.path} can't be written.")
-            with transaction(db):
+            with _opened(path) as other, transaction(db):
                 return copy_blocks(other, db)
 
-    def _trying(self, create=False):
-        self._check_settings()
-        return self._connections.trying(create)
+        return self._explained(add, create=True)
 
-    def _explained(self, create=False):
+    def _trying(self):
         self._check_settings()
-        return self._connections.explained(create)
+        return self._connections.trying()
+
+    def _explained(self, work, create=False):
+        self._check_settings()
+        return self._connections.explained(work, create)
 
     def _check_settings(self):
         if self.storage not in STORAGES:

@@ -5,12 +5,14 @@ import os
 import threading
 import time
 import warnings
+from contextlib import closing, contextmanager
 
 import pytest
-from numbered_vectors import can_fork, database, get, put
+from numbered_vectors import can_fork, database, get, keys_of, put
 
 from sklearn_llm2vec import EmbeddingCache
 from sklearn_llm2vec._cache import database as database_module
+from sklearn_llm2vec._cache import pool
 from sklearn_llm2vec._cache.turns import Turn
 from sklearn_llm2vec._common import waits
 
@@ -306,3 +308,130 @@ def test_a_thread_that_hangs_beside_one_that_works(tmp_path, quick_waits, monkey
         warnings.simplefilter("error")
         assert wait_for_turn(tmp_path / "works") > 1.6
     thread.join()
+
+
+@pytest.fixture
+def cleared_in_use(cache, monkeypatch):
+    """A cache that another thread clears while its next connection is in use."""
+    put(cache, range(50))
+    original, others = pool.lent, iter([EmbeddingCache(cache.path)])
+
+    @contextmanager
+    def lent(opened):
+        with original(opened) as db:
+            for other in others:
+                assert db is not None
+                other.clear()
+                put(other, [7])
+                db.execute("PRAGMA shrink_memory")  # what it has read is read again
+            yield db
+
+    monkeypatch.setattr(pool, "lent", lent)
+    return cache
+
+
+not_on_windows = pytest.mark.skipif(
+    os.name == "nt", reason="an open file can't be replaced on Windows"
+)
+
+
+@not_on_windows
+@pytest.mark.parametrize(
+    "ask, answer",
+    [
+        (lambda cache: cache.verify(), {"checked": 1, "damaged": 0, "ok": True}),
+        (lambda cache: cache.info()["texts"], 1),
+        (lambda cache: cache.info()["hits"], 0),
+        (lambda cache: cache.size_limit - cache.room(), 36),
+        (lambda cache: cache.prune(max_bytes=0), 36),
+        (lambda cache: cache.prune(max_bytes=36), 0),
+    ],
+    ids=["verify", "texts", "counters", "room", "prune_all", "prune_nothing"],
+)
+def test_answers_are_of_the_new_file_when_another_clears(ask, answer, cleared_in_use):
+    assert ask(cleared_in_use) == answer
+
+
+@not_on_windows
+@pytest.mark.parametrize("look", [get, lambda cache, n: cache.has_any("s", keys_of(n))])
+def test_a_look_up_while_another_clears_finds_nothing_and_warns_of_nothing(
+    look, cleared_in_use
+):
+    assert not look(cleared_in_use, range(20)).any()
+    assert look(cleared_in_use, range(20)).sum() == 1
+
+
+@not_on_windows
+def test_nothing_that_is_written_while_another_clears_is_lost(cleared_in_use):
+    assert put(cleared_in_use, range(100, 110)) == 360
+    assert get(cleared_in_use, [7, *range(100, 110)]).all()
+
+
+@not_on_windows
+def test_a_note_that_is_written_while_another_clears_stays(cleared_in_use):
+    cleared_in_use.describe("s", {"model": "tiny"})
+    assert [space["note"] for space in cleared_in_use.info()["spaces"]] == [
+        {"model": "tiny"}
+    ]
+
+
+@not_on_windows
+def test_an_export_while_another_clears_holds_the_new_file(cleared_in_use, tmp_path):
+    cleared_in_use.export(tmp_path / "exported")
+    other = EmbeddingCache(tmp_path / "other")
+    assert other.import_(tmp_path / "exported") == 1
+    assert get(other, [7]).all()
+
+
+@pytest.fixture
+def exported(tmp_path):
+    cache = EmbeddingCache(tmp_path / "other")
+    put(cache, range(100, 110))
+    cache.export(tmp_path / "exported")
+    return tmp_path / "exported"
+
+
+@not_on_windows
+def test_an_import_while_another_clears_is_whole(exported, cleared_in_use):
+    assert cleared_in_use.import_(exported) == 10
+    assert get(cleared_in_use, [7, *range(100, 110)]).all()
+
+
+def test_a_check_while_another_prunes_finds_no_damage(cache):
+    put(cache, range(3))
+    asked = []
+
+    def remove(query):
+        if "SELECT space_id, row, key FROM rows" in query:
+            asked.append(query)
+            with closing(database(cache)) as other:
+                other.execute("DELETE FROM rows")
+
+    with cache._connections.using() as db:
+        db.set_trace_callback(remove)
+    assert cache.verify() == {"checked": 3, "damaged": 0, "ok": True}
+    assert asked
+    assert not get(cache, range(3)).any()
+
+
+@not_on_windows
+def test_counters_outlive_many_clears_at_once(tmp_path):
+    put(EmbeddingCache(tmp_path), range(10))
+    errors, together = [], threading.Barrier(8)
+
+    def clear():
+        try:
+            cache = EmbeddingCache(tmp_path)
+            together.wait()
+            for _ in range(10):
+                cache.clear()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=clear) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert EmbeddingCache(tmp_path).info()["texts_encoded"] == 10
