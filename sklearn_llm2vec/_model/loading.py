@@ -4,12 +4,7 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from transformers import (
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoModelForTextEncoding,
-)
+import transformers
 
 from sklearn_llm2vec._common.imports import quiet
 from sklearn_llm2vec._model.adapters import merge_adapters
@@ -180,12 +175,12 @@ def load_network(model, n_layers, dtype, *, dropout=None):
     config = auto_config(model.folder, model.trust_remote_code)
     if dropout is not None:
         _set_attention_dropout(config, dropout)
-    factory = AutoModel
+    factory = transformers.AutoModel
     if getattr(config, "is_encoder_decoder", False):
         # T5Gemma's class of that kind wants a configuration of an encoder alone.
-        takes = type(config) in AutoModelForTextEncoding._model_mapping
+        takes = type(config) in transformers.AutoModelForTextEncoding._model_mapping
         if takes and not hasattr(config, "encoder"):
-            factory = AutoModelForTextEncoding
+            factory = transformers.AutoModelForTextEncoding
     network, blank = None, _blank(factory, model, config)
     if blank is not None:
         check_fits(blank, model)
@@ -257,7 +252,11 @@ def load_with_head(model, dtype):
     ValueError
         For a checkpoint without such a head.
     """
-    factory = AutoModelForCausalLM if model.decoder else AutoModelForMaskedLM
+    factory = (
+        transformers.AutoModelForCausalLM
+        if model.decoder
+        else transformers.AutoModelForMaskedLM
+    )
     config = auto_config(model.folder, model.trust_remote_code)
     brings_own = model.trust_remote_code and hasattr(config, "auto_map")
     if type(config) not in factory._model_mapping and not brings_own:

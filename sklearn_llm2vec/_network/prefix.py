@@ -8,7 +8,7 @@ import copy
 import weakref
 
 import torch
-from transformers import DynamicCache
+import transformers
 
 from sklearn_llm2vec._common.imports import loading
 from sklearn_llm2vec._network.layers import agree, some_ids
@@ -60,7 +60,7 @@ class Prefix:
         self.ids = tuple(ids)
         device = next(states.network.parameters()).device
         row = torch.tensor([self.ids], device=device)  # (1, prefix)
-        self._cache = DynamicCache(config=states.network.config)
+        self._cache = transformers.DynamicCache(config=states.network.config)
         with torch.inference_mode():
             kept = states(
                 row,

@@ -15,7 +15,7 @@ import weakref
 from contextlib import contextmanager
 
 import torch
-from transformers import AttentionInterface
+import transformers
 
 from sklearn_llm2vec._common.imports import quiet
 from sklearn_llm2vec._network.layers import HiddenStates, find_layers, some_ids
@@ -210,6 +210,8 @@ def _twin(states):
         for module in (twin.get_input_embeddings(), *layers):  # the hooks of `states`
             module._forward_hooks.clear()
             module._forward_pre_hooks.clear()
+    # Without a function for masks of that name, transformers makes none.
+    transformers.AttentionInterface.register(NAME, _attention)
     twin.set_attn_implementation(NAME)
     return HiddenStates(
         twin, layers, states.depth, last_is_output=states.last_is_output
@@ -239,13 +241,9 @@ def _attention(module, query, key, value, attention_mask, **options):
         [part.transpose(1, 2) for part in _by_length(one[0].transpose(0, 1), shapes)]
         for one in (query, key, value)
     ]  # (rows, heads, tokens, width of a head)
-    sdpa = AttentionInterface()["sdpa"]
+    sdpa = transformers.AttentionInterface()["sdpa"]
     made = [
         sdpa(module, *parts, None, **options)[0].flatten(0, 1)
         for parts in zip(*by_length, strict=True)
     ]  # (rows x tokens, heads, width of a head)
     return torch.cat(made)[None], None
-
-
-# Without a function for masks of that name, transformers makes none.
-AttentionInterface.register(NAME, _attention)

@@ -6,6 +6,8 @@ model2vec 0.10 and sentence-transformers 6.2 gave the same for these folders and
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -430,3 +432,18 @@ def test_a_file_is_read_once_more_when_it_has_changed(tmp_path):
     tensors = {name: 2 * tensor for name, tensor in tensors.items()}
     save_file(tensors, folder / "model.safetensors")
     close(make(folder).fit_transform(["cat"]), 2 * before)
+
+
+def test_no_network_is_imported(tmp_path):
+    # Those of transformers take as long to import as torch does.
+    folder = small(tmp_path / "model")
+    code = f"""
+import sys
+from sklearn_llm2vec import LLMEmbeddingTransformer
+encoder = LLMEmbeddingTransformer({str(folder)!r}, cache=None, verbose=False)
+print(encoder.fit_transform(["cat"]).shape, "transformers.modeling_utils" in sys.modules)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.split() == ["(1,", f"{WIDTH})", "False"]
