@@ -3,9 +3,10 @@
 For MiniLM, SmolLM2-135M and Gemma 3 270M, each where its package is installed, in both
 dtypes:
 
-- tokens/s of `transform` without a cache on real texts of mixed length, the dtypes (and
-  other programs in float32, bfloat16 and int8, for MiniLM) interleaved, medians, and the
-  lowest cosine between a text's vectors and ours in float32;
+- seconds of `transform` without a cache on real texts of mixed length, the dtypes and
+  other programs (for MiniLM in float32, bfloat16 and int8; for the GGUF files, llama.cpp)
+  interleaved, medians, and the lowest cosine between a text's vectors and ours in
+  float32;
 - for MiniLM, Spearman's correlation on STS-Benchmark in both dtypes;
 - the accuracy of a logistic regression on the features of either dtype, on each of the
   classification sets, and the standard error of the difference over the test texts;
@@ -31,10 +32,12 @@ import numpy as np
 import runtimes
 import seed_scores as scores
 import seed_tasks
+import torch
 from seed_models import GEMMA, MINILM, SMOLLM
 from throughput import by_sentence_transformers, mixed_texts
 
 from sklearn_llm2vec import LLMEmbeddingTransformer
+from sklearn_llm2vec._model.folders import read_model
 
 DTYPES = ("float32", "bfloat16")
 MAX_LENGTH = 256
@@ -55,18 +58,26 @@ def find_models(names):
 # --- time -----------------------------------------------------------------------------
 
 
-def encoders(source, max_length=MAX_LENGTH):
+def encoders(source, max_length=MAX_LENGTH, **settings):
     """Name -> function of texts."""
+    settings |= {"cache": None, "max_length": max_length, "verbose": False}
     made = {
-        dtype: LLMEmbeddingTransformer(
-            source, dtype=dtype, cache=None, max_length=max_length, verbose=False
-        )
+        dtype: LLMEmbeddingTransformer(source, dtype=dtype, **settings)
         for dtype in DTYPES
     }
     return {dtype: encoder.fit_transform for dtype, encoder in made.items()}
 
 
-def peers(root):
+def peers_of_gguf(file):
+    """A GGUF file by llama.cpp, if that is installed."""
+    if not find_spec("llama_cpp"):
+        print("left out: llama.cpp; ['llama-cpp-python'] is not installed")
+        return {}
+    threads = torch.get_num_threads()
+    return {"llama.cpp": runtimes.by_llama_cpp(file, MAX_LENGTH, threads)}
+
+
+def peers_of_minilm(root):
     """MiniLM by other programs, where they are installed."""
     folder = harness.minilm().folder
     made = {}
@@ -166,7 +177,6 @@ def accuracies(functions, name, size):
 def memory(source, dtype, layer):
     """Bytes of the weights, and over the imports' memory what they take and the peak."""
     from sklearn_llm2vec._model import loading
-    from sklearn_llm2vec._model.folders import read_model
 
     model = read_model(source)
     # What is imported and set up once isn't the model's.
@@ -188,8 +198,10 @@ def speed_of_all(models, args):
     texts = mixed_texts(args.texts)
     with harness.new_folder() as root:
         for name, (source, _) in models.items():
-            others = peers(root) if name == MINILM.name else {}
-            found = speed({**encoders(source), **others}, texts, args.rounds)
+            file = read_model(source).gguf
+            others = peers_of_gguf(file) if file else peers_of_minilm(root)
+            ours = encoders(source, pooling="mean")  # as the others
+            found = speed({**ours, **others}, texts, args.rounds)
             reference = found["float32"][0]
             for way, (cpu, clock, cosine) in found.items():
                 row = [name, way, f"{cpu:.2f}", f"{clock:.2f}"]
