@@ -27,8 +27,8 @@ from sklearn_llm2vec._common.shared_folders import make_folder, make_shared, tou
 FILE = "embeddings.sqlite3"
 # The database, and what SQLite puts beside it.
 SUFFIXES = ("-wal", "-shm", "-journal", "")
-# So often in a row, others may replace the file before what it says is believed.
-MOST_REPLACED = 100
+# How often in a row something is done again because others replaced the file meanwhile.
+MOST_REPLACED = 10
 # No file can be made in a folder then: it is read-only, or the disk is full.
 NOT_WRITABLE = {errno.EROFS, errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
