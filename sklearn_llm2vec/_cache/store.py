@@ -552,12 +552,9 @@ class EmbeddingCache:
         OSError
             If it can't be removed.
         """
-        counters = {}
+        counters, using = {}, self._connections.using
         try:
-            with self._connections.using() as db:
-                if db is not None:
-                    check_unchanged(db)
-                    counters = upkeep.counters(db)
+            counters = self._connections.until_it_stays(using, _counters)
         except OtherFormat as error:
             raise ValueError(
                 f"The cache {self.path} wasn't cleared: {error}."
@@ -664,6 +661,13 @@ class EmbeddingCache:
         if not is_number(self.size_limit) or not self.size_limit > 0:
             expected = "a positive number of bytes"
             raise refused("size_limit", expected, self.size_limit, of="EmbeddingCache")
+
+
+def _counters(db):
+    if db is None:
+        return {}
+    check_unchanged(db)
+    return upkeep.counters(db)
 
 
 @contextmanager

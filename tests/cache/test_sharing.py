@@ -417,18 +417,18 @@ def test_a_check_while_another_prunes_finds_no_damage(cache):
 @not_on_windows
 def test_counters_outlive_many_clears_at_once(tmp_path):
     put(EmbeddingCache(tmp_path), range(10))
-    errors, together = [], threading.Barrier(8)
+    errors, together = [], threading.Barrier(4)
 
     def clear():
         try:
             cache = EmbeddingCache(tmp_path)
             together.wait()
-            for _ in range(10):
+            for _ in range(5):
                 cache.clear()
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=clear) for _ in range(8)]
+    threads = [threading.Thread(target=clear) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
