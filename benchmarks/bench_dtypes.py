@@ -71,7 +71,7 @@ def encoders(source, max_length=MAX_LENGTH, **settings):
 def peers_of_gguf(file):
     """A GGUF file by llama.cpp, if that is installed."""
     if not find_spec("llama_cpp"):
-        print("left out: llama.cpp; ['llama-cpp-python'] is not installed")
+        print("left out: llama.cpp; llama-cpp-python is not installed")
         return {}
     threads = torch.get_num_threads()
     return {"llama.cpp": runtimes.by_llama_cpp(file, MAX_LENGTH, threads)}

@@ -85,7 +85,7 @@ class Connections:
             yield db
 
     def explained(self, work, create=False):
-        """What `work` does with a connection; SQLite's errors are explained.
+        """Return what `work` returns for a connection, and explain SQLite's errors.
 
         Parameters
         ----------
@@ -127,10 +127,10 @@ class Connections:
             ) from error
 
     def until_it_stays(self, context, work, create=False):
-        """What `work` does with a connection to the present file.
+        """Return what `work` returns for a connection to the present file.
 
-        When somebody replaces the file meanwhile (`start_anew`), neither a result nor an
-        error of the old one means anything, so the work is done again with the new one.
+        If somebody replaces the file meanwhile (`start_anew`), a result or an error of
+        the old file means nothing, so the work is done again with the new one.
 
         Parameters
         ----------
@@ -190,8 +190,8 @@ class Connections:
     def start_anew(self, fill):
         """Put a new database in place of the present one, whatever that contains.
 
-        The space of the old one is given back. Connections that others have open end with
-        it: they notice at their next use.
+        The disk space of the old one is given back. Connections that others have open to
+        it are of no use any more, which they notice at their next use.
 
         Parameters
         ----------

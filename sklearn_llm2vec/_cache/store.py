@@ -323,7 +323,7 @@ class EmbeddingCache:
             return upkeep.make_room(db, self.size_limit, block)
 
     def _try(self, done, work, create=False):
-        """What `work` does with the database; None after a warning that it can't."""
+        """Return what `work` returns for the database, or None after a warning."""
 
         def work_or_warn(db):
             try:

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
 import pytest
@@ -17,45 +18,36 @@ from sklearn_llm2vec._cache.turns import Turn
 from sklearn_llm2vec._common import waits
 
 
+def in_threads(n, work):
+    """Call ``work(0)`` to ``work(n - 1)`` at once, each in a thread of its own."""
+    together = threading.Barrier(n)
+
+    def start(number):
+        together.wait(60)
+        work(number)
+
+    with ThreadPoolExecutor(n) as threads:
+        list(threads.map(start, range(n)))  # raises what they raise
+
+
 def test_threads(cache):
-    errors = []
-
     def work(n):
-        try:
-            for i in range(15):
-                put(cache, range(n * 100 + i, n * 100 + i + 5))
-                get(cache, range(0, 800, 3))
-        except BaseException as error:
-            errors.append(error)
+        for i in range(15):
+            put(cache, range(n * 100 + i, n * 100 + i + 5))
+            get(cache, range(0, 800, 3))
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors
+    in_threads(8, work)
     assert all(get(cache, range(n * 100, n * 100 + 19)).all() for n in range(8))
     assert cache.verify()["ok"]
 
 
 def test_threads_with_the_same_keys(cache):
-    start, errors = threading.Barrier(8), []
+    def work(_):
+        for i in range(0, 60, 6):
+            put(cache, range(i, i + 6))
+            assert get(cache, range(i + 6)).all()
 
-    def work():
-        try:
-            start.wait()
-            for i in range(0, 60, 6):
-                put(cache, range(i, i + 6))
-                assert get(cache, range(i + 6)).all()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors
+    in_threads(8, work)
     info = cache.info()
     assert (info["texts"], info["texts_encoded"]) == (60, 8 * 60)
     assert cache.verify() == {"checked": 480, "damaged": 0, "ok": True}
@@ -417,21 +409,11 @@ def test_a_check_while_another_prunes_finds_no_damage(cache):
 @not_on_windows
 def test_counters_outlive_many_clears_at_once(tmp_path):
     put(EmbeddingCache(tmp_path), range(10))
-    errors, together = [], threading.Barrier(4)
 
-    def clear():
-        try:
-            cache = EmbeddingCache(tmp_path)
-            together.wait()
-            for _ in range(5):
-                cache.clear()
-        except BaseException as error:
-            errors.append(error)
+    def clear(_):
+        cache = EmbeddingCache(tmp_path)
+        for _ in range(5):
+            cache.clear()
 
-    threads = [threading.Thread(target=clear) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors
+    in_threads(4, clear)
     assert EmbeddingCache(tmp_path).info()["texts_encoded"] == 10
